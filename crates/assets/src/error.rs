@@ -1,0 +1,89 @@
+//! Everything that can go wrong between here and the service, as one opaque type with public
+//! questions. The extension maps [`Kind`] to an SQLSTATE; the texts are ready for a person.
+
+use std::fmt;
+
+/// What failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A bad option or credential form, found before anything was sent.
+    Config,
+    /// No connection: name lookup, TCP, TLS, or a connection that broke beyond the retries.
+    Connect,
+    /// The service did not answer in time.
+    Timeout,
+    /// 401: the credential, its route or its scope.
+    Unauthorized,
+    /// 403: the credential is known and may not.
+    Forbidden,
+    /// The site has no Assets workspace.
+    NoWorkspace,
+    /// 429 or our own limit, and the wait would outlast `retry_timeout`.
+    RateLimited,
+    /// 400: the service refused the AQL text.
+    AqlRejected,
+    /// 404: an object schema, type, attribute or object that is not there (any more).
+    NotFound,
+    /// Answers that cannot be a complete sequence of pages, or not what the interface documents.
+    Protocol,
+    /// An answer larger than `max_response_bytes`.
+    TooLarge,
+    /// 5xx beyond the retries.
+    Server,
+}
+
+/// An error of the service's client. Never contains a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+impl Error {
+    /// A new error; `message` names what failed, lower case, no full stop.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), detail: None, hint: None }
+    }
+
+    /// Adds what the service said.
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds what the reader can do about it: a sentence.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What failed.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The message.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What the service said.
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,162 @@
+//! What a column asks of an object, and what it gets: the border between the service's JSON and
+//! whoever stores the values (a tuple slot, a replica's row). No PostgreSQL here.
+
+use std::sync::Arc;
+
+/// A fixed part of every object, beside its attributes (assets-api.md 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// `id`, a decimal number in a string on Cloud.
+    Id,
+    /// `objectKey`.
+    Key,
+    /// `label`.
+    Label,
+    /// `objectType.name`.
+    ObjectType,
+    /// `created`.
+    Created,
+    /// `updated`.
+    Updated,
+    /// A link for people to the object on the site; null when the server has no `site`.
+    Url,
+    /// Every attribute, as one JSON object keyed by attribute name.
+    Attributes,
+}
+
+/// Which part of a value a column shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The value itself: the plain value, a reference's label, a user's display name, a group's
+    /// or a status's name.
+    Value,
+    /// A reference's label.
+    Label,
+    /// A reference's object key.
+    Key,
+    /// A reference's object id, or a status's id.
+    Id,
+    /// A user's display name, a group's or a status's name.
+    Name,
+    /// A user's account id.
+    AccountId,
+    /// A user's e-mail address, where the service shows it.
+    Email,
+    /// A status's category: 0 inactive, 1 active, 2 pending.
+    Category,
+}
+
+/// Where a column's value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A fixed part of the object.
+    Field(Field),
+    /// An attribute, by the id of its definition (`objectTypeAttributeId`).
+    Attribute {
+        /// `objectTypeAttributeId`.
+        id: i64,
+        /// Which part of its values.
+        part: Part,
+    },
+}
+
+/// The form a column wants its value in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Decode {
+    /// The service's own text.
+    Text,
+    /// A whole number that fits 64 bits.
+    Int,
+    /// A finite double.
+    Double,
+    /// `true` or `false`.
+    Bool,
+    /// A calendar day.
+    Date,
+    /// A time of day.
+    Time,
+    /// An instant.
+    Timestamp,
+    /// JSON text: a scalar, or a list where the attribute has several values.
+    Json,
+}
+
+/// One column of a scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ColumnSpec {
+    /// Where the value comes from.
+    pub source: Source,
+    /// The form it is wanted in.
+    pub decode: Decode,
+    /// Whether the column holds a list. A single-valued column over an attribute with several
+    /// values gets [`Value::Invalid`].
+    pub array: bool,
+}
+
+/// A decoded value. No value, an empty list and an empty string are all [`Value::Null`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Nothing there.
+    Null,
+    /// Text.
+    Text(Box<str>),
+    /// A whole number.
+    Int(i64),
+    /// A double.
+    Double(f64),
+    /// A boolean.
+    Bool(bool),
+    /// Days since 1970-01-01.
+    Date(i32),
+    /// Microseconds since midnight, 0 to 86,400,000,000.
+    Time(i64),
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    Timestamp(i64),
+    /// JSON text.
+    Json(Box<str>),
+    /// A non-empty list; never nested, no nulls inside.
+    Array(Vec<Value>),
+    /// A value that does not fit what the column asked for.
+    Invalid(Box<Invalid>),
+}
+
+/// Why a value does not fit its column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// The value as the service sent it (at most 200 characters of it).
+    pub text: String,
+    /// What was wrong, a clause without capital or full stop: `is not a whole number`.
+    pub why: String,
+}
+
+/// One object of a page. `values` are in the order of the scan's columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The object's id.
+    pub id: i64,
+    /// The object's key.
+    pub key: Box<str>,
+    /// One value a column.
+    pub values: Vec<Value>,
+}
+
+/// Rows that arrived together, in scan order, every object at most once in a scan.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Page {
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// A lower bound of the heap the rows hold, for bounding what is in flight.
+    pub bytes: usize,
+}
+
+/// What a scan asks for.
+#[derive(Debug, Clone)]
+pub struct ScanSpec {
+    /// An AQL condition without ORDER BY. Empty: everything visible to the credential.
+    pub filter: String,
+    /// The columns to decode. Attributes are asked of the service only when a column needs one.
+    pub columns: Arc<[ColumnSpec]>,
+    /// How many rows the caller expects to take before it stops, where it knows: makes the first
+    /// page small. Never a promise, the scan goes on if it is asked to.
+    pub limit: Option<u64>,
+}
