@@ -1,0 +1,106 @@
+# Everything to build, test and install assets_fdw. `make` alone explains.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# The PostgreSQL major to build for and test with.
+PG ?= 15
+# T=name runs only the tests whose names contain it.
+T ?=
+# RELEASE=1, or PROFILE=release, for an optimised build.
+PROFILE ?= $(if $(filter-out 0 no,$(RELEASE)),release,dev)
+# As many tests at once as there are cores, but not more than this: each may run a server.
+TEST_THREADS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+
+# One folder a major: cargo would rebuild everything at every change of PGRX_PG_CONFIG_PATH.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+TARGET_15 := $(TARGET)
+TARGET_16 := $(TARGET)/pg16
+TARGET_17 := $(TARGET)/pg17
+TARGET_18 := $(TARGET)/pg18
+FEATURES_15 :=
+FEATURES_16 := --no-default-features --features pg16
+FEATURES_17 := --no-default-features --features pg17
+FEATURES_18 := --no-default-features --features pg18
+PROFILE_DIR = $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+LIBRARY = $(TARGET_$(PG))/$(PROFILE_DIR)/libassets_fdw.so
+
+# The same value for build and lint, and always set, so that neither undoes the other's work.
+export PGRX_PG_CONFIG_PATH := /usr/lib/postgresql/15/bin/pg_config
+
+PURE_CRATES := -p aql -p assets -p assets-sim
+CARGO_TEST = RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast
+FILTER = $(if $(T),-- '$(T)')
+
+.PHONY: help setup quiet-setup build install private demo demo-stop test lint bench package clean
+
+help:
+	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
+
+#: make setup       Install what is needed: PostgreSQL 15 with its headers, and clang, with apt (with sudo where not
+#:                  root; where it cannot, it prints the command to run). Does not start a server. The other targets
+#:                  call it. Rust comes from rustup and is only checked for.
+#: make build       Build the extension. RELEASE=1 for an optimised build, PG=16, 17 or 18 for another PostgreSQL.
+#: make install     Build it optimised and install it. PG_CONFIG=/path/to/pg_config says for which PostgreSQL
+#:                  (default: Debian's PostgreSQL 15), DESTDIR=/folder puts everything below that folder.
+#: make demo        Simulated Assets, a private PostgreSQL, and a tour through both, which are left running.
+#: make demo-stop   Stop both.
+#: make test        All tests, against a private copy of PostgreSQL. T=name: only those whose names contain it.
+#:                  PG=16, 17 or 18: with another PostgreSQL. UPDATE_GOLDEN=1: rewrite the expected output in
+#:                  tests/pg_regress/expected. TEST_THREADS=n: so many tests at once.
+#: make lint        Formatting, clippy and rustdoc, where every warning is an error.
+#: make bench       Measure.
+#: make package     Build postgresql-15-assets-fdw_<version>_<architecture>.deb in the target folder.
+#: make clean       Remove what was built, and the private copies of PostgreSQL.
+#:
+#: Build products go to target (to $CARGO_TARGET_DIR, if set), private copies of PostgreSQL to .pg (to
+#: $ASSETS_FDW_PG_DIR, if set). Nothing but `make setup` and `make install` touches the system.
+
+setup:
+	@tools/setup $(PG)
+
+quiet-setup:
+	@SETUP_QUIET=1 tools/setup $(PG)
+
+# For a major other than 15 the headers come with the private copy.
+build: quiet-setup
+	@$(if $(filter-out 15,$(PG)),tools/pg make $(PG))
+	CARGO_TARGET_DIR=$(TARGET_$(PG)) PGRX_PG_CONFIG_PATH=$$(tools/pg config $(PG)) \
+	    cargo build -p assets_fdw --profile $(PROFILE) $(FEATURES_$(PG))
+
+install: quiet-setup
+	@tools/build-and-install "$(or $(PG_CONFIG),$(PGRX_PG_CONFIG_PATH))" "$(TARGET)"
+
+# The private copy with the extension as it is now.
+private: build
+	@tools/pg install $(PG) $(LIBRARY)
+
+demo: private
+	@demo/run
+
+demo-stop:
+	@demo/stop
+
+# Formatting and the pure crates first: they answer within seconds.
+test: quiet-setup
+	$(CARGO_TEST) $(PURE_CRATES) $(FILTER)
+	@$(MAKE) --no-print-directory private
+	ASSETS_FDW_TEST_PREFIX=$$(tools/pg prefix $(PG)) $(CARGO_TEST) -p assets-fdw-tests $(FILTER)
+
+lint: quiet-setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+bench: private
+	cargo bench -p assets-fdw-tests
+
+package: quiet-setup
+	@tools/package "$(TARGET)"
+
+clean:
+	cargo clean
+	rm -rf demo/.run
+	tools/pg clean
