@@ -1,0 +1,328 @@
+//! A private PostgreSQL server and its databases.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use postgres::{Client, NoTls};
+
+use crate::prefix::{as_server_user, clean_environment, prefix, program};
+use crate::{wait_until, workdir};
+
+/// How long a server may take to start, and to stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Settings of every server: quick rather than durable, and the same on every machine.
+const SETTINGS: &[(&str, &str)] = &[
+    ("listen_addresses", ""),
+    ("port", "5432"),
+    ("fsync", "off"),
+    ("synchronous_commit", "off"),
+    ("full_page_writes", "off"),
+    ("shared_buffers", "32MB"),
+    ("max_connections", "50"),
+    ("timezone", "UTC"),
+    ("log_timezone", "UTC"),
+    ("log_line_prefix", "%m [%p] %b %q%u@%d "),
+];
+
+/// A running PostgreSQL with a data folder of its own, trusting everyone who reaches its socket.
+///
+/// Dropping it stops it and removes its data. It also goes when this process ends without dropping anything.
+#[derive(Debug)]
+pub struct Server {
+    folder: PathBuf,
+    postmaster: Mutex<Option<Child>>,
+}
+
+/// How to stop a server: the three ways of `pg_ctl stop`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Waits until every session has ended.
+    Smart,
+    /// Ends the sessions.
+    Fast,
+    /// Does not even write a checkpoint: the next start is a recovery.
+    Immediate,
+}
+
+impl Server {
+    /// Starts a server with these settings besides the harness's own. Panics, with the server's log, if it cannot.
+    pub fn start(settings: &[(&str, &str)]) -> Server {
+        let folder = workdir::new_folder().expect("a folder for the server can be made");
+        let copied = Command::new("cp")
+            .args(["-a", "--reflink=auto"])
+            .arg(prefix().join("template"))
+            .arg(folder.join("data"))
+            .status()
+            .expect("cp can be run");
+        assert!(copied.success(), "the template data folder cannot be copied");
+        let server = Server { folder, postmaster: Mutex::new(None) };
+        let mut conf = File::options()
+            .append(true)
+            .open(server.data().join("postgresql.conf"))
+            .expect("postgresql.conf can be opened");
+        let socket = server.folder.display().to_string();
+        for (name, value) in SETTINGS.iter().chain(&[("unix_socket_directories", &*socket)]).chain(settings) {
+            writeln!(conf, "{name} = '{}'", value.replace('\'', "''"))
+                .expect("postgresql.conf can be written");
+        }
+        server.start_again();
+        server
+    }
+
+    /// The server that the tests of one binary share: started at the first call, gone when the process ends. It has
+    /// the harness's settings only, so the library is not preloaded.
+    pub fn shared() -> &'static Server {
+        static SHARED: OnceLock<Server> = OnceLock::new();
+        SHARED.get_or_init(|| Server::start(&[]))
+    }
+
+    /// Starts the server again after [`Server::stop`] or after its postmaster was killed; returns when it takes
+    /// connections. Panics, with its log, if it ends before that.
+    pub fn start_again(&self) {
+        let mut postmaster = self.lock();
+        assert!(postmaster.is_none(), "the server is running already");
+        let mut started: Option<(Child, u64)> = None;
+        wait_until("the server takes connections", PATIENCE, || {
+            let (child, log_start) = started.get_or_insert_with(|| (self.spawn(), self.log_len()));
+            if let Some(status) = child.try_wait().expect("the postmaster can be waited for") {
+                let log = self.log_from(*log_start);
+                // A killed postmaster leaves its children a moment longer, and they hold the shared memory.
+                assert!(
+                    log.contains("pre-existing shared memory block"),
+                    "the server ended ({status}):\n{log}"
+                );
+                started = None;
+                return false;
+            }
+            self.try_connect("postgres", "postgres").is_ok()
+        });
+        *postmaster = started.map(|(child, _)| child);
+    }
+
+    /// Stops the server and returns how it ended. Panics if it is not running or does not stop.
+    pub fn stop(&self, how: Stop) -> ExitStatus {
+        let child = self.lock().take().expect("the server is running");
+        let signal = match how {
+            Stop::Smart => "TERM",
+            Stop::Fast => "INT",
+            Stop::Immediate => "QUIT",
+        };
+        send_signal(child.id(), signal);
+        self.wait_for_end(child)
+    }
+
+    /// Stops the server, ending its sessions, and starts it again.
+    pub fn restart(&self) {
+        self.stop(Stop::Fast);
+        self.start_again();
+    }
+
+    /// Kills one process of the server (`kill -9`) and returns when it is gone. After the postmaster itself was
+    /// killed the server can be started with [`Server::start_again`].
+    pub fn kill9(&self, pid: u32) {
+        send_signal(pid, "KILL");
+        let mut postmaster = self.lock();
+        if postmaster.as_ref().is_some_and(|child| child.id() == pid) {
+            let child = postmaster.take().expect("it was there");
+            self.wait_for_end(child);
+        } else {
+            drop(postmaster);
+            wait_until("the killed process is gone", PATIENCE, || !is_running(pid));
+        }
+    }
+
+    /// The process id of the postmaster. Panics if the server is not running.
+    pub fn postmaster_pid(&self) -> u32 {
+        self.lock().as_ref().expect("the server is running").id()
+    }
+
+    /// The folder of the server's socket: what `host` is in a connection string. The port is 5432.
+    pub fn socket_folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Everything that the server has logged since [`Server::start`].
+    pub fn log_text(&self) -> String {
+        self.log_from(0)
+    }
+
+    /// The lines of the log that tell of a crash: a process that ended by a signal, a PANIC, a failed assertion.
+    pub fn crashes(&self) -> Vec<String> {
+        let signs = ["was terminated by signal", "PANIC:", "TRAP: ", "server process crashed"];
+        let is_crash = |line: &&str| signs.iter().any(|sign| line.contains(sign));
+        self.log_text().lines().filter(is_crash).map(str::to_owned).collect()
+    }
+
+    /// Connects to a database as a user. Panics, with the end of the log, if it cannot.
+    #[track_caller]
+    pub fn connect(&self, database: &str, user: &str) -> Client {
+        self.try_connect(database, user).unwrap_or_else(|error| {
+            let log = self.log_text();
+            let tail: Vec<&str> = log.lines().rev().take(20).collect();
+            let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+            panic!("cannot connect to {database} as {user}: {error}\nthe server's log ends:\n{tail}")
+        })
+    }
+
+    /// Connects to a database as a user.
+    pub fn try_connect(&self, database: &str, user: &str) -> Result<Client, postgres::Error> {
+        self.config(database, user).connect(NoTls)
+    }
+
+    /// How to connect to a database as a user, for tests that want something else set as well.
+    pub fn config(&self, database: &str, user: &str) -> postgres::Config {
+        let mut config = postgres::Config::new();
+        config.host_path(&self.folder).port(5432).dbname(database).user(user).application_name("test");
+        config
+    }
+
+    /// Makes a fresh database with the extension in it.
+    #[track_caller]
+    pub fn create_database(&self) -> Database<'_> {
+        let database = self.create_empty_database();
+        database
+            .connect()
+            .batch_execute("CREATE EXTENSION assets_fdw")
+            .expect("the extension can be created");
+        database
+    }
+
+    /// Makes a fresh database without the extension.
+    #[track_caller]
+    pub fn create_empty_database(&self) -> Database<'_> {
+        static COUNT: AtomicUsize = AtomicUsize::new(1);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.connect("postgres", "postgres")
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .expect("a database can be created");
+        Database { server: self, name }
+    }
+
+    /// Runs psql with these arguments, as user postgres, without a psqlrc and with nothing to read.
+    pub fn psql(&self, args: &[&str]) -> Output {
+        self.psql_command().args(args).stdin(Stdio::null()).output().expect("psql can be run")
+    }
+
+    /// A psql that reaches this server, for more arguments and redirections.
+    pub fn psql_command(&self) -> Command {
+        let mut psql = Command::new(program("psql"));
+        clean_environment(&mut psql);
+        psql.env("PGHOST", &self.folder).env("PGPORT", "5432").env("PGUSER", "postgres");
+        psql.env("PGCLIENTENCODING", "UTF8").arg("-X");
+        psql
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn spawn(&self) -> Child {
+        let log =
+            File::options().create(true).append(true).open(self.folder.join("log")).expect("the log opens");
+        as_server_user(&program("postgres"))
+            .arg("-D")
+            .arg(self.data())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log can be opened twice"))
+            .stderr(log)
+            // An interrupt from the terminal is for the test process; the watchdog then stops the server.
+            .process_group(0)
+            .spawn()
+            .expect("postgres can be run")
+    }
+
+    fn wait_for_end(&self, mut child: Child) -> ExitStatus {
+        let mut status = None;
+        wait_until("the server has stopped", PATIENCE, || {
+            status = child.try_wait().expect("the postmaster can be waited for");
+            status.is_some()
+        });
+        status.expect("waited for it")
+    }
+
+    fn log_len(&self) -> u64 {
+        fs::metadata(self.folder.join("log")).map_or(0, |log| log.len())
+    }
+
+    fn log_from(&self, start: u64) -> String {
+        let mut bytes = Vec::new();
+        let mut log = File::open(self.folder.join("log")).expect("the log can be opened");
+        log.seek(SeekFrom::Start(start)).expect("the log can be read");
+        log.read_to_end(&mut bytes).expect("the log can be read");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Child>> {
+        // A test that panicked while it held the lock leaves nothing half done behind.
+        self.postmaster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // No panic here: the test may be panicking already. What is left over is the watchdog's.
+        if let Some(mut child) = self.lock().take() {
+            send_signal(child.id(), "QUIT");
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A database of a [`Server`], dropped with everything in it when this is dropped.
+#[derive(Debug)]
+pub struct Database<'a> {
+    server: &'a Server,
+    name: String,
+}
+
+impl<'a> Database<'a> {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The server it is on.
+    pub fn server(&self) -> &'a Server {
+        self.server
+    }
+
+    /// Connects as the superuser.
+    #[track_caller]
+    pub fn connect(&self) -> Client {
+        self.server.connect(&self.name, "postgres")
+    }
+
+    /// Connects as some other user.
+    #[track_caller]
+    pub fn connect_as(&self, user: &str) -> Client {
+        self.server.connect(&self.name, user)
+    }
+}
+
+impl Drop for Database<'_> {
+    fn drop(&mut self) {
+        // Best effort: the server may be stopped or the database gone; the data folder goes in any case.
+        if let Ok(mut client) = self.server.try_connect("postgres", "postgres") {
+            let _ = client.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        }
+    }
+}
+
+fn send_signal(pid: u32, signal: &str) {
+    // The shell's own kill: not every system has the program.
+    let _ = Command::new("/bin/sh").args(["-c", &format!("kill -{signal} {pid}")]).status();
+}
+
+/// Whether a process exists and is not just waiting to be reaped.
+fn is_running(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z')))
+}

@@ -1,0 +1,29 @@
+//! The SQL files of `tests/pg_regress`, one test each, so that they can be run alone and side by side.
+
+use assets_fdw_tests::{Server, golden};
+
+macro_rules! golden_tests {
+    ($($name:ident),+ $(,)?) => {
+        const TESTED: &[&str] = &[$(stringify!($name)),+];
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name));
+            }
+        )+
+    };
+}
+
+golden_tests!(extension);
+
+fn check(name: &str) {
+    let database = Server::shared().create_empty_database();
+    golden::check(name, &database, &[]);
+}
+
+#[test]
+fn every_sql_file_is_a_test() {
+    let mut tested = TESTED.to_vec();
+    tested.sort();
+    assert_eq!(golden::names(), tested);
+}

@@ -1,0 +1,7 @@
+//! What users are promised, tried on a real server through a real client.
+
+#![forbid(unsafe_code)]
+
+mod golden;
+mod harness;
+mod install;
