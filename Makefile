@@ -30,7 +30,8 @@ LIBRARY = $(TARGET_$(PG))/$(PROFILE_DIR)/libassets_fdw.so
 # The same value for build and lint, and always set, so that neither undoes the other's work.
 export PGRX_PG_CONFIG_PATH := /usr/lib/postgresql/15/bin/pg_config
 
-PURE_CRATES := -p aql -p assets -p assets-sim
+# Every crate that needs no server, whichever there are.
+PURE_CRATES := --workspace --exclude assets_fdw --exclude assets-fdw-tests
 CARGO_TEST = RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast
 FILTER = $(if $(T),-- '$(T)')
 
