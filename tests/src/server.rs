@@ -229,6 +229,8 @@ impl Server {
         as_server_user(&program("postgres"))
             .arg("-D")
             .arg(self.data())
+            // The tests' own working folder may be closed to the servers' user.
+            .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log can be opened twice"))
             .stderr(log)

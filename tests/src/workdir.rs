@@ -26,12 +26,13 @@ servers() {
     done
 }
 signal=QUIT
-for attempt in 1 2 3 4 5 6 7 8 9 10; do
-    pids=$(servers "$1")
-    [ -n "$pids" ] || break
-    [ $attempt -lt 10 ] || signal=KILL
+attempt=0
+while pids=$(servers "$1") && [ -n "$pids" ]; do
+    attempt=$((attempt + 1))
+    [ $attempt -lt 100 ] || signal=KILL
+    [ $attempt -lt 150 ] || break
     kill -$signal $pids
-    sleep 0.5
+    sleep 0.05
 done
 rm -rf "$1"
 "#;
