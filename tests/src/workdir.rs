@@ -27,7 +27,7 @@ servers() {
 }
 signal=QUIT
 attempt=0
-while pids=$(servers "$1") && [ -n "$pids" ]; do
+while pids=$(servers "$1"); [ -n "$pids" ]; do
     attempt=$((attempt + 1))
     [ $attempt -lt 100 ] || signal=KILL
     [ $attempt -lt 150 ] || break
