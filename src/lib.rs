@@ -1,7 +1,31 @@
-//! assets_fdw
+//! assets_fdw: Atlassian Assets as PostgreSQL foreign tables, and replicas that stay fresh.
+//!
+//! This crate is the thin shell around PostgreSQL; ARCHITECTURE.md maps the rooms. The logic lives
+//! in crates/: `aql` (conditions), `assets` (the service), `tables` (object types as tables).
+#![deny(unsafe_code)]
+
 use pgrx::prelude::*;
+
+mod catalog;
+mod error;
+mod fdw;
+mod functions;
+mod gucs;
+mod import;
+mod options;
+mod pg_compat;
+mod runtime;
+mod session;
+
 pgrx::pg_module_magic!();
-#[pg_extern(sql = false)]
-fn hello() -> i32 {
-    1
+
+// The same files, in the same order, are what `make install` concatenates.
+pgrx::extension_sql_file!("../sql/10-fdw.sql", name = "fdw", bootstrap);
+pgrx::extension_sql_file!("../sql/20-functions.sql", name = "functions", requires = ["fdw"]);
+
+/// Runs when the library is loaded: in the postmaster under `shared_preload_libraries`, else in
+/// each backend that first uses it. No threads here (toolchain: the postmaster forks).
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    gucs::define();
 }

@@ -1,1 +1,25 @@
-//! aql
+//! From a condition in SQL's terms to AQL text, with a word on how faithful the text is.
+//!
+//! ```text
+//! Pred (what SQL asks)  →  lower (one table of rules)  →  Expr (what AQL can say)  →  text
+//! ```
+//!
+//! A [`Pred`] is SQL's condition over one object: three-valued, exact. [`lower()`] finds the
+//! strongest AQL condition that selects **at least** the objects for which the condition is true,
+//! whichever way the service behaves where its documentation is silent. [`Fidelity`] says whether
+//! it may select more. Rules live in [`rules`], each with the fact it rests on.
+//!
+//! No dependencies, no I/O, no `unsafe`.
+#![forbid(unsafe_code)]
+
+pub mod date;
+pub mod expr;
+pub mod like;
+pub mod lower;
+pub mod name;
+pub mod pred;
+pub mod rules;
+
+pub use expr::Expr;
+pub use lower::{Fidelity, Lowered, lower};
+pub use pred::{Class, Column, Kind, Leaf, Literal, Op, Operand, Part, Pred, Subject};

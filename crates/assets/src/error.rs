@@ -22,8 +22,12 @@ pub enum Kind {
     RateLimited,
     /// 400: the service refused the AQL text.
     AqlRejected,
-    /// 404: an object schema, type, attribute or object that is not there (any more).
+    /// 404: an object schema, type or object that is not there (any more).
     NotFound,
+    /// An attribute that is not there (any more).
+    AttributeNotFound,
+    /// A part of the interface that is not built yet.
+    NotBuilt,
     /// Answers that cannot be a complete sequence of pages, or not what the interface documents.
     Protocol,
     /// An answer larger than `max_response_bytes`.

@@ -1,0 +1,46 @@
+//! Dates as AQL literals. Their zone and precision are undocumented (assets-api.md 10.6), so a
+//! bound is moved outwards by more than any zone and any rounding before it is written.
+
+/// Microseconds of a day.
+const DAY_US: i64 = 86_400_000_000;
+
+/// How far a bound on an instant is moved: a zone is at most 14 hours off, rounding to a day one
+/// more, and a date compared with an instant another.
+pub const WIDEN_INSTANT_US: i64 = 2 * DAY_US;
+
+/// How far a bound on a calendar day is moved: a stored midnight read in another zone.
+pub const WIDEN_DAYS: i32 = 1;
+
+/// Year, month, day of a day counted from 1970-01-01 (proleptic Gregorian).
+pub fn civil(days: i64) -> (i64, u32, u32) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month as u32, day as u32)
+}
+
+/// `YYYY-MM-DD`; none outside the years 1 to 9999.
+pub fn day_text(days: i64) -> Option<String> {
+    let (year, month, day) = civil(days);
+    (1..=9999).contains(&year).then(|| format!("{year:04}-{month:02}-{day:02}"))
+}
+
+/// `YYYY-MM-DDTHH:MM:SS.mmmZ`, the form that live connectors send (assets-api.md 13); none
+/// outside the years 1 to 9999. Milliseconds are cut, which the widening covers.
+pub fn instant_text(us: i64) -> Option<String> {
+    let day = day_text(us.div_euclid(DAY_US))?;
+    let ms = us.rem_euclid(DAY_US) / 1000;
+    let (h, m, s) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    Some(format!("{day}T{h:02}:{m:02}:{s:02}.{:03}Z", ms % 1000))
+}
+
+/// The first instant of a day, in UTC.
+pub fn day_start(days: i32) -> i64 {
+    i64::from(days) * DAY_US
+}

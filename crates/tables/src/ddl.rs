@@ -1,0 +1,39 @@
+//! Statements. Every name and every value passes through [`ident`] or [`literal`].
+
+use std::fmt::Write;
+
+use crate::layout::Table;
+
+/// A quoted identifier. A zero byte, which no identifier can hold, is left out.
+pub fn ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('\0', "").replace('"', "\"\""))
+}
+
+/// A quoted literal, safe whatever `standard_conforming_strings` says.
+pub fn literal(text: &str) -> String {
+    let text = text.replace('\0', "");
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+}
+
+fn options(list: &[(&'static str, String)]) -> String {
+    let parts: Vec<String> = list.iter().map(|(name, value)| format!("{name} {}", literal(value))).collect();
+    format!("OPTIONS ({})", parts.join(", "))
+}
+
+/// `CREATE FOREIGN TABLE` without a schema, as IMPORT FOREIGN SCHEMA wants it.
+pub fn create_foreign_table(table: &Table, server: &str) -> String {
+    let mut out = format!("CREATE FOREIGN TABLE {} (", ident(&table.name));
+    for (i, column) in table.columns.iter().enumerate() {
+        let comma = if i > 0 { "," } else { "" };
+        let _ = write!(
+            out,
+            "{comma}\n  {} {} {}",
+            ident(&column.name),
+            column.sql_type,
+            options(&column.options)
+        );
+    }
+    let _ = write!(out, "\n) SERVER {} {}", ident(server), options(&table.options));
+    out
+}

@@ -1,0 +1,463 @@
+//! A foreign table as the catalogues hold it, and what its columns mean to Assets: the one place
+//! that joins PostgreSQL's view of a table with the service's.
+#![allow(unsafe_code)] // relation and type look-ups
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use assets::client::Client;
+use assets::error::{Error, Kind as ErrorKind};
+use assets::model::{Attribute, Kind, ObjectSchema, ObjectType};
+use assets::value::{ColumnSpec, Decode, Field, Part, Source};
+use pgrx::{PgRelation, pg_sys};
+
+use crate::fdw::datum::Conversion;
+use crate::fdw::pg;
+use crate::options::Options;
+use crate::session;
+
+/// A foreign table's definition, read from the catalogues; no request.
+pub struct ForeignTable {
+    /// The foreign server.
+    pub server: pg_sys::Oid,
+    /// The table's name, for messages.
+    pub name: String,
+    options: Options,
+    /// Its columns, without dropped ones, in order.
+    pub columns: Vec<Column>,
+}
+
+/// A column of a foreign table.
+pub struct Column {
+    /// Its number, from 1.
+    pub attnum: i16,
+    /// Its name.
+    pub name: String,
+    /// How its values become datums.
+    pub conversion: Conversion,
+    collation: pg_sys::Oid,
+    options: Options,
+}
+
+/// What a foreign table means to the service.
+pub struct Resolved {
+    /// The AQL that selects the table's objects: object types by id, and the table's own filter.
+    pub filter: String,
+    /// The columns that a query uses, by attribute number.
+    pub columns: HashMap<i16, Resolution>,
+}
+
+/// What a column means to the service.
+#[derive(Clone)]
+pub struct Resolution {
+    /// What to decode.
+    pub spec: ColumnSpec,
+    /// What AQL may be asked about it; none: nothing.
+    pub subject: Option<aql::Subject>,
+    /// The attribute's or the field's name, for messages.
+    pub source_name: String,
+}
+
+impl ForeignTable {
+    /// Reads a foreign table's definition.
+    pub fn load(relid: pg_sys::Oid) -> Self {
+        // SAFETY: the relation is locked by the statement under way; look-ups inside a
+        // transaction, results in the current memory context.
+        unsafe {
+            let table = pg_sys::GetForeignTable(relid);
+            let relation = PgRelation::open(relid);
+            let mut columns = Vec::new();
+            for attribute in relation.tuple_desc().iter().filter(|a| !a.attisdropped) {
+                let list = pg_sys::GetForeignColumnOptions(relid, attribute.attnum);
+                columns.push(Column {
+                    attnum: attribute.attnum,
+                    name: pg::text(attribute.attname.data.as_ptr()),
+                    conversion: Conversion::new(attribute.atttypid, attribute.atttypmod),
+                    collation: attribute.attcollation,
+                    options: session::read_options(list),
+                });
+            }
+            Self {
+                server: (*table).serverid,
+                name: relation.name().to_owned(),
+                options: session::read_options((*table).options),
+                columns,
+            }
+        }
+    }
+
+    /// A column by its number.
+    pub fn column(&self, attnum: i16) -> Option<&Column> {
+        self.columns.iter().find(|c| c.attnum == attnum)
+    }
+
+    /// Finds out what the columns `wanted` mean, asking the service for what is not cached. A
+    /// column that nobody uses may have lost its attribute without harm.
+    pub fn resolver(&self, wanted: &[i16]) -> Resolver {
+        let columns = self.columns.iter().filter(|c| wanted.contains(&c.attnum)).map(|c| Wanted {
+            attnum: c.attnum,
+            name: c.name.clone(),
+            options: c.options.clone(),
+            conversion: c.conversion.clone(),
+            class: c.conversion.class(c.collation),
+        });
+        Resolver { table: self.name.clone(), options: self.options.clone(), columns: columns.collect() }
+    }
+}
+
+/// The part of a foreign table that [`Resolver::resolve`] needs on the network's thread.
+pub struct Resolver {
+    table: String,
+    options: Options,
+    columns: Vec<Wanted>,
+}
+
+struct Wanted {
+    attnum: i16,
+    name: String,
+    options: Options,
+    conversion: Conversion,
+    class: aql::Class,
+}
+
+impl Resolver {
+    /// Asks the service what the table and its columns are.
+    pub async fn resolve(self, client: Arc<Client>) -> Result<Resolved, Error> {
+        let root = self.object_type(&client).await?;
+        let include = self.options.get("children") == Some("include");
+        let types = if include {
+            with_descendants(&client.types(root.schema_id).await?, root.id)
+        } else {
+            vec![root.id]
+        };
+        let mut filter = type_filter(&types);
+        if let Some(own) = self.options.get("aql") {
+            filter = format!("{filter} AND ({own})");
+        }
+        let mut columns = HashMap::new();
+        // Attributes are asked for only where a column shows one (or the label, whose attribute
+        // AQL is asked by).
+        let needs_attributes = self.columns.iter().any(|c| match c.field() {
+            Some(field) => field == Field::Label,
+            None => true,
+        });
+        let attributes = if needs_attributes { client.attributes(root.id).await? } else { Arc::from([]) };
+        for column in &self.columns {
+            let resolution = match column.field() {
+                Some(field) => column.of_field(field, &attributes, include),
+                None => match column.find(&attributes) {
+                    Some(attribute) => column.of_attribute(attribute, &attributes),
+                    None => {
+                        let found = in_children(&client, &types, column).await?;
+                        let Some((attribute, all)) = found else {
+                            client.forget_metadata();
+                            return Err(self.missing(column, &root));
+                        };
+                        column.of_attribute(&attribute, &all)
+                    }
+                },
+            };
+            columns.insert(column.attnum, resolution);
+        }
+        Ok(Resolved { filter, columns })
+    }
+
+    async fn object_type(&self, client: &Client) -> Result<ObjectType, Error> {
+        if let Some(id) = self.options.id("object_type_id") {
+            return client.object_type(id).await.map_err(|e| match e.kind() {
+                ErrorKind::NotFound => Error::new(
+                    ErrorKind::NotFound,
+                    format!(
+                        "the object type {id} of foreign table \"{}\" is not there (any more)",
+                        self.table
+                    ),
+                )
+                .with_hint(
+                    "It was removed in Assets, or the credential's account may not see its object schema.",
+                ),
+                _ => e,
+            });
+        }
+        let Some(name) = self.options.get("object_type") else {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("foreign table \"{}\" names no object type", self.table),
+            )
+            .with_hint("Set the option object_type_id, or object_schema and object_type."));
+        };
+        let schema = self.schema(client).await?;
+        let types = client.types(schema.id).await?;
+        let exact: Vec<&ObjectType> = types.iter().filter(|t| t.name == name).collect();
+        let folded: Vec<&ObjectType> =
+            types.iter().filter(|t| t.name.to_lowercase() == name.to_lowercase()).collect();
+        match (exact.as_slice(), folded.as_slice()) {
+            ([one], _) | ([], [one]) => Ok((*one).clone()),
+            ([], []) => Err(Error::new(
+                ErrorKind::NotFound,
+                format!("object schema \"{}\" has no object type \"{name}\"", schema.key),
+            )),
+            _ => Err(Error::new(
+                ErrorKind::Config,
+                format!("object schema \"{}\" has several object types called \"{name}\"", schema.key),
+            )
+            .with_hint("Set the option object_type_id.")),
+        }
+    }
+
+    async fn schema(&self, client: &Client) -> Result<ObjectSchema, Error> {
+        let schemas = client.schemas().await?;
+        if let Some(id) = self.options.id("object_schema_id") {
+            return schemas
+                .iter()
+                .find(|s| s.id == id)
+                .cloned()
+                .ok_or_else(|| no_schema(&id.to_string(), &schemas));
+        }
+        let Some(name) = self.options.get("object_schema") else {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("foreign table \"{}\" names no object schema", self.table),
+            )
+            .with_hint("Set the option object_schema, or object_type_id."));
+        };
+        find_schema(&schemas, name).cloned().ok_or_else(|| no_schema(name, &schemas))
+    }
+
+    fn missing(&self, column: &Wanted, root: &ObjectType) -> Error {
+        let wanted = match (column.options.get("attribute"), column.options.id("attribute_id")) {
+            (Some(name), Some(id)) => format!("\"{name}\" (id {id})"),
+            (Some(name), None) => format!("\"{name}\""),
+            (None, Some(id)) => format!("with id {id}"),
+            (None, None) => format!("for the column name \"{}\"", column.name),
+        };
+        Error::new(
+            ErrorKind::AttributeNotFound,
+            format!(
+                "object type \"{}\" has no attribute {wanted}, which column \"{}\" of foreign table \"{}\" shows",
+                root.name, column.name, self.table
+            ),
+        )
+        .with_hint("It was removed or renamed in Assets: alter or drop the column, or import the table again.")
+    }
+}
+
+/// An object schema by its key, or by its name; exact first, then ignoring case.
+pub fn find_schema<'a>(schemas: &'a [ObjectSchema], wanted: &str) -> Option<&'a ObjectSchema> {
+    let lower = wanted.to_lowercase();
+    schemas
+        .iter()
+        .find(|s| s.key == wanted)
+        .or_else(|| schemas.iter().find(|s| s.name == wanted))
+        .or_else(|| schemas.iter().find(|s| s.key.to_lowercase() == lower))
+        .or_else(|| schemas.iter().find(|s| s.name.to_lowercase() == lower))
+}
+
+/// The failure to find an object schema, with those that are visible.
+pub fn no_schema(wanted: &str, schemas: &[ObjectSchema]) -> Error {
+    let known: Vec<String> = schemas.iter().map(|s| format!("{} ({})", s.key, s.name)).collect();
+    let hint = if known.is_empty() {
+        "The credential's account sees no object schema: give it a role in one, in Assets under the schema's \
+         configuration, Roles."
+            .to_owned()
+    } else {
+        format!("Visible to this credential are: {}.", known.join(", "))
+    };
+    Error::new(ErrorKind::NotFound, format!("there is no object schema \"{wanted}\"")).with_hint(hint)
+}
+
+/// A type and everything below it.
+fn with_descendants(types: &[ObjectType], root: i64) -> Vec<i64> {
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        next += 1;
+        for child in types.iter().filter(|t| t.parent_id == Some(parent)) {
+            if !found.contains(&child.id) {
+                found.push(child.id);
+            }
+        }
+    }
+    found
+}
+
+/// Object types by id, never by name: names change and are not unique.
+fn type_filter(types: &[i64]) -> String {
+    let clause = |ids: &[i64]| match ids {
+        [one] => format!("objectTypeId = {one}"),
+        many => {
+            let list: Vec<String> = many.iter().map(i64::to_string).collect();
+            format!("objectTypeId in ({})", list.join(", "))
+        }
+    };
+    let clauses: Vec<String> = types.chunks(50).map(clause).collect();
+    match clauses.as_slice() {
+        [one] => one.clone(),
+        many => format!("({})", many.join(" OR ")),
+    }
+}
+
+async fn in_children(
+    client: &Client,
+    types: &[i64],
+    column: &Wanted,
+) -> Result<Option<(Attribute, Arc<[Attribute]>)>, Error> {
+    for id in types.iter().skip(1) {
+        let attributes = client.attributes(*id).await?;
+        if let Some(found) = column.find(&attributes) {
+            return Ok(Some((found.clone(), attributes.clone())));
+        }
+    }
+    Ok(None)
+}
+
+impl Wanted {
+    /// The fixed field that the column shows: by its option, or by its name where it has no
+    /// option at all.
+    fn field(&self) -> Option<Field> {
+        let plain = self.options.get("attribute").is_none() && self.options.get("attribute_id").is_none();
+        let word = self.options.get("field").or_else(|| plain.then_some(self.name.as_str()))?;
+        Some(match word {
+            "id" => Field::Id,
+            "key" => Field::Key,
+            "label" => Field::Label,
+            "object_type" => Field::ObjectType,
+            "created" => Field::Created,
+            "updated" => Field::Updated,
+            "url" => Field::Url,
+            "attributes" => Field::Attributes,
+            _ => return None,
+        })
+    }
+
+    /// The attribute that the column shows: by id, by name, or by the name that import would
+    /// give its column.
+    fn find<'a>(&self, attributes: &'a [Attribute]) -> Option<&'a Attribute> {
+        if let Some(id) = self.options.id("attribute_id") {
+            return attributes.iter().find(|a| a.id == id);
+        }
+        if let Some(name) = self.options.get("attribute") {
+            return attributes.iter().find(|a| a.name == name).or_else(|| {
+                let lower = name.to_lowercase();
+                attributes.iter().find(|a| a.name.to_lowercase() == lower)
+            });
+        }
+        let names = tables::layout::column_names(attributes);
+        let (id, _) = names.iter().find(|(_, name)| *name == self.name)?;
+        attributes.iter().find(|a| a.id == *id)
+    }
+
+    fn of_field(&self, field: Field, attributes: &[Attribute], include: bool) -> Resolution {
+        let decode = match field {
+            Field::Id => self.conversion.natural(Kind::Integer),
+            Field::Created | Field::Updated => self.conversion.natural(Kind::DateTime),
+            Field::Attributes => Decode::Json,
+            Field::Key | Field::Label | Field::ObjectType | Field::Url => self.conversion.natural(Kind::Text),
+        };
+        let column = match field {
+            Field::Id => Some(aql::Column::Id),
+            Field::Key => Some(aql::Column::Key),
+            Field::Created => Some(aql::Column::Created),
+            Field::Updated => Some(aql::Column::Updated),
+            // Another type's label may be another attribute.
+            Field::Label if !include => {
+                attributes.iter().find(|a| a.label && kind(a) == aql::Kind::Text).and_then(|a| {
+                    unambiguous(a, attributes).then(|| aql::Column::Attribute {
+                        name: a.name.clone(),
+                        kind: aql::Kind::Text,
+                        part: aql::Part::Value,
+                    })
+                })
+            }
+            _ => None,
+        };
+        self.resolution(Source::Field(field), decode, column, false, format!("{field:?}").to_lowercase())
+    }
+
+    fn of_attribute(&self, attribute: &Attribute, all: &[Attribute]) -> Resolution {
+        let part = match self.options.get("part") {
+            None => Part::Value,
+            Some("label") => Part::Label,
+            Some("key") => Part::Key,
+            Some("id") => Part::Id,
+            Some("name") => Part::Name,
+            Some("account_id") => Part::AccountId,
+            Some("email") => Part::Email,
+            Some(_) => Part::Category,
+        };
+        let kind = kind(attribute);
+        let asked = match (kind, part) {
+            (_, Part::Value) => aql::Part::Value,
+            (aql::Kind::Object, Part::Label) => aql::Part::Value,
+            (aql::Kind::Status, Part::Name) => aql::Part::Value,
+            (aql::Kind::Object, Part::Key) => aql::Part::Key,
+            (aql::Kind::User, Part::AccountId) => aql::Part::AccountId,
+            _ => aql::Part::Other,
+        };
+        let aql_name = self.options.get("aql_name");
+        let column = (aql_name.is_some() || unambiguous(attribute, all)).then(|| aql::Column::Attribute {
+            name: aql_name.unwrap_or(&attribute.name).to_owned(),
+            kind,
+            part: asked,
+        });
+        let natural = match part {
+            Part::Value => self.conversion.natural(attribute.kind),
+            Part::Id | Part::Category => self.conversion.natural(Kind::Integer),
+            _ => self.conversion.natural(Kind::Text),
+        };
+        self.resolution(
+            Source::Attribute { id: attribute.id, part },
+            natural,
+            column,
+            attribute.multi,
+            attribute.name.clone(),
+        )
+    }
+
+    fn resolution(
+        &self,
+        source: Source,
+        decode: Decode,
+        column: Option<aql::Column>,
+        multi: bool,
+        source_name: String,
+    ) -> Resolution {
+        let array = self.conversion.is_array();
+        let subject = column.map(|column| aql::Subject {
+            column,
+            class: self.class,
+            multi: multi || array,
+            null_is_vague: self.options.get("on_invalid") == Some("null"),
+        });
+        Resolution { spec: ColumnSpec { source, decode, array }, subject, source_name }
+    }
+}
+
+impl Column {
+    /// `on_invalid 'null'`
+    pub fn null_if_invalid(&self) -> bool {
+        self.options.get("on_invalid") == Some("null")
+    }
+}
+
+/// Whether AQL can only mean this attribute by its name: names are matched ignoring case
+/// (assets-api.md 4.3), and a hierarchy may use one name twice.
+fn unambiguous(attribute: &Attribute, all: &[Attribute]) -> bool {
+    let lower = attribute.name.to_lowercase();
+    all.iter().filter(|a| a.name.to_lowercase() == lower).all(|a| a.id == attribute.id)
+}
+
+fn kind(attribute: &Attribute) -> aql::Kind {
+    match attribute.kind {
+        Kind::Text | Kind::Textarea | Kind::Url | Kind::Email | Kind::Select => aql::Kind::Text,
+        Kind::Integer => aql::Kind::Integer,
+        Kind::Double => aql::Kind::Double,
+        Kind::Boolean => aql::Kind::Boolean,
+        Kind::Date => aql::Kind::Date,
+        Kind::DateTime => aql::Kind::DateTime,
+        Kind::IpAddress => aql::Kind::IpAddress,
+        Kind::Object => aql::Kind::Object,
+        Kind::User => aql::Kind::User,
+        Kind::Status => aql::Kind::Status,
+        _ => aql::Kind::Other,
+    }
+}

@@ -1,0 +1,61 @@
+//! From every kind of failure to its SQLSTATE, message, DETAIL and HINT. One place, so that the
+//! table of interface.md section 3 can be read off here.
+
+use assets::error::{Error, Kind};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+/// The SQLSTATE of a kind of failure (interface.md 3).
+fn sqlstate(kind: Kind) -> PgSqlErrorCode {
+    use PgSqlErrorCode::*;
+    match kind {
+        Kind::Config => ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
+        Kind::Connect | Kind::Timeout | Kind::Server | Kind::NoWorkspace => {
+            ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION
+        }
+        Kind::Unauthorized | Kind::Forbidden => ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+        Kind::RateLimited => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        Kind::AqlRejected => ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION,
+        Kind::NotFound => ERRCODE_FDW_TABLE_NOT_FOUND,
+        Kind::AttributeNotFound => ERRCODE_FDW_COLUMN_NAME_NOT_FOUND,
+        Kind::Protocol | Kind::TooLarge => ERRCODE_FDW_ERROR,
+        Kind::NotBuilt => ERRCODE_FEATURE_NOT_SUPPORTED,
+    }
+}
+
+/// A report that is not yet raised.
+pub fn report(code: PgSqlErrorCode, message: impl Into<String>) -> ErrorReport {
+    ErrorReport::new(code, message.into(), "assets_fdw")
+}
+
+/// Raises an ERROR.
+pub fn raise(code: PgSqlErrorCode, message: impl Into<String>) -> ! {
+    throw(report(code, message))
+}
+
+/// Raises an ERROR with a hint.
+pub fn raise_hint(code: PgSqlErrorCode, message: impl Into<String>, hint: impl Into<String>) -> ! {
+    throw(report(code, message).set_hint(hint))
+}
+
+/// Raises a failure of the service's client.
+pub fn service(error: &Error) -> ! {
+    let mut report = report(sqlstate(error.kind()), error.message().to_owned());
+    if let Some(detail) = error.detail() {
+        report = report.set_detail(detail);
+    }
+    if let Some(hint) = error.hint() {
+        report = report.set_hint(hint);
+    }
+    throw(report)
+}
+
+fn throw(report: ErrorReport) -> ! {
+    report.report(PgLogLevel::ERROR);
+    unreachable!("an ERROR does not return")
+}
+
+/// Unwraps what the service's client gave, or raises its failure.
+pub fn or_raise<T>(result: Result<T, Error>) -> T {
+    result.unwrap_or_else(|error| service(&error))
+}

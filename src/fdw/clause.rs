@@ -1,0 +1,403 @@
+//! From PostgreSQL's expressions to [`aql::Pred`].
+//!
+//! The walk knows a list of node types; anything else is [`Pred::Local`], never an error. It runs
+//! twice over the same clauses: while planning, for the estimate, and when the plan is executed,
+//! over the plan's own quals, so that nothing but the quals themselves has to survive in the plan
+//! and a prepared statement follows changes of the object type.
+//!
+//! Assumptions about the remote: none. What AQL means is `crates/aql`'s business.
+#![allow(unsafe_code)] // raw expression nodes
+
+use std::collections::HashMap;
+
+use aql::{Class, Leaf, Literal, Op, Operand, Pred, Subject};
+use pgrx::pg_sys;
+
+use crate::catalog::Resolution;
+use crate::fdw::pg;
+
+/// Walks the clauses of one relation.
+pub struct Walker<'a> {
+    /// The relation's number in the range table.
+    pub relid: pg_sys::Index,
+    /// What its columns mean.
+    pub columns: &'a HashMap<i16, Resolution>,
+    /// The right-hand sides that are known only when the query runs, in the order of their `$n`.
+    pub operands: Vec<*mut pg_sys::Expr>,
+}
+
+/// Operators are taken by name, which is safe only for those that PostgreSQL brings along.
+const FIRST_USER_OID: u32 = 16_384;
+
+impl Walker<'_> {
+    /// The condition that a clause is.
+    ///
+    /// # Safety
+    /// `node` is a live expression of the query that `relid` belongs to.
+    pub unsafe fn pred(&mut self, node: *mut pg_sys::Node) -> Pred {
+        use pg_sys::NodeTag::*;
+        // SAFETY: the caller's promise; each cast follows the node's own tag.
+        unsafe {
+            match (*node).type_ {
+                T_RestrictInfo => self.pred((*node.cast::<pg_sys::RestrictInfo>()).clause.cast()),
+                T_BoolExpr => self.bool_expr(node.cast()),
+                T_OpExpr => self.op_expr(node.cast()),
+                T_DistinctExpr => self.distinct_expr(node.cast()),
+                T_ScalarArrayOpExpr => self.array_op_expr(node.cast()),
+                T_NullTest => self.null_test(node.cast()),
+                T_BooleanTest => self.boolean_test(node.cast()),
+                T_FuncExpr => self.func_expr(node.cast()),
+                T_Var | T_RelabelType => match self.subject(node) {
+                    Some(subject) if subject.class == Class::Bool => truth(subject, true),
+                    _ => local("an expression"),
+                },
+                _ => local("an expression"),
+            }
+        }
+    }
+
+    unsafe fn bool_expr(&mut self, expr: *mut pg_sys::BoolExpr) -> Pred {
+        // SAFETY: as for `pred`.
+        unsafe {
+            let mut list = Vec::new();
+            for arg in pg::nodes::<pg_sys::Node>((*expr).args) {
+                list.push(self.pred(arg));
+            }
+            match (*expr).boolop {
+                pg_sys::BoolExprType::AND_EXPR => Pred::And(list),
+                pg_sys::BoolExprType::OR_EXPR => Pred::Or(list),
+                _ => Pred::Not(Box::new(list.pop().unwrap_or_else(|| local("NOT of nothing")))),
+            }
+        }
+    }
+
+    unsafe fn op_expr(&mut self, expr: *mut pg_sys::OpExpr) -> Pred {
+        // SAFETY: as for `pred`.
+        unsafe {
+            let args: Vec<*mut pg_sys::Node> = pg::nodes((*expr).args).collect();
+            let [left, right] = args[..] else { return local("an operator with one side") };
+            let Some(name) = operator((*expr).opno) else { return local("an operator of a user's") };
+            if (*expr).inputcollid != pg_sys::InvalidOid
+                && !pg_sys::get_collation_isdeterministic((*expr).inputcollid)
+            {
+                return local("a nondeterministic collation");
+            }
+            if let Some(pred) = self.function_compared(&name, left, right) {
+                return pred;
+            }
+            let (subject, name, other) = if let Some(subject) = self.subject(left) {
+                (subject, name, right)
+            } else if let Some(subject) = self.subject(right) {
+                let Some(name) = commuted(&name) else { return local("an operator without a mirror") };
+                (subject, name.to_owned(), left)
+            } else {
+                return local("an expression over columns");
+            };
+            let array = is_array(other);
+            let op = match (name.as_str(), array) {
+                ("=", false) => Op::Eq,
+                ("<>", false) => Op::Ne,
+                ("<", false) => Op::Lt,
+                ("<=", false) => Op::Le,
+                (">", false) => Op::Gt,
+                (">=", false) => Op::Ge,
+                ("~~", false) => Op::Like,
+                ("~~*", false) => Op::ILike,
+                ("!~~", false) => Op::NotLike,
+                ("!~~*", false) => Op::NotILike,
+                ("^@", false) => Op::Prefix,
+                ("@>", true) => Op::ArrayContains,
+                ("&&", true) => Op::ArrayOverlaps,
+                _ => return local(&format!("operator {name}")),
+            };
+            self.compare(subject, op, other)
+        }
+    }
+
+    /// `lower(x) = v`, `upper(x) = v`, `strpos(x, v) > 0`.
+    unsafe fn function_compared(
+        &mut self,
+        name: &str,
+        left: *mut pg_sys::Node,
+        right: *mut pg_sys::Node,
+    ) -> Option<Pred> {
+        // SAFETY: as for `pred`.
+        unsafe {
+            let (function, args) = builtin_function(left)?;
+            match (function.as_str(), name, &args[..]) {
+                ("lower" | "upper", "=" | "<>", [column]) => {
+                    let subject = self.subject(*column)?;
+                    let op = if name == "=" { Op::EqFolded } else { Op::NeFolded };
+                    Some(self.compare(subject, op, right))
+                }
+                ("strpos", ">" | "<>", [column, part]) if is_zero(right) => {
+                    let subject = self.subject(*column)?;
+                    Some(self.compare(subject, Op::Contains, *part))
+                }
+                _ => None,
+            }
+        }
+    }
+
+    unsafe fn func_expr(&mut self, expr: *mut pg_sys::FuncExpr) -> Pred {
+        // SAFETY: as for `pred`.
+        unsafe {
+            if let Some((name, args)) = builtin_function(expr.cast())
+                && let ("starts_with", [column, prefix]) = (name.as_str(), &args[..])
+                && let Some(subject) = self.subject(*column)
+            {
+                return self.compare(subject, Op::Prefix, *prefix);
+            }
+            local("a function")
+        }
+    }
+
+    unsafe fn array_op_expr(&mut self, expr: *mut pg_sys::ScalarArrayOpExpr) -> Pred {
+        // SAFETY: as for `pred`.
+        unsafe {
+            let args: Vec<*mut pg_sys::Node> = pg::nodes((*expr).args).collect();
+            let ([left, right], Some(name)) = (&args[..], operator((*expr).opno)) else {
+                return local("an operator of a user's");
+            };
+            if (*expr).inputcollid != pg_sys::InvalidOid
+                && !pg_sys::get_collation_isdeterministic((*expr).inputcollid)
+            {
+                return local("a nondeterministic collation");
+            }
+            if let Some(subject) = self.subject(*left) {
+                return match (name.as_str(), (*expr).useOr) {
+                    ("=", true) => self.compare(subject, Op::In, *right),
+                    ("<>", false) => self.compare(subject, Op::NotIn, *right),
+                    _ => local(&format!("operator {name} over an array")),
+                };
+            }
+            if let (Some(subject), "=", true) = (self.subject(*right), name.as_str(), (*expr).useOr) {
+                return self.compare(subject, Op::ArrayHas, *left);
+            }
+            local("an array comparison over columns")
+        }
+    }
+
+    unsafe fn null_test(&mut self, expr: *mut pg_sys::NullTest) -> Pred {
+        // SAFETY: as for `pred`.
+        unsafe {
+            let Some(subject) = self.subject((*expr).arg.cast()) else {
+                return local("IS NULL of an expression");
+            };
+            if (*expr).argisrow {
+                return local("IS NULL of a row");
+            }
+            let op = match (*expr).nulltesttype {
+                pg_sys::NullTestType::IS_NULL => Op::IsNull,
+                _ => Op::IsNotNull,
+            };
+            leaf(subject, op, Operand::None)
+        }
+    }
+
+    /// IS TRUE and its kin are never null, unlike the comparison inside them.
+    unsafe fn boolean_test(&mut self, expr: *mut pg_sys::BooleanTest) -> Pred {
+        // SAFETY: as for `pred`.
+        unsafe {
+            let subject = match self.subject((*expr).arg.cast()) {
+                Some(subject) if subject.class == Class::Bool => subject,
+                _ => return local("a truth test of an expression"),
+            };
+            let known = |value: bool| {
+                let there = leaf(subject.clone(), Op::IsNotNull, Operand::None);
+                Pred::And(vec![truth(subject.clone(), value), there])
+            };
+            use pg_sys::BoolTestType::*;
+            match (*expr).booltesttype {
+                IS_TRUE => known(true),
+                IS_FALSE => known(false),
+                IS_NOT_TRUE => Pred::Not(Box::new(known(true))),
+                IS_NOT_FALSE => Pred::Not(Box::new(known(false))),
+                IS_UNKNOWN => leaf(subject, Op::IsNull, Operand::None),
+                _ => leaf(subject, Op::IsNotNull, Operand::None),
+            }
+        }
+    }
+
+    /// `x IS DISTINCT FROM v`, for a value known now.
+    unsafe fn distinct_expr(&mut self, expr: *mut pg_sys::DistinctExpr) -> Pred {
+        // SAFETY: as for `pred`.
+        unsafe {
+            let args: Vec<*mut pg_sys::Node> = pg::nodes((*expr).args).collect();
+            let ([left, right], Some("=")) = (&args[..], operator((*expr).opno).as_deref().map(|_| "="))
+            else {
+                return local("IS DISTINCT FROM");
+            };
+            let (subject, other) = match (self.subject(*left), self.subject(*right)) {
+                (Some(subject), None) => (subject, *right),
+                (None, Some(subject)) => (subject, *left),
+                _ => return local("IS DISTINCT FROM between columns"),
+            };
+            if (*expr).inputcollid != pg_sys::InvalidOid
+                && !pg_sys::get_collation_isdeterministic((*expr).inputcollid)
+            {
+                return local("a nondeterministic collation");
+            }
+            match self.operand(&subject, Op::Eq, other) {
+                Some(Operand::Value(Literal::Null)) => leaf(subject, Op::IsNotNull, Operand::None),
+                Some(value @ Operand::Value(_)) => {
+                    let there = leaf(subject.clone(), Op::IsNotNull, Operand::None);
+                    Pred::Not(Box::new(Pred::And(vec![leaf(subject, Op::Eq, value), there])))
+                }
+                _ => local("IS DISTINCT FROM a value known only when the query runs"),
+            }
+        }
+    }
+
+    unsafe fn compare(&mut self, subject: Subject, op: Op, other: *mut pg_sys::Node) -> Pred {
+        // SAFETY: as for `pred`.
+        match unsafe { self.operand(&subject, op, other) } {
+            Some(operand) => leaf(subject, op, operand),
+            None => local("the other side depends on the row or is of another type"),
+        }
+    }
+
+    /// What a column is to AQL, if `node` is a plain column of the relation. Casts that change no
+    /// bits (varchar to text) are looked through.
+    unsafe fn subject(&self, node: *mut pg_sys::Node) -> Option<Subject> {
+        // SAFETY: as for `pred`.
+        unsafe {
+            let mut node = node;
+            while pg::is_a(node, pg_sys::NodeTag::T_RelabelType) {
+                let relabel = node.cast::<pg_sys::RelabelType>();
+                let text_like =
+                    [pg_sys::TEXTOID, pg_sys::VARCHAROID, pg_sys::TEXTARRAYOID, pg_sys::VARCHARARRAYOID];
+                if !text_like.contains(&(*relabel).resulttype) {
+                    return None;
+                }
+                node = (*relabel).arg.cast();
+            }
+            if !pg::is_a(node, pg_sys::NodeTag::T_Var) {
+                return None;
+            }
+            let var = node.cast::<pg_sys::Var>();
+            if (*var).varno as pg_sys::Index != self.relid || (*var).varlevelsup != 0 {
+                return None;
+            }
+            self.columns.get(&(*var).varattno)?.subject.clone()
+        }
+    }
+
+    /// The other side of a comparison, if it does not depend on the row, is not volatile, and is of
+    /// a type that compares with the column as AQL would.
+    unsafe fn operand(&mut self, subject: &Subject, op: Op, node: *mut pg_sys::Node) -> Option<Operand> {
+        // SAFETY: as for `pred`.
+        unsafe {
+            let type_oid = pg_sys::exprType(node);
+            let list = matches!(op, Op::In | Op::NotIn | Op::ArrayContains | Op::ArrayOverlaps);
+            let element = if list { pg_sys::get_element_type(type_oid) } else { type_oid };
+            if !compares(subject.class, op, element) {
+                return None;
+            }
+            if pg::is_a(node, pg_sys::NodeTag::T_Const) {
+                let constant = node.cast::<pg_sys::Const>();
+                if (*constant).constisnull {
+                    return Some(Operand::Value(Literal::Null));
+                }
+                return super::datum::literal((*constant).constvalue, type_oid).map(Operand::Value);
+            }
+            let mut used: *mut pg_sys::Bitmapset = std::ptr::null_mut();
+            pg_sys::pull_varattnos(node, self.relid, &mut used);
+            if !used.is_null() || pg_sys::contain_volatile_functions(node) || pg_sys::contain_subplans(node) {
+                return None;
+            }
+            self.operands.push(node.cast());
+            Some(Operand::Param(self.operands.len() - 1))
+        }
+    }
+}
+
+/// Whether a value of `type_oid` compares with a column of `class` in the way the rules assume.
+fn compares(class: Class, op: Op, type_oid: pg_sys::Oid) -> bool {
+    match class {
+        Class::Text => matches!(type_oid, pg_sys::TEXTOID | pg_sys::VARCHAROID),
+        Class::Int => matches!(type_oid, pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID),
+        Class::Double => type_oid == pg_sys::FLOAT8OID,
+        Class::Bool => type_oid == pg_sys::BOOLOID,
+        Class::Date => type_oid == pg_sys::DATEOID,
+        // A day compares with an instant at midnight in the session's zone; the widening covers it.
+        Class::Timestamp => {
+            type_oid == pg_sys::TIMESTAMPTZOID
+                || (type_oid == pg_sys::DATEOID && !matches!(op, Op::In | Op::NotIn))
+        }
+        Class::Inet => type_oid == pg_sys::INETOID,
+        Class::Opaque => false,
+    }
+}
+
+fn local(why: &str) -> Pred {
+    Pred::Local(why.to_owned())
+}
+
+fn leaf(subject: Subject, op: Op, operand: Operand) -> Pred {
+    Pred::Leaf(Leaf { subject, op, operand })
+}
+
+fn truth(subject: Subject, value: bool) -> Pred {
+    leaf(subject, Op::Eq, Operand::Value(Literal::Bool(value)))
+}
+
+fn commuted(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "=" => "=",
+        "<>" => "<>",
+        "<" => ">",
+        "<=" => ">=",
+        ">" => "<",
+        ">=" => "<=",
+        "<@" => "@>",
+        "&&" => "&&",
+        _ => return None,
+    })
+}
+
+/// The name of an operator that PostgreSQL brings along.
+fn operator(oid: pg_sys::Oid) -> Option<String> {
+    if oid.to_u32() >= FIRST_USER_OID {
+        return None;
+    }
+    // SAFETY: a catalogue look-up; null where the operator is gone.
+    unsafe {
+        let name = pg_sys::get_opname(oid);
+        (!name.is_null()).then(|| pg::text(name))
+    }
+}
+
+/// The name and arguments of a call to a function that PostgreSQL brings along.
+unsafe fn builtin_function(node: *mut pg_sys::Node) -> Option<(String, Vec<*mut pg_sys::Node>)> {
+    // SAFETY: `node` is a live expression.
+    unsafe {
+        if !pg::is_a(node, pg_sys::NodeTag::T_FuncExpr) {
+            return None;
+        }
+        let call = node.cast::<pg_sys::FuncExpr>();
+        if (*call).funcid.to_u32() >= FIRST_USER_OID {
+            return None;
+        }
+        let name = pg_sys::get_func_name((*call).funcid);
+        (!name.is_null()).then(|| (pg::text(name), pg::nodes((*call).args).collect()))
+    }
+}
+
+unsafe fn is_zero(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: `node` is a live expression.
+    unsafe {
+        if !pg::is_a(node, pg_sys::NodeTag::T_Const) {
+            return false;
+        }
+        let constant = node.cast::<pg_sys::Const>();
+        !(*constant).constisnull
+            && (*constant).consttype == pg_sys::INT4OID
+            && (*constant).constvalue.value() as i32 == 0
+    }
+}
+
+unsafe fn is_array(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: `node` is a live expression; a catalogue look-up.
+    unsafe { pg_sys::get_element_type(pg_sys::exprType(node)) != pg_sys::InvalidOid }
+}

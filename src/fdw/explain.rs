@@ -1,0 +1,52 @@
+//! What EXPLAIN tells.
+#![allow(unsafe_code)] // EXPLAIN's state
+
+use std::ffi::CString;
+use std::sync::atomic::Ordering;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::fdw::scan;
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es: *mut pg_sys::ExplainState) {
+    // SAFETY: called by EXPLAIN after `begin`.
+    unsafe {
+        let Some(scan) = scan::state(node) else { return };
+        if scan.is_never() {
+            text(es, c"AQL", "none: no object can satisfy the condition");
+        } else {
+            text(es, c"AQL", &scan.shown_filter());
+        }
+        if let Some(limit) = scan.limit() {
+            number(es, c"Limit", limit);
+        }
+        if (*es).verbose {
+            for why in scan.local_reasons() {
+                text(es, c"Local", &why);
+            }
+        }
+        if (*es).analyze {
+            let stats = &scan.stats;
+            number(es, c"Requests", stats.requests.load(Ordering::Relaxed));
+            number(es, c"Pages", stats.pages.load(Ordering::Relaxed));
+            number(es, c"Objects", stats.objects.load(Ordering::Relaxed));
+            number(es, c"Retries", stats.retries.load(Ordering::Relaxed));
+            let waited = stats.waited_us.load(Ordering::Relaxed) as f64 / 1000.0;
+            pg_sys::ExplainPropertyFloat(c"Waited for rate limit".as_ptr(), c"ms".as_ptr(), waited, 3, es);
+        }
+    }
+}
+
+unsafe fn text(es: *mut pg_sys::ExplainState, label: &std::ffi::CStr, value: &str) {
+    let value = CString::new(value.replace('\0', "")).unwrap_or_default();
+    // SAFETY: EXPLAIN's state and two C strings, which are copied.
+    unsafe { pg_sys::ExplainPropertyText(label.as_ptr(), value.as_ptr(), es) };
+}
+
+unsafe fn number(es: *mut pg_sys::ExplainState, label: &std::ffi::CStr, value: u64) {
+    let value = i64::try_from(value).unwrap_or(i64::MAX);
+    // SAFETY: as above.
+    unsafe { pg_sys::ExplainPropertyInteger(label.as_ptr(), std::ptr::null(), value, es) };
+}

@@ -1,0 +1,51 @@
+//! The foreign-data wrapper: one file a concern, called by the planner and the executor.
+//!
+//! ```text
+//! plan (estimate, columns used) → private (JSON in the plan) → scan (begin, iterate, rescan, end)
+//!        └── clause (expressions → aql::Pred) ──────────────────┘   └── datum (values → datums)
+//! ```
+#![allow(unsafe_code)] // the handler, called by PostgreSQL itself
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+mod clause;
+pub mod datum;
+mod explain;
+pub mod pg;
+mod plan;
+mod private;
+mod scan;
+
+/// Version-1 calling convention for [`assets_fdw_handler`], whose result pgrx cannot name.
+#[unsafe(no_mangle)]
+#[doc(hidden)]
+pub extern "C" fn pg_finfo_assets_fdw_handler() -> &'static pg_sys::Pg_finfo_record {
+    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &V1
+}
+
+/// The wrapper's handler function.
+///
+/// # Safety
+/// Called by PostgreSQL.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn assets_fdw_handler(_fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a palloc'd node in the caller's memory context; the callbacks live as long as the
+    // library.
+    unsafe {
+        let mut routine =
+            PgBox::<pg_sys::FdwRoutine, AllocatedByRust>::alloc_node(pg_sys::NodeTag::T_FdwRoutine);
+        routine.GetForeignRelSize = Some(plan::get_foreign_rel_size);
+        routine.GetForeignPaths = Some(plan::get_foreign_paths);
+        routine.GetForeignPlan = Some(plan::get_foreign_plan);
+        routine.BeginForeignScan = Some(scan::begin);
+        routine.IterateForeignScan = Some(scan::iterate);
+        routine.ReScanForeignScan = Some(scan::rescan);
+        routine.EndForeignScan = Some(scan::end);
+        routine.ExplainForeignScan = Some(explain::explain);
+        routine.ImportForeignSchema = Some(crate::import::import_foreign_schema);
+        pg_sys::Datum::from(routine.into_pg())
+    }
+}

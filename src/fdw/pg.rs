@@ -1,0 +1,88 @@
+//! Small safe-to-read wrappers over PostgreSQL's nodes, lists and text.
+#![allow(unsafe_code)] // raw nodes
+
+use std::ffi::{CStr, c_char};
+
+use pgrx::pg_sys;
+
+/// The elements of a List of pointers, cast to `T`.
+///
+/// # Safety
+/// `list` is null or a List of pointers to `T`, alive while the iterator is used.
+pub unsafe fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
+    let length = if list.is_null() {
+        0
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { (*list).length }
+    };
+    // SAFETY: as above; `n` is below the list's length.
+    (0..length as usize).map(move |n| unsafe { (*(*list).elements.add(n)).ptr_value.cast() })
+}
+
+/// Whether a node is of a type.
+///
+/// # Safety
+/// `node` points to a live node.
+pub unsafe fn is_a<T>(node: *mut T, tag: pg_sys::NodeTag) -> bool {
+    // SAFETY: every node begins with its tag.
+    unsafe { (*node.cast::<pg_sys::Node>()).type_ == tag }
+}
+
+/// A C string of the server, as Rust has text.
+///
+/// # Safety
+/// `pointer` is a live C string in the server's encoding.
+pub unsafe fn text(pointer: *const c_char) -> String {
+    // SAFETY: the caller's promise.
+    unsafe { from_server(CStr::from_ptr(pointer).to_bytes()) }
+}
+
+fn is_utf8() -> bool {
+    // SAFETY: no preconditions.
+    unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
+}
+
+/// From the server's encoding to UTF-8.
+pub fn from_server(bytes: &[u8]) -> String {
+    if is_utf8() {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    // SAFETY: converts `len` bytes; the result is the argument itself or a palloc'd C string.
+    unsafe {
+        let converted = pg_sys::pg_server_to_any(
+            bytes.as_ptr().cast(),
+            bytes.len() as i32,
+            pg_sys::pg_enc::PG_UTF8 as i32,
+        );
+        if std::ptr::eq(converted.cast(), bytes.as_ptr()) {
+            return String::from_utf8_lossy(bytes).into_owned();
+        }
+        CStr::from_ptr(converted).to_string_lossy().into_owned()
+    }
+}
+
+/// From UTF-8 to the server's encoding, as a palloc'd C string. `text` holds no zero byte: the
+/// decoder refuses them.
+pub fn to_server(text: &str) -> *mut c_char {
+    // SAFETY: copies `len` bytes into a palloc'd C string, then converts it where need be; raises
+    // an ERROR for a character that the server's encoding lacks.
+    unsafe {
+        let copy = pg_sys::pnstrdup(text.as_ptr().cast(), text.len());
+        if is_utf8() {
+            return copy;
+        }
+        pg_sys::pg_any_to_server(copy, text.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32)
+    }
+}
+
+/// A `text` datum.
+pub fn text_datum(text: &str) -> pg_sys::Datum {
+    // SAFETY: copies the bytes into a palloc'd varlena.
+    unsafe {
+        if is_utf8() {
+            return pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32).into();
+        }
+        pg_sys::cstring_to_text(to_server(text)).into()
+    }
+}

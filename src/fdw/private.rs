@@ -1,0 +1,38 @@
+//! What a plan carries from the planner to the executor: plain text in one String node, because
+//! plans are copied and cached, and a pointer in one outlives what it points to.
+#![allow(unsafe_code)] // plan nodes
+
+use pgrx::pg_sys;
+use serde::{Deserialize, Serialize};
+
+use crate::fdw::pg;
+
+/// The executor's share of a plan.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Private {
+    /// The columns the query uses, by attribute number.
+    pub columns: Vec<i16>,
+    /// How many rows the query takes at most, where the planner knows.
+    pub limit: Option<u64>,
+}
+
+impl Private {
+    /// Writes it as a List for `fdw_private`.
+    pub fn to_list(&self) -> *mut pg_sys::List {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        // SAFETY: palloc'd nodes in the planner's memory context.
+        unsafe { pg_sys::lappend(std::ptr::null_mut(), pg_sys::makeString(pg::to_server(&json)).cast()) }
+    }
+
+    /// Reads it back.
+    ///
+    /// # Safety
+    /// `list` is what [`Private::to_list`] made, or a copy of it.
+    pub unsafe fn from_list(list: *mut pg_sys::List) -> Self {
+        // SAFETY: the caller's promise: one String node.
+        let json = unsafe {
+            pg::nodes::<pg_sys::String>(list).next().map(|node| pg::text((*node).sval)).unwrap_or_default()
+        };
+        serde_json::from_str(&json).unwrap_or_default()
+    }
+}

@@ -1,0 +1,180 @@
+//! SQL functions over a server: `check`, `aql`, `count` (interface.md 3).
+#![allow(unsafe_code)] // settings
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use assets::check::Status;
+use assets::stats::ScanStats;
+use assets::value::{ColumnSpec, Decode, Field, Page, Row, ScanSpec, Source, Value};
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+use pgrx::{JsonB, pg_sys};
+
+use crate::runtime::PageStream;
+use crate::{error, runtime, session};
+
+type Step = (String, String, String, Option<String>);
+
+/// `assets_fdw.check(server name)`: every step of the way to the service. Raises only where there
+/// is no such server or the caller may not use it.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn check(
+    server: &CStr,
+) -> TableIterator<
+    'static,
+    (name!(step, String), name!(status, String), name!(detail, String), name!(hint, Option<String>)),
+> {
+    let (server, user) = session::server_by_name(server);
+    let mut steps: Vec<Step> = Vec::new();
+    if session::find_mapping(server, user).is_none() {
+        let (message, hint) = session::missing_mapping(server, user);
+        steps.push(("user mapping".into(), "fail".into(), message, Some(hint)));
+    } else {
+        match connect_or_report(server, user) {
+            Ok(connection) => {
+                let client = connection.client.clone();
+                let found = runtime::wait(async move { client.check().await });
+                steps.extend(
+                    found.into_iter().map(|s| (s.step, s.status.as_str().to_owned(), s.detail, s.hint)),
+                );
+            }
+            Err((message, hint)) => steps.push(("options".into(), "fail".into(), message, hint)),
+        }
+    }
+    steps.push(preload_step());
+    TableIterator::new(steps)
+}
+
+/// A client that cannot even be made (an unreadable file, a contradiction) is a failed step.
+fn connect_or_report(
+    server: pg_sys::Oid,
+    user: pg_sys::Oid,
+) -> Result<std::rc::Rc<session::Connection>, (String, Option<String>)> {
+    PgTryBuilder::new(|| Ok(session::connect(server, user)))
+        .catch_others(|caught| match caught {
+            pg_sys::panic::CaughtError::ErrorReport(report)
+                if report.sql_error_code() != PgSqlErrorCode::ERRCODE_QUERY_CANCELED =>
+            {
+                Err((report.message().to_owned(), report.hint().map(str::to_owned)))
+            }
+            other => other.rethrow(),
+        })
+        .execute()
+}
+
+fn preload_step() -> Step {
+    // SAFETY: the setting is a C string or null, fixed once the server has started.
+    let preloaded = unsafe {
+        let libraries = pg_sys::shared_preload_libraries_string;
+        !libraries.is_null()
+            && CStr::from_ptr(libraries)
+                .to_string_lossy()
+                .split(',')
+                .any(|library| library.trim().trim_matches('"').rsplit('/').next() == Some("assets_fdw"))
+    };
+    if preloaded {
+        return ("preload".into(), Status::Ok.as_str().into(), "the library is preloaded".into(), None);
+    }
+    (
+        "preload".into(),
+        Status::Warn.as_str().into(),
+        "the library is not in shared_preload_libraries: replicas are not refreshed on a schedule, and each \
+         backend keeps its own request budget"
+            .into(),
+        Some("Add assets_fdw to shared_preload_libraries in postgresql.conf and restart the server.".into()),
+    )
+}
+
+/// `assets_fdw.count(server name, query text)`: how many objects match an AQL query.
+#[pg_extern(sql = false)]
+fn count(server: &CStr, query: String) -> i64 {
+    let client = session::connect_by_name(server).client.clone();
+    let counted = runtime::wait(async move { client.total_count(&query).await });
+    i64::try_from(error::or_raise(counted)).unwrap_or(i64::MAX)
+}
+
+/// `assets_fdw.aql(server name, query text)`: the objects that match an AQL query, streamed.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn aql(
+    server: &CStr,
+    query: String,
+) -> TableIterator<
+    'static,
+    (
+        name!(id, i64),
+        name!(key, String),
+        name!(label, Option<String>),
+        name!(object_type, Option<String>),
+        name!(created, Option<TimestampWithTimeZone>),
+        name!(updated, Option<TimestampWithTimeZone>),
+        name!(attributes, Option<JsonB>),
+    ),
+> {
+    let column = |field, decode| ColumnSpec { source: Source::Field(field), decode, array: false };
+    let spec = ScanSpec {
+        filter: query,
+        columns: Arc::from([
+            column(Field::Label, Decode::Text),
+            column(Field::ObjectType, Decode::Text),
+            column(Field::Created, Decode::Timestamp),
+            column(Field::Updated, Decode::Timestamp),
+            column(Field::Attributes, Decode::Json),
+        ]),
+        limit: None,
+    };
+    let client = session::connect_by_name(server).client.clone();
+    let mut rows = Rows {
+        stream: Some(PageStream::start(client, spec, Arc::new(ScanStats::default()))),
+        page: Page::default().rows.into_iter(),
+    };
+    TableIterator::new(std::iter::from_fn(move || {
+        let row = rows.next()?;
+        let [label, object_type, created, updated, attributes] = <[Value; 5]>::try_from(row.values).ok()?;
+        Some((
+            row.id,
+            row.key.into_string(),
+            text(&label),
+            text(&object_type),
+            instant(&created),
+            instant(&updated),
+            text(&attributes).and_then(|json| serde_json::from_str(&json).ok()).map(JsonB),
+        ))
+    }))
+}
+
+struct Rows {
+    stream: Option<PageStream>,
+    page: std::vec::IntoIter<Row>,
+}
+
+impl Rows {
+    fn next(&mut self) -> Option<Row> {
+        loop {
+            if let Some(row) = self.page.next() {
+                return Some(row);
+            }
+            match error::or_raise(self.stream.as_mut()?.next()) {
+                Some(page) => self.page = page.rows.into_iter(),
+                None => self.stream = None,
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Text(text) | Value::Json(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+fn instant(value: &Value) -> Option<TimestampWithTimeZone> {
+    const EPOCH_US: i64 = 946_684_800_000_000;
+    match value {
+        Value::Timestamp(us) => TimestampWithTimeZone::try_from(us - EPOCH_US).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,105 @@
+//! Where PostgreSQL's majors differ, 15 to 18. The only file that asks for the version.
+#![allow(unsafe_code)] // raw planner and executor nodes
+
+use pgrx::pg_sys;
+
+/// `create_foreignscan_path` for a base relation.
+///
+/// # Safety
+/// `root` and `rel` are the planner's own, of the call under way.
+#[allow(clippy::too_many_arguments)]
+pub unsafe fn foreignscan_path(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    rows: f64,
+    startup_cost: f64,
+    total_cost: f64,
+    required_outer: pg_sys::Relids,
+) -> *mut pg_sys::Path {
+    let none: *mut pg_sys::List = std::ptr::null_mut();
+    // SAFETY: the caller's promise; every list may be null.
+    unsafe {
+        pg_sys::create_foreignscan_path(
+            root,
+            rel,
+            none.cast(),
+            rows,
+            #[cfg(feature = "pg18")]
+            0,
+            startup_cost,
+            total_cost,
+            none.cast(),
+            required_outer,
+            none.cast(),
+            #[cfg(any(feature = "pg17", feature = "pg18"))]
+            none.cast(),
+            none.cast(),
+        )
+        .cast()
+    }
+}
+
+/// The role whose rights and user mapping a scan uses: a view's owner, or the current user.
+///
+/// # Safety
+/// `scan` is the plan node of `state`, both live.
+pub unsafe fn scan_user(state: *mut pg_sys::ForeignScanState, scan: *mut pg_sys::ForeignScan) -> pg_sys::Oid {
+    // SAFETY: the caller's promise; the range table holds the scanned relation.
+    let named = unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            let rte = pg_sys::rt_fetch((*scan).scan.scanrelid, (*(*state).ss.ps.state).es_range_table);
+            (*rte).checkAsUser
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            let _ = state;
+            (*scan).checkAsUser
+        }
+    };
+    // SAFETY: no preconditions.
+    if named == pg_sys::InvalidOid { unsafe { pg_sys::GetUserId() } } else { named }
+}
+
+/// The same while planning.
+///
+/// # Safety
+/// `root` and `rel` are the planner's own, of a base relation.
+pub unsafe fn planned_user(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo) -> pg_sys::Oid {
+    // SAFETY: the caller's promise.
+    let named = unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            let rte = pg_sys::planner_rt_fetch((*rel).relid, root);
+            (*rte).checkAsUser
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            let _ = root;
+            (*rel).userid
+        }
+    };
+    // SAFETY: no preconditions.
+    if named == pg_sys::InvalidOid { unsafe { pg_sys::GetUserId() } } else { named }
+}
+
+/// Whether a role may use a foreign server.
+pub fn may_use_server(server: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: catalogue look-ups inside a transaction.
+    let result = unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            pg_sys::pg_foreign_server_aclcheck(server, role, pg_sys::ACL_USAGE as pg_sys::AclMode)
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            pg_sys::object_aclcheck(
+                pg_sys::ForeignServerRelationId,
+                server,
+                role,
+                pg_sys::ACL_USAGE as pg_sys::AclMode,
+            )
+        }
+    };
+    result == pg_sys::AclResult::ACLCHECK_OK
+}

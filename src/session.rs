@@ -1,0 +1,291 @@
+//! Connections to Assets, one for each server and user mapping a backend uses. They live across
+//! queries, with their tokens and what they know of object types, and are dropped when the server
+//! or the mapping changes. Never shared across identities.
+#![allow(unsafe_code)] // catalogue look-ups and invalidation callbacks
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assets::budget::SlidingWindow;
+use assets::client::Client;
+use assets::config::{Config, Credential, Deployment, Secret, SecretSource};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::fdw::pg::text;
+use crate::options::{self, Options};
+use crate::{error, pg_compat, runtime};
+
+/// A connection: a client of the service, and what of the server's options is not the client's.
+pub struct Connection {
+    /// The client.
+    pub client: Arc<Client>,
+    /// The foreign server's name.
+    pub server_name: String,
+    /// Conditions that the service refused in this session, by their text.
+    pub refused: RefCell<HashSet<String>>,
+    /// `use_remote_estimate`
+    pub remote_estimate: bool,
+}
+
+struct Entry {
+    connection: Rc<Connection>,
+    server_hash: u32,
+    mapping_hash: u32,
+}
+
+thread_local! {
+    static ENTRIES: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Entry>> = RefCell::new(HashMap::new());
+    static WATCHING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// The connection of `user` to `server`; makes it on first use, without sending anything.
+pub fn connect(server: pg_sys::Oid, user: pg_sys::Oid) -> Rc<Connection> {
+    watch();
+    let mapping = mapping_of(server, user);
+    let key = (server, mapping);
+    if let Some(found) = ENTRIES.with_borrow(|entries| entries.get(&key).map(|e| e.connection.clone())) {
+        return found;
+    }
+    let entry = make(server, user, mapping);
+    let connection = entry.connection.clone();
+    ENTRIES.with_borrow_mut(|entries| entries.insert(key, entry));
+    connection
+}
+
+/// The connection of the current user to the server called `name`, for SQL functions: checks
+/// USAGE on the server.
+pub fn connect_by_name(name: &CStr) -> Rc<Connection> {
+    let (server, user) = server_by_name(name);
+    connect(server, user)
+}
+
+/// The server called `name` and the current user, who may use it; a server of another wrapper is
+/// an ERROR.
+pub fn server_by_name(name: &CStr) -> (pg_sys::Oid, pg_sys::Oid) {
+    // SAFETY: catalogue look-up inside a transaction; raises an ERROR for an unknown server.
+    let server = unsafe { pg_sys::get_foreign_server_oid(name.as_ptr(), false) };
+    // SAFETY: no preconditions.
+    let user = unsafe { pg_sys::GetUserId() };
+    require_ours(server);
+    if !pg_compat::may_use_server(server, user) {
+        error::raise(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for foreign server {}", name.to_string_lossy()),
+        );
+    }
+    (server, user)
+}
+
+/// A server of another wrapper has other options: nothing here would make sense.
+fn require_ours(server: pg_sys::Oid) {
+    // SAFETY: catalogue look-ups inside a transaction; the results live in this memory context.
+    let (server_name, wrapper) = unsafe {
+        let server = pg_sys::GetForeignServer(server);
+        let wrapper = pg_sys::GetForeignDataWrapper((*server).fdwid);
+        let handler = pg_sys::get_func_name((*wrapper).fdwhandler);
+        (text((*server).servername), (!handler.is_null()).then(|| text(handler)))
+    };
+    if wrapper.as_deref() != Some("assets_fdw_handler") {
+        error::raise(
+            PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            format!("\"{server_name}\" is not a server of assets_fdw"),
+        );
+    }
+}
+
+fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid) -> Entry {
+    // SAFETY: catalogue look-ups inside a transaction; both raise an ERROR where nothing is found,
+    // and their results live in the current memory context.
+    let (server_name, server_options, mapping_options) = unsafe {
+        let found = pg_sys::GetForeignServer(server);
+        let mapped = pg_sys::GetUserMapping(user, server);
+        (text((*found).servername), read_options((*found).options), read_options((*mapped).options))
+    };
+    let config = config(&server_options);
+    let budget = Arc::new(SlidingWindow::new(config.requests_per_minute));
+    let credential = credential(&mapping_options);
+    let client = {
+        let _inside = runtime::enter();
+        error::or_raise(Client::new(config, credential, budget))
+    };
+    let connection = Rc::new(Connection {
+        client: Arc::new(client),
+        server_name,
+        refused: RefCell::default(),
+        remote_estimate: server_options.flag("use_remote_estimate", true),
+    });
+    let hash = |cache: u32, oid: pg_sys::Oid| {
+        let none = pg_sys::Datum::from(0usize);
+        // SAFETY: both caches have one key, an OID.
+        unsafe { pg_sys::GetSysCacheHashValue(cache as i32, oid.into(), none, none, none) }
+    };
+    Entry {
+        connection,
+        server_hash: hash(pg_sys::SysCacheIdentifier::FOREIGNSERVEROID, server),
+        mapping_hash: hash(pg_sys::SysCacheIdentifier::USERMAPPINGOID, mapping),
+    }
+}
+
+/// The mapping that `user` has for `server`: its own, or PUBLIC's.
+pub fn find_mapping(server: pg_sys::Oid, user: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let none = pg_sys::Datum::from(0usize);
+    [user, pg_sys::InvalidOid].into_iter().find_map(|owner| {
+        // SAFETY: the cache's keys are the user's and the server's OIDs; column 1 of the catalogue
+        // is the mapping's OID.
+        let oid = unsafe {
+            pg_sys::GetSysCacheOid(
+                pg_sys::SysCacheIdentifier::USERMAPPINGUSERSERVER as i32,
+                pg_sys::Anum_pg_user_mapping_oid as pg_sys::AttrNumber,
+                owner.into(),
+                server.into(),
+                none,
+                none,
+            )
+        };
+        (oid != pg_sys::InvalidOid).then_some(oid)
+    })
+}
+
+/// The mapping, or an ERROR that names the statement that is missing.
+fn mapping_of(server: pg_sys::Oid, user: pg_sys::Oid) -> pg_sys::Oid {
+    if let Some(found) = find_mapping(server, user) {
+        return found;
+    }
+    let (message, hint) = missing_mapping(server, user);
+    error::raise_hint(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, message, hint)
+}
+
+/// What to say, and what to write, where a role has no user mapping.
+pub fn missing_mapping(server: pg_sys::Oid, user: pg_sys::Oid) -> (String, String) {
+    // SAFETY: catalogue look-ups; the names live in the current memory context.
+    let (server_name, user_name) = unsafe {
+        (text((*pg_sys::GetForeignServer(server)).servername), text(pg_sys::GetUserNameFromId(user, false)))
+    };
+    let (server_ident, user_ident) = (tables::ddl::ident(&server_name), tables::ddl::ident(&user_name));
+    (
+        format!("role \"{user_name}\" has no user mapping for server \"{server_name}\""),
+        format!(
+            "CREATE USER MAPPING FOR {user_ident} SERVER {server_ident} OPTIONS (email '…', api_token '…'); \
+             or FOR PUBLIC, for every role that has none of its own."
+        ),
+    )
+}
+
+fn config(options: &Options) -> Config {
+    let origin = |name: &str| options.get(name).and_then(|v| options::origin(v).ok());
+    let site = origin("site");
+    // A simulator or a tunnel on this machine serves everything from one origin.
+    let local = site.as_deref().filter(|s| options::is_loopback_origin(s)).map(str::to_owned);
+    let or_local = |name: &str, default: &str| {
+        origin(name).or_else(|| local.clone()).unwrap_or_else(|| default.to_owned())
+    };
+    Config {
+        api_url: or_local("api_url", "https://api.atlassian.com"),
+        auth_url: or_local("auth_url", "https://auth.atlassian.com"),
+        site,
+        workspace_id: options.get("workspace_id").map(str::to_owned),
+        cloud_id: options.get("cloud_id").map(str::to_owned),
+        ca_pem: options.get("ca_file").map(read_ca_file),
+        deployment: match options.get("deployment") {
+            Some("datacenter") => Deployment::DataCenter,
+            _ => Deployment::Cloud,
+        },
+        page_size: options.whole("page_size", 500) as u32,
+        max_in_flight: options.whole("max_in_flight", 8) as u32,
+        requests_per_minute: options.whole("requests_per_minute", 1000) as u32,
+        connect_timeout: options.interval("connect_timeout", Duration::from_secs(10)),
+        request_timeout: options.interval("request_timeout", Duration::from_secs(60)),
+        retry_timeout: options.interval("retry_timeout", Duration::from_secs(120)),
+        max_response_bytes: options.bytes("max_response_bytes", 64 << 20),
+    }
+}
+
+fn read_ca_file(path: &str) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| {
+        error::raise(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_FILE,
+            format!("could not read ca_file \"{path}\": {e}"),
+        )
+    })
+}
+
+fn credential(options: &Options) -> Credential {
+    let secret = |name: &str| {
+        let inline = options.get(name).map(|v| SecretSource::Inline(Secret::new(v.to_owned())));
+        let file = || options.get(&format!("{name}_file")).map(|p| SecretSource::File(p.into()));
+        inline.or_else(file)
+    };
+    let word = |name: &str| options.get(name).unwrap_or_default().to_owned();
+    if let Some(token) = secret("api_token") {
+        return Credential::Basic { email: word("email"), token };
+    }
+    if let Some(secret) = secret("client_secret") {
+        return Credential::ClientCredentials { id: word("client_id"), secret };
+    }
+    if let Some(token) = secret("access_token") {
+        return Credential::Bearer(token);
+    }
+    error::raise_hint(
+        PgSqlErrorCode::ERRCODE_FDW_OPTION_NAME_NOT_FOUND,
+        "the user mapping holds no credential",
+        "ALTER USER MAPPING … OPTIONS (ADD email '…', ADD api_token '…').",
+    )
+}
+
+/// Reads a list of options as the catalogues hold it.
+///
+/// # Safety
+/// `list` is null or a List of DefElem nodes.
+pub unsafe fn read_options(list: *mut pg_sys::List) -> Options {
+    let mut options = Vec::new();
+    // SAFETY: the caller's promise; defGetString gives a C string for each.
+    unsafe {
+        for def in crate::fdw::pg::nodes::<pg_sys::DefElem>(list) {
+            options.push((text((*def).defname), text(pg_sys::defGetString(def))));
+        }
+    }
+    Options(options)
+}
+
+fn watch() {
+    if WATCHING.replace(true) {
+        return;
+    }
+    let none = pg_sys::Datum::from(0usize);
+    // SAFETY: registered once a backend; the callback only marks entries of this thread.
+    unsafe {
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::FOREIGNSERVEROID as i32,
+            Some(server_changed),
+            none,
+        );
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::USERMAPPINGOID as i32,
+            Some(mapping_changed),
+            none,
+        );
+    }
+}
+
+/// Scans under way keep their client through their own reference.
+#[pg_guard]
+unsafe extern "C-unwind" fn server_changed(_arg: pg_sys::Datum, _cache: i32, hash: u32) {
+    forget(|entry| hash == 0 || entry.server_hash == hash);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn mapping_changed(_arg: pg_sys::Datum, _cache: i32, hash: u32) {
+    forget(|entry| hash == 0 || entry.mapping_hash == hash);
+}
+
+fn forget(gone: impl Fn(&Entry) -> bool) {
+    ENTRIES.with(|entries| {
+        // Never borrowed already: nothing of PostgreSQL runs while the map is read or written.
+        entries.borrow_mut().retain(|_, entry| !gone(entry));
+    });
+}
