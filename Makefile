@@ -95,13 +95,16 @@ lint: quiet-setup
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
+# An optimised library in the private copy; the next `make test` puts its own there again.
+bench: PROFILE := release
 bench: private
-	cargo bench -p assets-fdw-tests
+	ASSETS_FDW_TEST_PREFIX=$$(tools/pg prefix $(PG)) cargo bench --workspace --exclude assets_fdw --bench '*' $(FILTER)
 
 package: quiet-setup
 	@tools/package "$(TARGET)"
 
 clean:
+	@[ ! -x demo/stop ] || demo/stop
 	cargo clean
 	rm -rf demo/.run
 	tools/pg clean
