@@ -1,98 +1,259 @@
 //! The client: one identity at one workspace.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::budget::Budget;
-use crate::check::CheckStep;
-use crate::config::{Config, Credential, Deployment};
+use serde::Deserialize;
+
+use crate::budget::{Budget, Endpoint};
+use crate::check::{self, CheckStep};
+use crate::config::{Config, Credential};
+use crate::decode::scalar::Scalar;
+use crate::decode::{self, Layout, Unreadable};
 use crate::error::{Error, Kind};
+use crate::metadata::Metadata;
 use crate::model::{Attribute, ObjectSchema, ObjectType};
-use crate::stats::Stats;
+use crate::pages::{Facts, Reply};
+use crate::session::{self, Call, Session};
+use crate::stats::{Meter, ScanStats, Stats};
+use crate::wire;
+
+/// Schemas asked for at once.
+const SCHEMAS: usize = 100;
+/// A workspace with more schemas than this does not exist; a list that does not end might.
+const MOST_SCHEMAS: usize = 100_000;
 
 /// A client of one workspace as one identity. Share it in an [`Arc`]: connections, the token, the
-/// route and the metadata live in it.
+/// route, the metadata and what was learnt of the service live in it.
 pub struct Client {
-    config: Config,
-    stats: Stats,
+    pub(crate) session: Session,
+    metadata: Metadata,
+    facts: Mutex<Facts>,
 }
 
 impl Client {
     /// A client; sends nothing. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a bad origin or certificate, for Data Center (not built yet).
+    /// [`Kind::Config`] for a bad origin, id or certificate, an unreachable combination of options
+    /// and credential, and for Data Center, which is not built yet.
     pub fn new(config: Config, credential: Credential, budget: Arc<dyn Budget>) -> Result<Client, Error> {
-        if config.deployment == Deployment::DataCenter {
-            return Err(Error::new(Kind::Config, "deployment 'datacenter' is not built yet"));
-        }
-        drop((credential, budget));
-        Ok(Client { config, stats: Stats::default() })
+        Ok(Client {
+            session: Session::new(config, credential, budget)?,
+            metadata: Metadata::default(),
+            facts: Mutex::default(),
+        })
     }
 
     /// The configuration it was made with.
     pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// The object schemas visible to the credential; all pages, cached.
-    pub async fn schemas(&self) -> Result<Arc<[ObjectSchema]>, Error> {
-        Err(unfinished())
-    }
-
-    /// The object types of a schema, flat, cached.
-    pub async fn types(&self, _schema_id: i64) -> Result<Arc<[ObjectType]>, Error> {
-        Err(unfinished())
-    }
-
-    /// The attributes of a type, inherited ones included, cached.
-    pub async fn attributes(&self, _type_id: i64) -> Result<Arc<[Attribute]>, Error> {
-        Err(unfinished())
-    }
-
-    /// One object type.
-    pub async fn object_type(&self, _type_id: i64) -> Result<ObjectType, Error> {
-        Err(unfinished())
-    }
-
-    /// How many objects match; always asks, and remembers the answer for [`Client::cached_count`].
-    pub async fn total_count(&self, _aql: &str) -> Result<u64, Error> {
-        Err(unfinished())
-    }
-
-    /// What [`Client::types`] last got, without a request.
-    pub fn cached_types(&self, _schema_id: i64) -> Option<Arc<[ObjectType]>> {
-        None
-    }
-
-    /// What [`Client::attributes`] last got, without a request.
-    pub fn cached_attributes(&self, _type_id: i64) -> Option<Arc<[Attribute]>> {
-        None
-    }
-
-    /// What [`Client::total_count`] last got, without a request.
-    pub fn cached_count(&self, _aql: &str) -> Option<u64> {
-        None
-    }
-
-    /// Drops everything remembered about schemas, types, attributes and counts.
-    pub fn forget_metadata(&self) {}
-
-    /// Any JSON below the workspace's base, `path` without a leading slash.
-    pub async fn get_json(&self, _path: &str, _query: &[(&str, &str)]) -> Result<serde_json::Value, Error> {
-        Err(unfinished())
-    }
-
-    /// Tries every step of the way to the service; never fails itself.
-    pub async fn check(&self) -> Vec<CheckStep> {
-        Vec::new()
+        &self.session.config
     }
 
     /// The counters.
     pub fn stats(&self) -> &Stats {
-        &self.stats
+        &self.session.stats
+    }
+
+    /// The object schemas visible to the credential, with counts; all pages, kept for ten minutes
+    /// (assets-api.md 2.5).
+    pub async fn schemas(&self) -> Result<Arc<[ObjectSchema]>, Error> {
+        if let Some(schemas) = self.metadata.schemas() {
+            return Ok(schemas);
+        }
+        let mut schemas: Vec<ObjectSchema> = Vec::new();
+        let size = SCHEMAS.to_string();
+        let mut start = 0;
+        loop {
+            let from = start.to_string();
+            let query = [("startAt", from.as_str()), ("maxResults", &size), ("includeCounts", "true")];
+            let page: wire::SchemaPage =
+                self.get("the list of object schemas", "objectschema/list", &query).await?;
+            let (received, last) = (page.values.len(), page.says_last());
+            let before = schemas.len();
+            for schema in page.values.into_iter().map(wire::Schema::into_model) {
+                if !schemas.iter().any(|known| known.id == schema.id) {
+                    schemas.push(schema);
+                }
+            }
+            start += received;
+            if received == 0 || last {
+                break;
+            }
+            if schemas.len() == before || schemas.len() > MOST_SCHEMAS {
+                return Err(Error::new(Kind::Protocol, "the list of object schemas does not end"));
+            }
+        }
+        let schemas: Arc<[ObjectSchema]> = schemas.into();
+        self.metadata.keep_schemas(schemas.clone());
+        Ok(schemas)
+    }
+
+    /// The object types of a schema, flat, with counts, kept for ten minutes.
+    pub async fn types(&self, schema_id: i64) -> Result<Arc<[ObjectType]>, Error> {
+        if let Some(types) = self.metadata.types(schema_id) {
+            return Ok(types);
+        }
+        let what = format!("the object types of schema {schema_id}");
+        let path = format!("objectschema/{schema_id}/objecttypes/flat");
+        let list: wire::List<wire::Type> = self.get(&what, &path, &[("includeObjectCounts", "true")]).await?;
+        let types: Arc<[ObjectType]> = list.into_vec().into_iter().map(|t| t.into_model(true)).collect();
+        self.metadata.keep_types(schema_id, types.clone());
+        Ok(types)
+    }
+
+    /// The attributes of a type, inherited ones included, kept for ten minutes.
+    pub async fn attributes(&self, type_id: i64) -> Result<Arc<[Attribute]>, Error> {
+        if let Some(attributes) = self.metadata.attributes(type_id) {
+            return Ok(attributes);
+        }
+        let what = format!("the attributes of object type {type_id}");
+        let path = format!("objecttype/{type_id}/attributes");
+        let list: wire::List<wire::Attribute> = self.get(&what, &path, &[]).await?;
+        let attributes: Arc<[Attribute]> =
+            list.into_vec().into_iter().map(wire::Attribute::into_model).collect();
+        self.metadata.keep_attributes(type_id, attributes.clone());
+        Ok(attributes)
+    }
+
+    /// One object type. Not kept, and without its count.
+    pub async fn object_type(&self, type_id: i64) -> Result<ObjectType, Error> {
+        let what = format!("object type {type_id}");
+        let found: wire::Type = self.get(&what, &format!("objecttype/{type_id}"), &[]).await?;
+        Ok(found.into_model(false))
+    }
+
+    /// How many objects match; always asks (assets-api.md 2.2), and keeps the answer for
+    /// [`Client::cached_count`].
+    pub async fn total_count(&self, aql: &str) -> Result<u64, Error> {
+        let count = self.count(aql, self.session.meter()).await?;
+        self.metadata.keep_count(aql, count);
+        Ok(count)
+    }
+
+    /// What [`Client::types`] got in the last ten minutes, without a request.
+    pub fn cached_types(&self, schema_id: i64) -> Option<Arc<[ObjectType]>> {
+        self.metadata.types(schema_id)
+    }
+
+    /// What [`Client::attributes`] got in the last ten minutes, without a request.
+    pub fn cached_attributes(&self, type_id: i64) -> Option<Arc<[Attribute]>> {
+        self.metadata.attributes(type_id)
+    }
+
+    /// What [`Client::total_count`] got in the last ten minutes, without a request.
+    pub fn cached_count(&self, aql: &str) -> Option<u64> {
+        self.metadata.count(aql)
+    }
+
+    /// Drops everything remembered about schemas, types, attributes and counts.
+    pub fn forget_metadata(&self) {
+        self.metadata.forget();
+    }
+
+    /// Any JSON below the workspace's base, by GET; `path` has no leading slash and is a literal
+    /// path, `query` is encoded.
+    pub async fn get_json(&self, path: &str, query: &[(&str, &str)]) -> Result<serde_json::Value, Error> {
+        self.get(path, path, query).await
+    }
+
+    /// Tries every step of the way to the service; never fails itself. Takes about ten requests.
+    pub async fn check(&self) -> Vec<CheckStep> {
+        check::run(self).await
+    }
+
+    async fn get<T: for<'de> Deserialize<'de>>(
+        &self,
+        what: &str,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, Error> {
+        let call =
+            Call { what, path, query, body: None, endpoint: Endpoint::Other, meter: self.session.meter() };
+        self.call(call, session::json).await
+    }
+
+    async fn call<T>(
+        &self,
+        call: Call<'_>,
+        read: impl Fn(&[u8]) -> Result<T, Unreadable>,
+    ) -> Result<T, Error> {
+        let result = self.session.call(call, read).await;
+        if result.as_ref().is_err_and(|e| matches!(e.kind(), Kind::NotFound | Kind::AqlRejected)) {
+            // What was remembered may be what is gone or has another name now.
+            self.forget_metadata();
+        }
+        result
+    }
+
+    pub(crate) async fn count(&self, aql: &str, meter: Meter<'_>) -> Result<u64, Error> {
+        #[derive(Deserialize)]
+        struct Count<'a> {
+            #[serde(rename = "totalCount", borrow)]
+            total: Scalar<'a>,
+        }
+        let body = query_body(aql);
+        let call = Call {
+            what: "the count of objects",
+            path: "object/aql/totalcount",
+            query: &[],
+            body: Some(&body),
+            endpoint: Endpoint::TotalCount,
+            meter,
+        };
+        self.call(call, |bytes| {
+            let count: Count<'_> = serde_json::from_slice(bytes)
+                .map_err(|e| Unreadable { broken: !e.is_data(), what: e.to_string() })?;
+            count.total.int().and_then(|n| u64::try_from(n).ok()).ok_or_else(|| Unreadable {
+                broken: false,
+                what: format!("totalCount is {:.40?}", count.total.text()),
+            })
+        })
+        .await
+    }
+
+    /// One page of a scan. A 400 is an answer, not an error.
+    pub(crate) async fn page(
+        &self,
+        aql: &str,
+        start: u64,
+        size: u32,
+        layout: &Layout,
+        stats: &ScanStats,
+    ) -> Result<Reply, Error> {
+        let (start, size) = (start.to_string(), size.to_string());
+        // In the URL: the same names in the body are ignored (assets-api.md 2.1).
+        let query = [
+            ("startAt", start.as_str()),
+            ("maxResults", size.as_str()),
+            ("includeAttributes", if layout.needs_attributes() { "true" } else { "false" }),
+        ];
+        let body = query_body(aql);
+        let call = Call {
+            what: "a page of objects",
+            path: "object/aql",
+            query: &query,
+            body: Some(&body),
+            endpoint: Endpoint::ObjectAql,
+            meter: Meter { client: self.stats(), scan: Some(stats) },
+        };
+        let known = self.metadata.definitions();
+        let read = |bytes: &[u8]| Ok((decode::page(bytes, layout, &known)?, bytes.len()));
+        match self.call(call, read).await {
+            Ok((answer, bytes)) => Ok(Reply::Page(answer, bytes)),
+            Err(error) if error.kind() == Kind::AqlRejected => Ok(Reply::Refused(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn learn(&self, facts: Facts) {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
     }
 }
 
-fn unfinished() -> Error {
-    Error::new(Kind::Config, "the client is not built yet")
+fn query_body(aql: &str) -> Vec<u8> {
+    serde_json::json!({ "qlQuery": aql }).to_string().into_bytes()
 }

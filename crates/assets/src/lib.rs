@@ -2,12 +2,22 @@
 //! and values. Knows nothing of PostgreSQL.
 #![forbid(unsafe_code)]
 
+mod auth;
 pub mod budget;
 pub mod check;
 pub mod client;
 pub mod config;
+mod decode;
 pub mod error;
+mod http;
+mod metadata;
 pub mod model;
+mod pages;
+mod retry;
+mod route;
 pub mod scan;
+mod session;
 pub mod stats;
+mod temporal;
 pub mod value;
+mod wire;

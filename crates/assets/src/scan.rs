@@ -1,33 +1,158 @@
-//! Runs a scan: asks for pages, hands rows on, until everything that matches has been returned
-//! exactly once.
+//! Runs a scan: sends what [`crate::pages`] asks for, several at once, and hands the rows on in
+//! order as the reader takes them.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
+use tokio::task::{AbortHandle, JoinSet};
+
 use crate::client::Client;
+use crate::decode::Layout;
 use crate::error::{Error, Kind};
-use crate::stats::ScanStats;
+use crate::pages::{Ask, Reply, Start, Walk, What};
+use crate::stats::{Meter, ScanStats, add};
 use crate::value::{Page, ScanSpec};
 
 /// The reader went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
-/// Who takes the rows. [`PageSink::send`] returns when there is room for more.
+/// Who takes the rows.
 pub trait PageSink: Send {
-    /// Takes one page. [`Closed`] stops the scan quietly.
+    /// Takes one page, and returns when there is room for more. [`Closed`] stops the scan quietly.
     fn send(&mut self, page: Page) -> impl Future<Output = Result<(), Closed>> + Send;
+
+    /// Returns when the reader has taken all that was sent and wants more. Asked only where the
+    /// scan's limit has been reached, so that nothing is read ahead for a reader that stops there.
+    fn wanted(&mut self) -> impl Future<Output = Result<(), Closed>> + Send {
+        async { Ok(()) }
+    }
 }
 
 /// Reads every object that matches `spec` into `sink`, or fails.
 ///
-/// Every object that matched from the scan's begin to its end is handed on exactly once.
+/// Every object that matched from the scan's begin to its end is handed on exactly once; there is
+/// no short result. Pages are read and decoded on the runtime's threads, at most
+/// `max_in_flight` at once, and memory is bounded by those. Dropping the future stops every
+/// request.
+///
+/// # Errors
+/// Every [`Kind`]; [`Kind::Protocol`] where the pages cannot be shown to be complete.
 pub async fn scan(
     client: Arc<Client>,
     spec: ScanSpec,
     stats: Arc<ScanStats>,
     sink: impl PageSink,
 ) -> Result<(), Error> {
-    drop((client, spec, stats, sink));
-    Err(Error::new(Kind::Config, "scans are not built yet"))
+    let config = client.config();
+    let layout = Arc::new(Layout::new(spec.columns.clone(), config.site.as_deref()));
+    let walk = Walk::new(Start {
+        filter: spec.filter.clone(),
+        page_size: config.page_size,
+        limit: spec.limit,
+        max_in_flight: config.max_in_flight,
+        facts: client.facts(),
+        count: client.cached_count(&spec.filter),
+    });
+    let driver = Driver { client, layout, stats, walk, tasks: JoinSet::new(), under_way: HashMap::new() };
+    driver.run(spec.limit, sink).await
+}
+
+type Outcome = (u64, Result<Reply, Error>);
+
+struct Driver {
+    client: Arc<Client>,
+    layout: Arc<Layout>,
+    stats: Arc<ScanStats>,
+    walk: Walk,
+    tasks: JoinSet<Outcome>,
+    under_way: HashMap<u64, AbortHandle>,
+}
+
+impl Driver {
+    async fn run(mut self, limit: Option<u64>, mut sink: impl PageSink) -> Result<(), Error> {
+        let mut handed_on = 0;
+        loop {
+            // A reader that means to stop gets its rows before anything else is asked.
+            let bounded = limit.is_some_and(|limit| handed_on < limit);
+            if !bounded {
+                self.send_asks();
+            }
+            while let Some(page) = self.walk.rows() {
+                let rows = page.rows.len() as u64;
+                add(&self.stats.objects, rows);
+                add(&self.client.stats().objects, rows);
+                if sink.send(page).await.is_err() {
+                    return Ok(());
+                }
+                handed_on += rows;
+            }
+            if self.walk.is_done() {
+                return Ok(());
+            }
+            if bounded && limit.is_some_and(|limit| handed_on >= limit) && sink.wanted().await.is_err() {
+                return Ok(());
+            }
+            self.send_asks();
+            let Some(joined) = self.tasks.join_next().await else {
+                return Err(Error::new(Kind::Protocol, "a scan came to rest before its end"));
+            };
+            match joined {
+                Ok((ticket, result)) => {
+                    self.under_way.remove(&ticket);
+                    self.take(ticket, result)?;
+                }
+                Err(error) if error.is_cancelled() => {}
+                Err(_) => {
+                    return Err(Error::new(Kind::Protocol, "a page could not be read: the reader failed"));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, ticket: u64, result: Result<Reply, Error>) -> Result<(), Error> {
+        if !self.walk.is_live(ticket) {
+            return Ok(());
+        }
+        let reply = result?;
+        if matches!(reply, Reply::Page(..)) {
+            add(&self.stats.pages, 1);
+        }
+        let before = self.walk.facts();
+        let result = self.walk.reply(ticket, reply);
+        let after = self.walk.facts();
+        if after != before {
+            self.client.learn(after);
+        }
+        let walk = &self.walk;
+        self.under_way.retain(|ticket, task| {
+            let live = walk.is_live(*ticket);
+            if !live {
+                task.abort();
+            }
+            live
+        });
+        result
+    }
+
+    fn send_asks(&mut self) {
+        while let Some(Ask { ticket, aql, what }) = self.walk.next() {
+            let client = self.client.clone();
+            let layout = self.layout.clone();
+            let stats = self.stats.clone();
+            let task = self.tasks.spawn(async move {
+                let result = match what {
+                    What::Page { start, size } => client.page(&aql, start, size, &layout, &stats).await,
+                    What::Count => {
+                        let meter = Meter { client: client.stats(), scan: Some(&stats) };
+                        // A service that does not count is read all the same.
+                        Ok(Reply::Count(client.count(&aql, meter).await.ok()))
+                    }
+                };
+                (ticket, result)
+            });
+            self.under_way.insert(ticket, task);
+        }
+    }
 }

@@ -1,0 +1,244 @@
+//! One HTTP exchange: what goes out, how much may come back, and how it can fail. No retries here.
+
+use std::error::Error as _;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use reqwest::{Method, Url, redirect};
+
+use crate::config::Config;
+use crate::error::{Error, Kind};
+use crate::retry::Trouble;
+use crate::temporal;
+
+/// So much of an answer that is not a success is read.
+const ERROR_BODY: u64 = 64 << 10;
+/// Redirects followed within one origin.
+const REDIRECTS: usize = 3;
+
+pub(crate) struct Http {
+    client: reqwest::Client,
+    max_bytes: u64,
+}
+
+/// What is sent.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) body: Option<Body<'a>>,
+}
+
+pub(crate) enum Body<'a> {
+    Json(&'a [u8]),
+    Form(&'a [(&'a str, &'a str)]),
+}
+
+/// What came back.
+pub(crate) struct Incoming {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Why nothing usable came back.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// May be tried again.
+    Passing(Trouble, String),
+    /// The certificate, or the way TLS was spoken.
+    Tls(String),
+    TooLarge(u64),
+    /// A redirect that is not followed; where to.
+    Redirect(String),
+}
+
+impl Http {
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        // One deployed app gets 403 on POST without it (assets-api.md 13).
+        headers.insert("X-Atlassian-Token", HeaderValue::from_static("no-check"));
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("assets_fdw/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(config.connect_timeout)
+            .timeout(config.request_timeout)
+            .tcp_nodelay(true)
+            .pool_idle_timeout(Duration::from_secs(90));
+        if let Some(pem) = &config.ca_pem {
+            let roots = reqwest::Certificate::from_pem_bundle(pem)
+                .ok()
+                .filter(|roots| !roots.is_empty())
+                .ok_or_else(|| Error::new(Kind::Config, "ca_file holds no PEM certificate"))?;
+            builder = builder.tls_built_in_root_certs(false);
+            for root in roots {
+                builder = builder.add_root_certificate(root);
+            }
+        }
+        let client = builder
+            .build()
+            .map_err(|e| Error::new(Kind::Config, format!("cannot set up TLS: {}", chain(&e))))?;
+        Ok(Self { client, max_bytes: config.max_response_bytes })
+    }
+
+    /// The value of a Basic authorization header.
+    pub(crate) fn basic(&self, user: &str, password: &str) -> Result<HeaderValue, Error> {
+        self.authorization(|request| request.basic_auth(user, Some(password)))
+    }
+
+    /// The value of a bearer authorization header.
+    pub(crate) fn bearer(&self, token: &str) -> Result<HeaderValue, Error> {
+        self.authorization(|request| request.bearer_auth(token))
+    }
+
+    fn authorization(
+        &self,
+        set: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Result<HeaderValue, Error> {
+        // reqwest encodes and marks it as sensitive; the request itself is never sent.
+        let request = set(self.client.get("http://localhost/")).build();
+        request.ok().and_then(|mut request| request.headers_mut().remove(header::AUTHORIZATION)).ok_or_else(
+            || Error::new(Kind::Config, "the credential holds a character that no HTTP header can carry"),
+        )
+    }
+
+    /// Sends once, follows redirects of a GET within its origin.
+    pub(crate) async fn send(&self, outgoing: &Outgoing<'_>) -> Result<Incoming, Failure> {
+        let mut url = outgoing.url.clone();
+        for _ in 0..=REDIRECTS {
+            let incoming = self.once(outgoing, url.clone()).await?;
+            if !(300..400).contains(&incoming.status) {
+                return Ok(incoming);
+            }
+            let target = incoming
+                .headers
+                .get(header::LOCATION)
+                .and_then(|location| location.to_str().ok())
+                .and_then(|location| url.join(location).ok());
+            match target {
+                Some(target) if outgoing.method == Method::GET && target.origin() == url.origin() => {
+                    url = target
+                }
+                Some(target) => return Err(Failure::Redirect(target.origin().ascii_serialization())),
+                None => return Err(Failure::Redirect("nowhere".to_owned())),
+            }
+        }
+        Err(Failure::Redirect("itself, again and again".to_owned()))
+    }
+
+    async fn once(&self, outgoing: &Outgoing<'_>, url: Url) -> Result<Incoming, Failure> {
+        let mut request = self.client.request(outgoing.method.clone(), url);
+        if let Some(authorization) = &outgoing.authorization {
+            request = request.header(header::AUTHORIZATION, authorization.clone());
+        }
+        request = match &outgoing.body {
+            Some(Body::Json(json)) => {
+                request.header(header::CONTENT_TYPE, "application/json").body(json.to_vec())
+            }
+            Some(Body::Form(form)) => request.form(form),
+            None => request,
+        };
+        let mut response = request.send().await.map_err(|e| failure(&e))?;
+        let status = response.status().as_u16();
+        let headers = std::mem::take(response.headers_mut());
+        let success = (200..300).contains(&status);
+        let most = if success { self.max_bytes } else { ERROR_BODY.min(self.max_bytes) };
+        let mut body = Vec::new();
+        // The bytes counted here are decompressed ones, as they come.
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    let room = most.saturating_sub(body.len() as u64);
+                    if chunk.len() as u64 > room {
+                        if success {
+                            return Err(Failure::TooLarge(most));
+                        }
+                        body.extend_from_slice(&chunk[..room as usize]);
+                        break;
+                    }
+                    body.extend_from_slice(&chunk);
+                }
+                Ok(None) => break,
+                // The status of an error says enough without its body.
+                Err(_) if !success => break,
+                Err(e) => return Err(failure(&e)),
+            }
+        }
+        Ok(Incoming { status, headers, body })
+    }
+}
+
+impl Incoming {
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok().map(str::trim)
+    }
+
+    /// How long the service asks to wait: `Retry-After` in seconds or as a date, else
+    /// `X-RateLimit-Reset` (assets-api.md 5).
+    pub(crate) fn asked_to_wait(&self, now: SystemTime) -> Option<Duration> {
+        let until = |at: SystemTime| at.duration_since(now).unwrap_or(Duration::ZERO);
+        if let Some(value) = self.header("retry-after") {
+            if let Ok(seconds) = value.parse::<f64>()
+                && seconds.is_finite()
+                && seconds >= 0.0
+            {
+                return Some(Duration::from_secs_f64(seconds.min(86_400.0)));
+            }
+            if let Some(at) = temporal::http_date(value) {
+                return Some(until(at));
+            }
+        }
+        let value = self.header("x-ratelimit-reset")?;
+        let at = match value.parse::<i64>() {
+            Ok(seconds) => temporal::system_time(seconds.checked_mul(1_000_000)?)?,
+            Err(_) => temporal::system_time(temporal::instant(value)?)?,
+        };
+        Some(until(at))
+    }
+
+    /// The service's clock.
+    pub(crate) fn date(&self) -> Option<SystemTime> {
+        temporal::http_date(self.header("date")?)
+    }
+}
+
+fn failure(error: &reqwest::Error) -> Failure {
+    let text = chain(error);
+    let lower = text.to_ascii_lowercase();
+    if error.is_connect() && (lower.contains("certificate") || lower.contains("tls")) {
+        return Failure::Tls(text);
+    }
+    let trouble = if error.is_connect() {
+        Trouble::Connect
+    } else if error.is_timeout() {
+        Trouble::Timeout
+    } else {
+        Trouble::Broken
+    };
+    Failure::Passing(trouble, text)
+}
+
+/// An error with its causes, without the URL (the message that holds it names the host).
+fn chain(error: &reqwest::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+        source = error.source();
+    }
+    if parts.is_empty() {
+        let kind = if error.is_timeout() { "timed out" } else { "failed" };
+        parts.push(kind.to_owned());
+    }
+    parts.join(": ")
+}

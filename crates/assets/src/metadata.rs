@@ -1,0 +1,106 @@
+//! What the client remembers of schemas, types, attributes and counts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::decode::{Definition, Definitions};
+use crate::model::{Attribute, ObjectSchema, ObjectType};
+
+/// Metadata older than this is asked for again.
+const FRESH: Duration = Duration::from_secs(600);
+/// So many counts are kept.
+const COUNTS: usize = 1000;
+
+#[derive(Default)]
+pub(crate) struct Metadata(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    schemas: Option<Kept<Arc<[ObjectSchema]>>>,
+    types: HashMap<i64, Kept<Arc<[ObjectType]>>>,
+    attributes: HashMap<i64, Kept<Arc<[Attribute]>>>,
+    counts: HashMap<String, Kept<u64>>,
+    definitions: Arc<Definitions>,
+}
+
+struct Kept<T> {
+    since: Instant,
+    value: T,
+}
+
+impl<T: Clone> Kept<T> {
+    fn new(value: T) -> Self {
+        Self { since: Instant::now(), value }
+    }
+
+    fn fresh(&self) -> Option<T> {
+        (self.since.elapsed() < FRESH).then(|| self.value.clone())
+    }
+}
+
+impl Metadata {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn forget(&self) {
+        *self.lock() = Inner::default();
+    }
+
+    pub(crate) fn schemas(&self) -> Option<Arc<[ObjectSchema]>> {
+        self.lock().schemas.as_ref()?.fresh()
+    }
+
+    pub(crate) fn keep_schemas(&self, schemas: Arc<[ObjectSchema]>) {
+        self.lock().schemas = Some(Kept::new(schemas));
+    }
+
+    pub(crate) fn types(&self, schema: i64) -> Option<Arc<[ObjectType]>> {
+        self.lock().types.get(&schema)?.fresh()
+    }
+
+    pub(crate) fn keep_types(&self, schema: i64, types: Arc<[ObjectType]>) {
+        self.lock().types.insert(schema, Kept::new(types));
+    }
+
+    pub(crate) fn attributes(&self, object_type: i64) -> Option<Arc<[Attribute]>> {
+        self.lock().attributes.get(&object_type)?.fresh()
+    }
+
+    pub(crate) fn keep_attributes(&self, object_type: i64, attributes: Arc<[Attribute]>) {
+        let mut inner = self.lock();
+        let definitions = Arc::make_mut(&mut inner.definitions);
+        for attribute in attributes.iter() {
+            let definition = Definition {
+                name: attribute.name.as_str().into(),
+                kind: attribute.kind,
+                multi: attribute.multi,
+            };
+            definitions.insert(attribute.id, definition);
+        }
+        inner.attributes.insert(object_type, Kept::new(attributes));
+    }
+
+    /// Definitions of every attribute met, for pages that do not bring their own.
+    pub(crate) fn definitions(&self) -> Arc<Definitions> {
+        self.lock().definitions.clone()
+    }
+
+    pub(crate) fn count(&self, aql: &str) -> Option<u64> {
+        self.lock().counts.get(aql)?.fresh()
+    }
+
+    pub(crate) fn keep_count(&self, aql: &str, count: u64) {
+        let mut inner = self.lock();
+        if inner.counts.len() >= COUNTS {
+            inner.counts.retain(|_, kept| kept.fresh().is_some());
+            if inner.counts.len() >= COUNTS {
+                inner.counts.clear();
+            }
+        }
+        inner.counts.insert(aql.to_owned(), Kept::new(count));
+    }
+}

@@ -1,0 +1,130 @@
+//! Where neither an order nor ranges hold: plain pages one after the other, each beginning with
+//! the object that the one before ended with. A pass whose pages all join, and which found as many
+//! objects as the service counts, is complete; another one is begun otherwise.
+
+use std::collections::HashSet;
+
+use super::{Ask, Common, Reply, Step, What, check_distinct, protocol, says_end};
+use crate::decode::Answer;
+use crate::error::{Error, Kind};
+
+/// Passes before the scan gives up.
+const PASSES: u32 = 4;
+
+pub(super) struct Plain {
+    pass: u32,
+    offset: u64,
+    last: Option<i64>,
+    /// Ids of this pass.
+    found: HashSet<i64>,
+    asked: bool,
+    counting: bool,
+    /// Pages end too early to be trusted; ask beyond the last object.
+    beyond: bool,
+    size: u32,
+}
+
+impl Plain {
+    pub(super) fn new() -> Self {
+        Self {
+            pass: 1,
+            offset: 0,
+            last: None,
+            found: HashSet::new(),
+            asked: false,
+            counting: false,
+            beyond: false,
+            size: 0,
+        }
+    }
+
+    pub(super) fn next(&mut self, common: &mut Common) -> Option<Ask> {
+        if self.asked {
+            return None;
+        }
+        self.asked = true;
+        self.size = common.size;
+        let aql = common.aql((None, None), None);
+        let what = if self.counting {
+            What::Count
+        } else {
+            What::Page { start: self.offset + u64::from(self.beyond), size: self.size }
+        };
+        Some(common.ask(aql, what))
+    }
+
+    pub(super) fn reply(&mut self, common: &mut Common, reply: Reply) -> Result<Step, Error> {
+        self.asked = false;
+        match reply {
+            Reply::Refused(error) => Err(error),
+            Reply::Count(Some(count)) if count == self.found.len() as u64 => Ok(Step::Done),
+            Reply::Count(Some(count)) => {
+                self.another_pass(common, format!("{} objects were returned, {count} match", self.found.len()))
+            }
+            Reply::Count(None) => Err(protocol(
+                "the service keeps no order, takes no id ranges and does not count: a scan cannot be shown to be complete"
+                    .to_owned(),
+            )),
+            Reply::Page(answer, _) => self.page(common, answer),
+        }
+    }
+
+    fn page(&mut self, common: &mut Common, answer: Answer) -> Result<Step, Error> {
+        check_distinct(&answer.rows)?;
+        let rows = answer.rows.len();
+        if rows == 0 {
+            if self.offset == 0 || self.beyond {
+                self.counting = true;
+                return Ok(Step::Go);
+            }
+            return self.another_pass(common, "a page ended before its beginning".to_owned());
+        }
+        let start = self.offset + u64::from(self.beyond);
+        if let Some(last) = self.last
+            && !self.beyond
+            && answer.rows[0].id != last
+        {
+            return self.another_pass(common, "two pages do not join".to_owned());
+        }
+        let end = says_end(&answer, start) && !common.looks_full(rows, self.size);
+        if !end {
+            common.learn_page(rows);
+        }
+        self.last = answer.rows.last().map(|row| row.id);
+        self.offset = start + rows as u64 - 1;
+        let mut fresh = answer.rows;
+        fresh.retain(|row| self.found.insert(row.id));
+        let none = fresh.is_empty();
+        // What an earlier pass handed on is not handed on again.
+        if let Some(before) = &common.before {
+            fresh.retain(|row| !before.contains(&row.id));
+        }
+        if none {
+            common.fruitless()?;
+        } else {
+            common.fruitless = 0;
+        }
+        let heap = answer.heap / rows * fresh.len();
+        common.deliver(fresh, heap);
+        if self.found.len() as u64 > 2 * common.estimate.unwrap_or(u64::MAX / 4) + 10_000 {
+            self.counting = true;
+            return Ok(Step::Go);
+        }
+        self.counting = end;
+        self.beyond = none;
+        Ok(Step::Go)
+    }
+
+    fn another_pass(&mut self, common: &mut Common, why: String) -> Result<Step, Error> {
+        if self.pass == PASSES {
+            return Err(Error::new(
+                Kind::Protocol,
+                format!("the pages of a scan do not add up after {PASSES} passes: {why}"),
+            )
+            .with_hint("Objects may be changing faster than they can be read; try again later."));
+        }
+        common.start_over();
+        *self = Self { pass: self.pass + 1, ..Self::new() };
+        Ok(Step::Go)
+    }
+}

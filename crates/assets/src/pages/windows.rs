@@ -1,0 +1,165 @@
+//! Where no order holds: id ranges, each small enough to be one complete page.
+//!
+//! An id never changes, so a range cannot shift; one page that is complete is what its range held
+//! at one moment. A range whose page is not complete is cut at ids seen on it.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Ask, Common, Reply, Step, Verdict, What, check_distinct, says_end};
+use crate::decode::Answer;
+use crate::error::Error;
+use crate::value::Row;
+
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    low: Option<i64>,
+    high: Option<i64>,
+    /// An id known to be in it, which proves that the service understands ranges.
+    witness: Option<i64>,
+}
+
+enum Pending {
+    Page(Range, u32),
+    /// A page that did not say it was the last; the count of its range decides.
+    Count(Range, Box<Answer>),
+}
+
+pub(super) struct Windows {
+    todo: Vec<Range>,
+    counts: Vec<(Range, Box<Answer>)>,
+    pending: HashMap<u64, Pending>,
+    window: usize,
+}
+
+impl Windows {
+    /// Begins with the incomplete page of the whole, where there is one.
+    pub(super) fn new(root: Option<Answer>) -> Self {
+        let whole = Range { low: None, high: None, witness: None };
+        let mut windows = Self { todo: vec![whole], counts: Vec::new(), pending: HashMap::new(), window: 1 };
+        if let Some(answer) = root {
+            windows.todo.clear();
+            windows.cut(whole, &answer, answer.rows.len());
+        }
+        windows
+    }
+
+    pub(super) fn next(&mut self, common: &mut Common) -> Option<Ask> {
+        if self.pending.len() >= self.window {
+            return None;
+        }
+        if let Some((range, answer)) = self.counts.pop() {
+            let aql = common.aql((range.low, range.high), None);
+            let ask = common.ask(aql, What::Count);
+            self.pending.insert(ask.ticket, Pending::Count(range, answer));
+            return Some(ask);
+        }
+        let range = self.todo.pop()?;
+        let aql = common.aql((range.low, range.high), None);
+        let ask = common.ask(aql, What::Page { start: 0, size: common.size });
+        self.pending.insert(ask.ticket, Pending::Page(range, common.size));
+        Some(ask)
+    }
+
+    pub(super) fn reply(&mut self, common: &mut Common, ticket: u64, reply: Reply) -> Result<Step, Error> {
+        match (self.pending.remove(&ticket), reply) {
+            (Some(Pending::Page(range, size)), Reply::Page(answer, _)) => {
+                return self.page(common, range, size, answer);
+            }
+            (Some(Pending::Page(range, _)), Reply::Refused(error)) => {
+                let plain = range.low.is_none() && range.high.is_none();
+                return if plain || common.facts.ranges == Verdict::Works {
+                    Err(error)
+                } else {
+                    Ok(Step::RangesFail)
+                };
+            }
+            (Some(Pending::Count(range, answer)), Reply::Count(count)) => {
+                if count == Some(answer.rows.len() as u64) {
+                    common.deliver(answer.rows, answer.heap);
+                } else {
+                    common.fruitless()?;
+                    self.cut(range, &answer, common.step());
+                }
+            }
+            (Some(Pending::Count(..)), Reply::Refused(error)) => return Err(error),
+            _ => {}
+        }
+        Ok(self.step())
+    }
+
+    fn step(&self) -> Step {
+        if self.todo.is_empty() && self.counts.is_empty() && self.pending.is_empty() {
+            Step::Done
+        } else {
+            Step::Go
+        }
+    }
+
+    fn page(&mut self, common: &mut Common, range: Range, size: u32, answer: Answer) -> Result<Step, Error> {
+        check_distinct(&answer.rows)?;
+        let outside = |row: &Row| {
+            range.low.is_some_and(|low| row.id < low) || range.high.is_some_and(|high| row.id > high)
+        };
+        if answer.rows.iter().any(outside) {
+            return Ok(Step::RangesFail);
+        }
+        self.window = (self.window + 1).min(common.start.max_in_flight.max(1) as usize);
+        let rows = answer.rows.len();
+        let single = range.low.is_some() && range.low == range.high;
+        let complete = single || (says_end(&answer, 0) && !common.looks_full(rows, size));
+        if !complete {
+            common.learn_page(rows);
+        }
+        if common.facts.ranges != Verdict::Works
+            && let Some(witness) = range.witness
+        {
+            if answer.rows.iter().any(|row| row.id == witness) {
+                common.facts.ranges = Verdict::Works;
+            } else if complete || rows == 0 {
+                // The known object is gone, or ranges find nothing: not to be told.
+                return Ok(Step::RangesFail);
+            }
+        }
+        if complete || rows == 0 {
+            common.deliver(answer.rows, answer.heap);
+        } else if rows < common.step() && !common.looks_full(rows, size) {
+            self.counts.push((range, Box::new(answer)));
+        } else {
+            self.cut(range, &answer, common.step());
+        }
+        Ok(self.step())
+    }
+
+    /// Cuts a range so that its parts are likely to fit a page each.
+    fn cut(&mut self, range: Range, answer: &Answer, page: usize) {
+        let mut ids: Vec<i64> = answer.rows.iter().map(|row| row.id).collect();
+        ids.sort_unstable();
+        let expected = answer.total.unwrap_or(0).max(ids.len() as u64 * 2);
+        let room = (page as u64 * 7 / 10).max(1);
+        let parts = usize::try_from(expected.div_ceil(room)).unwrap_or(usize::MAX);
+        let parts = parts.clamp(2, ids.len().max(2));
+        let mut highs: Vec<i64> = (1..parts)
+            .filter_map(|i| ids.get((i * ids.len() / parts).saturating_sub(1)).copied())
+            .filter(|id| range.high.is_none_or(|high| *id < high))
+            .collect();
+        highs.dedup();
+        if highs.is_empty()
+            && let Some(&id) = ids.first()
+        {
+            // One object, at the range's end: what is before it stands alone.
+            highs.push(if range.high == Some(id) { id - 1 } else { id });
+        }
+        let known: HashSet<i64> = ids.iter().copied().collect();
+        let mut low = range.low;
+        for high in highs {
+            self.todo.push(Range {
+                low,
+                high: Some(high),
+                witness: Some(high).filter(|h| known.contains(h)),
+            });
+            low = Some(high.saturating_add(1));
+        }
+        let witness = ids.last().copied().filter(|id| low.is_none_or(|low| *id >= low));
+        self.todo.push(Range { low, high: range.high, witness });
+    }
+}

@@ -1,0 +1,148 @@
+//! Whether and when a failed read is sent again: a pure decision (assets-api.md 5, "Client
+//! policy").
+
+use std::time::Duration;
+
+/// How a request failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The service answered with this status.
+    Status(u16),
+    /// No connection came about.
+    Connect,
+    /// The connection broke, or the body did.
+    Broken,
+    /// No answer within `request_timeout`.
+    Timeout,
+    /// The body was whole and not JSON.
+    Unreadable,
+}
+
+/// Everything the decision rests on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Situation {
+    pub(crate) trouble: Trouble,
+    /// How often the request has failed, this time included.
+    pub(crate) failures: u32,
+    /// Since the request was first wanted.
+    pub(crate) elapsed: Duration,
+    /// `retry_timeout`.
+    pub(crate) limit: Duration,
+    /// What the service asked for: `Retry-After`, else `X-RateLimit-Reset`.
+    pub(crate) asked: Option<Duration>,
+    /// 0 to 1.
+    pub(crate) jitter: f64,
+}
+
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How long to wait before the next try; none: give up.
+pub(crate) fn decide(situation: &Situation) -> Option<Duration> {
+    let Situation { trouble, failures, elapsed, limit, asked, jitter } = *situation;
+    let (first, tries) = match trouble {
+        Trouble::Status(429 | 502..=504) => (Duration::from_secs(1), u32::MAX),
+        Trouble::Status(500) => (Duration::from_secs(1), 3),
+        Trouble::Status(_) => return None,
+        // Refused connections and failed name lookups seldom heal within minutes, and somebody
+        // may be waiting for a typo's error.
+        Trouble::Connect => (Duration::from_millis(250), 5),
+        Trouble::Broken => (Duration::from_millis(250), 8),
+        Trouble::Timeout => (Duration::from_secs(1), 3),
+        Trouble::Unreadable => (Duration::from_millis(250), 4),
+    };
+    if failures >= tries {
+        return None;
+    }
+    let doubled = first.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+    let backoff = doubled.min(LONGEST).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+    let wait = match asked {
+        // All that wait for the same moment do not come back in the same instant.
+        Some(asked) => asked.max(Duration::from_millis(100)) + Duration::from_millis((jitter * 500.0) as u64),
+        None => backoff,
+    };
+    (elapsed.saturating_add(wait) <= limit).then_some(wait)
+}
+
+/// A number from 0 to 1 that differs from call to call and process to process.
+pub(crate) fn jitter() -> f64 {
+    use std::hash::{BuildHasher, Hasher};
+    let bits = std::hash::RandomState::new().build_hasher().finish();
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn case(trouble: Trouble, failures: u32, elapsed: u64, asked: Option<u64>) -> Option<u128> {
+        let situation = Situation {
+            trouble,
+            failures,
+            elapsed: ms(elapsed),
+            limit: ms(120_000),
+            asked: asked.map(ms),
+            jitter: 1.0,
+        };
+        decide(&situation).map(|wait| wait.as_millis())
+    }
+
+    #[test]
+    fn the_decision_table() {
+        use Trouble::*;
+        let table = [
+            (Status(429), 1, 0, None, Some(1000)),
+            (Status(429), 3, 0, None, Some(4000)),
+            (Status(429), 30, 0, None, Some(60_000)),
+            (Status(429), 2, 100_000, Some(5000), Some(5500)),
+            (Status(429), 2, 100_000, Some(30_000), None),
+            (Status(503), 1, 0, Some(0), Some(600)),
+            (Status(503), 1, 119_500, None, None),
+            (Status(502), 2, 0, None, Some(2000)),
+            (Status(504), 1, 0, None, Some(1000)),
+            (Status(500), 1, 0, None, Some(1000)),
+            (Status(500), 2, 0, None, Some(2000)),
+            (Status(500), 3, 0, None, None),
+            (Status(400), 1, 0, None, None),
+            (Status(401), 1, 0, None, None),
+            (Status(404), 1, 0, Some(1), None),
+            (Connect, 1, 0, None, Some(250)),
+            (Connect, 4, 0, None, Some(2000)),
+            (Connect, 5, 0, None, None),
+            (Broken, 1, 0, None, Some(250)),
+            (Broken, 8, 0, None, None),
+            (Timeout, 2, 0, None, Some(2000)),
+            (Timeout, 3, 0, None, None),
+            (Unreadable, 3, 0, None, Some(1000)),
+            (Unreadable, 4, 0, None, None),
+        ];
+        for (trouble, failures, elapsed, asked, wait) in table {
+            assert_eq!(
+                case(trouble, failures, elapsed, asked),
+                wait,
+                "{trouble:?} {failures} {elapsed} {asked:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_wait_outlasts_the_limit() {
+        for failures in 1..80 {
+            for elapsed in [0, 1_000, 60_000, 119_999, 120_000, 500_000] {
+                if let Some(wait) = case(Trouble::Status(429), failures, elapsed, None) {
+                    assert!(u128::from(elapsed) + wait <= 120_000);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn jitter_is_a_share() {
+        let samples: Vec<f64> = (0..100).map(|_| jitter()).collect();
+        assert!(samples.iter().all(|j| (0.0..1.0).contains(j)));
+        assert!(samples.windows(2).any(|pair| pair[0] != pair[1]));
+    }
+}

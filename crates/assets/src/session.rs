@@ -1,0 +1,660 @@
+//! From a wanted path to an answer: discovery of cloud id and workspace, the route, the budget,
+//! the authorization, retries, and what went wrong in words.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use reqwest::{Method, Url};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::auth::Auth;
+use crate::budget::{Budget, Endpoint, Leave};
+use crate::config::{Config, Credential, Deployment};
+use crate::decode::Unreadable;
+use crate::error::{Error, Kind};
+use crate::http::{Body, Failure, Http, Incoming, Outgoing};
+use crate::retry::{self, Situation, Trouble};
+use crate::route::{self, Route};
+use crate::stats::{Meter, Stats};
+
+pub(crate) struct Session {
+    pub(crate) config: Config,
+    pub(crate) auth: Auth,
+    pub(crate) http: Http,
+    pub(crate) stats: Stats,
+    budget: Arc<dyn Budget>,
+    known: Mutex<Known>,
+}
+
+/// What has been found out about the way to the workspace.
+#[derive(Default, Clone)]
+struct Known {
+    cloud: Option<Arc<str>>,
+    workspace: Option<Arc<str>>,
+    route: Option<Route>,
+    /// Discovery worked only through the cloud gateway: the token is a scoped one.
+    scoped: bool,
+}
+
+/// One request below the workspace's base, or, with `absolute`, elsewhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// What it is for, as in "cannot read {what}".
+    pub(crate) what: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a [(&'a str, &'a str)],
+    /// A POST with this JSON body; else a GET.
+    pub(crate) body: Option<&'a [u8]>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) meter: Meter<'a>,
+}
+
+/// A request with everything resolved but the authorization.
+struct Exchange<'a> {
+    what: &'a str,
+    url: Url,
+    /// For messages.
+    way: &'a str,
+    body: Option<&'a [u8]>,
+    endpoint: Endpoint,
+    authorized: bool,
+    meter: Meter<'a>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        config: Config,
+        credential: Credential,
+        budget: Arc<dyn Budget>,
+    ) -> Result<Self, Error> {
+        if config.deployment == Deployment::DataCenter {
+            return Err(Error::new(Kind::Config, "deployment 'datacenter' is not built yet"));
+        }
+        if let Some(site) = &config.site {
+            check_origin("site", site)?;
+        }
+        check_origin("api_url", &config.api_url)?;
+        check_origin("auth_url", &config.auth_url)?;
+        for (option, id) in [("workspace_id", &config.workspace_id), ("cloud_id", &config.cloud_id)] {
+            if let Some(id) = id
+                && !is_plain_id(id)
+            {
+                return Err(Error::new(
+                    Kind::Config,
+                    format!("{option} must consist of letters, digits and hyphens"),
+                ));
+            }
+        }
+        if config.site.is_none() && config.workspace_id.is_none() {
+            return Err(Error::new(Kind::Config, "neither site nor workspace_id is set")
+                .with_hint("Set the server option site, as in 'https://acme.atlassian.net'."));
+        }
+        let auth = Auth::new(credential, &config.auth_url)?;
+        if !auth.is_basic() && config.site.is_none() && config.cloud_id.is_none() {
+            return Err(Error::new(
+                Kind::Config,
+                "this kind of credential needs the cloud id: neither site nor cloud_id is set",
+            )
+            .with_hint("Set the server option site, or cloud_id as well as workspace_id."));
+        }
+        let http = Http::new(&config)?;
+        let known = Known {
+            cloud: config.cloud_id.as_deref().map(Arc::from),
+            workspace: config.workspace_id.as_deref().map(Arc::from),
+            ..Known::default()
+        };
+        Ok(Self { config, auth, http, stats: Stats::default(), budget, known: Mutex::new(known) })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn meter(&self) -> Meter<'_> {
+        Meter { client: &self.stats, scan: None }
+    }
+
+    /// The route that works, where one is known.
+    pub(crate) fn route(&self) -> Option<Route> {
+        self.known().route
+    }
+
+    /// Sends a call over the route that works, finding it first, and reads the answer.
+    pub(crate) async fn call<T>(
+        &self,
+        call: Call<'_>,
+        read: impl Fn(&[u8]) -> Result<T, Unreadable>,
+    ) -> Result<T, Error> {
+        if let Some(route) = self.route() {
+            let result = self.call_on(route, call, &read).await;
+            if result.as_ref().is_err_and(|e| e.kind() == Kind::Unauthorized) {
+                // Tokens are exchanged for others; the next call looks for its route anew.
+                self.known().route = None;
+            }
+            return result;
+        }
+        // Discovery tells scoped tokens apart, so it comes before the choice.
+        self.workspace(call.meter).await?;
+        let (scoped, cloud_known) = {
+            let known = self.known();
+            (known.scoped, known.scoped || self.config.cloud_id.is_some())
+        };
+        let routes = route::candidates(self.auth.is_basic(), cloud_known, self.config.site.is_some());
+        let mut refusals: Vec<(Route, Error)> = Vec::new();
+        for route in routes {
+            match self.call_on(route, call, &read).await {
+                // 404: a gateway that does not know the way at all.
+                Err(error) if matches!(error.kind(), Kind::Unauthorized) => refusals.push((route, error)),
+                Err(error)
+                    if route != Route::Workspace
+                        && !refusals.is_empty()
+                        && error.kind() != Kind::Forbidden =>
+                {
+                    // A fallback that fails otherwise says less than the first refusal.
+                    if matches!(error.kind(), Kind::AqlRejected | Kind::NotFound) {
+                        return Err(error);
+                    }
+                    refusals.push((route, error));
+                }
+                result => {
+                    if result.is_ok() || !scoped {
+                        self.known().route = Some(route);
+                    }
+                    return result;
+                }
+            }
+        }
+        Err(worst(refusals))
+    }
+
+    async fn call_on<T>(
+        &self,
+        route: Route,
+        call: Call<'_>,
+        read: &impl Fn(&[u8]) -> Result<T, Unreadable>,
+    ) -> Result<T, Error> {
+        let base = self.base(route, call.meter).await?;
+        let mut url = parse(&format!("{base}/{}", call.path))?;
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(call.query);
+        }
+        let exchange = Exchange {
+            what: call.what,
+            url,
+            way: route.name(),
+            body: call.body,
+            endpoint: call.endpoint,
+            authorized: true,
+            meter: call.meter,
+        };
+        self.exchange(exchange, read).await
+    }
+
+    async fn base(&self, route: Route, meter: Meter<'_>) -> Result<String, Error> {
+        let workspace = self.workspace(meter).await?;
+        Ok(match route {
+            Route::Workspace => format!("{}/jsm/assets/workspace/{workspace}/v1", self.config.api_url),
+            Route::Cloud => {
+                let cloud = self.cloud(meter).await?;
+                format!("{}/ex/jira/{cloud}/jsm/assets/workspace/{workspace}/v1", self.config.api_url)
+            }
+            Route::Site => {
+                let site = self.config.site.as_deref().unwrap_or(&self.config.api_url);
+                format!("{site}/gateway/api/jsm/assets/workspace/{workspace}/v1")
+            }
+        })
+    }
+
+    /// The cloud id (assets-api.md 1.4): unauthenticated, from the site.
+    pub(crate) async fn cloud(&self, meter: Meter<'_>) -> Result<Arc<str>, Error> {
+        if let Some(cloud) = self.known().cloud.clone() {
+            return Ok(cloud);
+        }
+        #[derive(Deserialize)]
+        struct Tenant {
+            #[serde(rename = "cloudId")]
+            cloud: String,
+        }
+        let Some(site) = &self.config.site else {
+            return Err(Error::new(Kind::Config, "the cloud id cannot be found without site")
+                .with_hint("Set the server option cloud_id or site."));
+        };
+        let exchange = Exchange {
+            what: "the site's cloud id",
+            url: parse(&format!("{site}/_edge/tenant_info"))?,
+            way: "the site",
+            body: None,
+            endpoint: Endpoint::Other,
+            authorized: false,
+            meter,
+        };
+        let tenant: Tenant = self.exchange(exchange, &json).await?;
+        let cloud = self.plain_id(tenant.cloud, "the cloud id")?;
+        self.known().cloud = Some(cloud.clone());
+        Ok(cloud)
+    }
+
+    /// The workspace (assets-api.md 1.4), from the site, or through the cloud gateway for
+    /// credentials that the site does not take.
+    pub(crate) async fn workspace(&self, meter: Meter<'_>) -> Result<Arc<str>, Error> {
+        if let Some(workspace) = self.known().workspace.clone() {
+            return Ok(workspace);
+        }
+        const PATH: &str = "rest/servicedeskapi/assets/workspace";
+        let mut refusal = None;
+        if self.auth.is_basic()
+            && let Some(site) = &self.config.site
+        {
+            let url = parse(&format!("{site}/{PATH}"))?;
+            match self.discover(url, "the site", meter).await {
+                Err(error) if matches!(error.kind(), Kind::Unauthorized | Kind::Forbidden) => {
+                    refusal = Some(error);
+                }
+                result => return result,
+            }
+        }
+        let cloud = match self.cloud(meter).await {
+            Ok(cloud) => cloud,
+            Err(error) => return Err(refusal.unwrap_or(error)),
+        };
+        let url = parse(&format!("{}/ex/jira/{cloud}/{PATH}", self.config.api_url))?;
+        let result = self.discover(url, "the cloud gateway", meter).await;
+        match (result, refusal) {
+            (Ok(workspace), Some(_)) => {
+                self.known().scoped = true;
+                Ok(workspace)
+            }
+            (Err(second), Some(first)) if second.kind() == Kind::Unauthorized => Err(first),
+            (result, _) => result,
+        }
+    }
+
+    async fn discover(&self, url: Url, way: &str, meter: Meter<'_>) -> Result<Arc<str>, Error> {
+        #[derive(Deserialize)]
+        struct Workspaces {
+            values: Vec<Workspace>,
+        }
+        #[derive(Deserialize)]
+        struct Workspace {
+            #[serde(rename = "workspaceId")]
+            id: String,
+        }
+        let exchange = Exchange {
+            what: "the site's Assets workspace",
+            url,
+            way,
+            body: None,
+            endpoint: Endpoint::Other,
+            authorized: true,
+            meter,
+        };
+        let none = |detail: Option<&str>| {
+            let error = Error::new(Kind::NoWorkspace, "the site has no Assets workspace").with_hint(
+                "Assets needs Jira Service Management Premium or Enterprise on this site; an administrator sees the \
+                 plan under Atlassian Administration, Billing. The account must also have access to the product.",
+            );
+            match detail {
+                Some(detail) => error.with_detail(detail),
+                None => error,
+            }
+        };
+        match self.exchange(exchange, &json::<Workspaces>).await {
+            Ok(found) => {
+                let first = found.values.into_iter().next().ok_or_else(|| none(None))?;
+                let workspace = self.plain_id(first.id, "the workspace id")?;
+                self.known().workspace = Some(workspace.clone());
+                Ok(workspace)
+            }
+            Err(error) if error.kind() == Kind::NotFound => Err(none(error.detail())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An id goes into paths: anything else than an id must not.
+    fn plain_id(&self, id: String, what: &str) -> Result<Arc<str>, Error> {
+        if is_plain_id(&id) {
+            return Ok(id.into());
+        }
+        Err(Error::new(Kind::Protocol, format!("{what} that the service gave is not an id"))
+            .with_detail(self.auth.clean(&id)))
+    }
+
+    /// Sends until there is an answer or no more sense in it.
+    async fn exchange<T>(
+        &self,
+        exchange: Exchange<'_>,
+        read: &impl Fn(&[u8]) -> Result<T, Unreadable>,
+    ) -> Result<T, Error> {
+        let begun = Instant::now();
+        let (mut failures, mut renewed) = (0, false);
+        loop {
+            self.leave(&exchange, begun).await?;
+            let header = match exchange.authorized {
+                true => Some(self.auth.header(&self.http).await?),
+                false => None,
+            };
+            let outgoing = Outgoing {
+                method: if exchange.body.is_some() { Method::POST } else { Method::GET },
+                url: exchange.url.clone(),
+                authorization: header.as_ref().map(|header| header.value.clone()),
+                body: exchange.body.map(Body::Json),
+            };
+            exchange.meter.request(failures > 0 || renewed);
+            let (trouble, asked, error) = match self.http.send(&outgoing).await {
+                Ok(incoming) => {
+                    exchange.meter.bytes(incoming.body.len());
+                    if incoming.is_success() {
+                        match read(&incoming.body) {
+                            Ok(value) => return Ok(value),
+                            Err(unreadable) => {
+                                let error = self.unreadable(&exchange, &unreadable);
+                                if !unreadable.broken {
+                                    return Err(error);
+                                }
+                                (Trouble::Unreadable, None, error)
+                            }
+                        }
+                    } else {
+                        if incoming.status == 401
+                            && !renewed
+                            && let Some(header) = &header
+                            && self.auth.renew(&self.http, header).await
+                        {
+                            renewed = true;
+                            continue;
+                        }
+                        if incoming.status == 429 {
+                            exchange.meter.throttled();
+                        }
+                        let asked = incoming.asked_to_wait(SystemTime::now());
+                        (Trouble::Status(incoming.status), asked, self.refused(&exchange, &incoming))
+                    }
+                }
+                Err(failure) => {
+                    let trouble = match &failure {
+                        Failure::Passing(trouble, _) => Some(*trouble),
+                        _ => None,
+                    };
+                    let host = exchange.url.host_str().unwrap_or("?");
+                    let error = failed(failure, host, exchange.what);
+                    match trouble {
+                        Some(trouble) => (trouble, None, error),
+                        None => return Err(error),
+                    }
+                }
+            };
+            failures += 1;
+            let situation = Situation {
+                trouble,
+                failures,
+                elapsed: begun.elapsed(),
+                limit: self.config.retry_timeout,
+                asked,
+                jitter: retry::jitter(),
+            };
+            let Some(wait) = retry::decide(&situation) else { return Err(error) };
+            if trouble == Trouble::Status(429) {
+                self.budget.penalize(exchange.endpoint, wait);
+            }
+            self.sleep(wait, exchange.meter).await;
+        }
+    }
+
+    /// Waits for the budget.
+    async fn leave(&self, exchange: &Exchange<'_>, begun: Instant) -> Result<(), Error> {
+        loop {
+            let wait = match self.budget.acquire(exchange.endpoint) {
+                Leave::Granted => return Ok(()),
+                Leave::WaitFor(wait) => wait.max(Duration::from_millis(1)),
+            };
+            if begun.elapsed() + wait > self.config.retry_timeout {
+                return Err(Error::new(
+                    Kind::RateLimited,
+                    format!(
+                        "the request limit leaves no room for {} within retry_timeout",
+                        exchange.what
+                    ),
+                )
+                .with_hint(
+                    "Other scans use up requests_per_minute; raise retry_timeout, run fewer at once, or materialize the table.",
+                ));
+            }
+            self.sleep(wait, exchange.meter).await;
+        }
+    }
+
+    async fn sleep(&self, wait: Duration, meter: Meter<'_>) {
+        tokio::time::sleep(wait).await;
+        meter.waited(wait);
+    }
+
+    fn unreadable(&self, exchange: &Exchange<'_>, unreadable: &Unreadable) -> Error {
+        Error::new(Kind::Protocol, format!("cannot read the service's answer to {}", exchange.what))
+            .with_detail(self.auth.clean(&unreadable.what))
+    }
+
+    /// What a status other than success means.
+    fn refused(&self, exchange: &Exchange<'_>, incoming: &Incoming) -> Error {
+        let said = self.said(&incoming.body);
+        let what = exchange.what;
+        let host = exchange.url.host_str().unwrap_or("?");
+        let error = match incoming.status {
+            400 if exchange.endpoint != Endpoint::Other => {
+                let reason = if said.is_empty() { "no reason given".to_owned() } else { said.clone() };
+                Error::new(Kind::AqlRejected, format!("the service refused the AQL query: {reason}"))
+            }
+            401 => {
+                let way = if exchange.authorized { exchange.way } else { "the site" };
+                Error::new(
+                    Kind::Unauthorized,
+                    format!("{host} does not accept {} for {what} on {way}", self.auth.name()),
+                )
+                .with_hint(self.unauthorized_hint(&said, exchange))
+            }
+            403 => Error::new(Kind::Forbidden, format!("{} may not read {what}", self.auth.name())).with_hint(
+                "Give the account access to Jira Service Management and a role (Object schema users) in the object \
+                 schema's configuration.",
+            ),
+            404 => Error::new(Kind::NotFound, format!("{what}: not found")),
+            429 => Error::new(Kind::RateLimited, format!("the service's rate limit was hit by {what}")).with_hint(
+                "Lower requests_per_minute or max_in_flight, raise retry_timeout, or materialize the table.",
+            ),
+            500..=599 => Error::new(
+                Kind::Server,
+                format!("the service answered {} to {what}", incoming.status),
+            ),
+            status => Error::new(Kind::Protocol, format!("the service answered {status} to {what}")),
+        };
+        if said.is_empty() { error } else { error.with_detail(said) }
+    }
+
+    fn unauthorized_hint(&self, said: &str, exchange: &Exchange<'_>) -> String {
+        if said.to_ascii_lowercase().contains("scope") {
+            return format!(
+                "The token is valid but lacks the scope {}. Make a token with that scope (API token: \
+                 id.atlassian.com, Security, API tokens; service account: Atlassian Administration, Directory, Service \
+                 accounts) and set it with ALTER USER MAPPING.",
+                scope(exchange.url.path())
+            );
+        }
+        if !self.auth.is_basic() {
+            return "The token is wrong, expired or of another site, or its service account has no access to this \
+                    site: see Atlassian Administration, Directory, Service accounts."
+                .to_owned();
+        }
+        "The e-mail address or the API token is wrong or expired, or the account has no access to the site. A scoped \
+         token works only on the cloud gateway, which needs site or cloud_id. See id.atlassian.com, Security, API tokens."
+            .to_owned()
+    }
+
+    /// The service's own words: `errorMessages` and the values of `errors`, else `message`, else
+    /// the first bytes (assets-api.md 1.5, 13 "Errors").
+    fn said(&self, body: &[u8]) -> String {
+        let text = String::from_utf8_lossy(&body[..body.len().min(4096)]);
+        let joined = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|json| {
+            let mut parts: Vec<&str> = Vec::new();
+            parts.extend(json["errorMessages"].as_array().into_iter().flatten().filter_map(|m| m.as_str()));
+            parts.extend(json["errors"].as_object().into_iter().flatten().filter_map(|(_, m)| m.as_str()));
+            if parts.is_empty() {
+                parts.extend(
+                    ["message", "error_description", "error"].iter().find_map(|key| json[*key].as_str()),
+                );
+            }
+            parts.dedup();
+            (!parts.is_empty()).then(|| parts.join("; "))
+        });
+        self.auth.clean(joined.as_deref().unwrap_or(&text))
+    }
+}
+
+/// A failure without an answer, in words.
+pub(crate) fn failed(failure: Failure, host: &str, what: &str) -> Error {
+    match failure {
+        Failure::Passing(Trouble::Timeout, text) => {
+            Error::new(Kind::Timeout, format!("no answer from {host} to {what} within request_timeout"))
+                .with_detail(text)
+        }
+        Failure::Passing(Trouble::Connect, text) if text.contains("dns") || text.contains("lookup") => {
+            Error::new(Kind::Connect, format!("cannot look up the host name {host}"))
+                .with_detail(text)
+                .with_hint("Check the server option site and the database server's name resolution.")
+        }
+        Failure::Passing(Trouble::Connect, text) => {
+            Error::new(Kind::Connect, format!("cannot connect to {host}")).with_detail(text).with_hint(
+                "The database server itself must be able to reach the host; no proxy is taken from the environment.",
+            )
+        }
+        Failure::Passing(_, text) => {
+            Error::new(Kind::Connect, format!("the connection to {host} broke during {what}")).with_detail(text)
+        }
+        Failure::Tls(text) => Error::new(Kind::Connect, format!("no trusted TLS connection to {host}"))
+            .with_detail(text)
+            .with_hint("If a company's own authority signs its certificate, name its PEM file in ca_file."),
+        Failure::TooLarge(most) => {
+            Error::new(Kind::TooLarge, format!("the answer to {what} is larger than {most} bytes"))
+                .with_hint("Lower page_size or raise max_response_bytes.")
+        }
+        Failure::Redirect(target) => {
+            Error::new(Kind::Protocol, format!("{host} redirects {what} to {target}, which is not followed"))
+                .with_hint("Check site and api_url: the credential is sent to no other origin.")
+        }
+    }
+}
+
+/// The scope that a path needs (assets-api.md 1.3).
+fn scope(path: &str) -> &'static str {
+    if path.contains("/servicedeskapi/") {
+        "read:servicedesk-request"
+    } else if path.contains("/config/") || path.ends_with("/usage") {
+        "read:cmdb-config:jira"
+    } else if path.ends_with("/attributes") && !path.contains("/object/") {
+        "read:cmdb-attribute:jira"
+    } else if path.contains("/objecttype") || path.contains("/objecttypes") {
+        "read:cmdb-type:jira"
+    } else if path.contains("/objectschema/") {
+        "read:cmdb-schema:jira"
+    } else {
+        "read:cmdb-object:jira (with attributes also read:cmdb-attribute:jira)"
+    }
+}
+
+/// The refusal that says most: one that names a scope, else the first, with every route tried.
+fn worst(mut refusals: Vec<(Route, Error)>) -> Error {
+    let routes: Vec<_> = refusals.iter().map(|(route, _)| route.name()).collect();
+    let tried = format!("Tried {}.", routes.join(", "));
+    let best = refusals
+        .iter()
+        .position(|(_, e)| e.detail().is_some_and(|d| d.to_ascii_lowercase().contains("scope")))
+        .unwrap_or(0);
+    if refusals.is_empty() {
+        return Error::new(Kind::Config, "no route to the workspace is possible");
+    }
+    let error = refusals.swap_remove(best).1;
+    let detail = match error.detail() {
+        Some(detail) => format!("{detail} {tried}"),
+        None => tried,
+    };
+    error.with_detail(detail)
+}
+
+/// Reads JSON, telling broken from unexpected.
+pub(crate) fn json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Unreadable> {
+    serde_json::from_slice(bytes).map_err(|e| Unreadable { broken: !e.is_data(), what: e.to_string() })
+}
+
+fn parse(url: &str) -> Result<Url, Error> {
+    Url::parse(url).map_err(|e| Error::new(Kind::Config, format!("not a URL: {e}")))
+}
+
+fn is_plain_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// `https`, or `http` to this very machine; no path, no user, so that the credential goes where
+/// the option says and nowhere else.
+fn check_origin(option: &str, text: &str) -> Result<(), Error> {
+    let bad = |why: &str| Err(Error::new(Kind::Config, format!("{option} {why}")));
+    let Ok(url) = Url::parse(text) else { return bad("is not a URL such as 'https://acme.atlassian.net'") };
+    if !url.username().is_empty() || url.password().is_some() {
+        return bad("must not hold a user name or password");
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return bad("must be an origin, without a path");
+    }
+    let loopback = match url.host_str() {
+        None | Some("") => return bad("names no host"),
+        Some(host) => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        }
+    };
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if loopback => Ok(()),
+        "http" => bad("must begin with https:// (http:// is for loopback addresses only)"),
+        _ => bad("must begin with https://"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_https_or_loopback() {
+        for good in
+            ["https://acme.atlassian.net", "http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:9"]
+        {
+            assert_eq!(check_origin("site", good), Ok(()), "{good}");
+        }
+        for bad in [
+            "http://acme.atlassian.net",
+            "http://127.0.0.1.evil.example",
+            "http://localhost.evil.example",
+            "https://u:p@acme.atlassian.net",
+            "https://acme.atlassian.net/x",
+            "https://acme.atlassian.net?x",
+            "ftp://acme.atlassian.net",
+            "acme.atlassian.net",
+            "",
+        ] {
+            assert_eq!(check_origin("site", bad).map_err(|e| e.kind()), Err(Kind::Config), "{bad}");
+        }
+    }
+
+    #[test]
+    fn scopes_are_named_by_path() {
+        let table = [
+            ("/jsm/assets/workspace/w/v1/object/aql", "read:cmdb-object:jira"),
+            ("/v1/objectschema/list", "read:cmdb-schema:jira"),
+            ("/v1/objectschema/6/objecttypes/flat", "read:cmdb-type:jira"),
+            ("/v1/objecttype/23/attributes", "read:cmdb-attribute:jira"),
+            ("/v1/objecttype/23", "read:cmdb-type:jira"),
+            ("/rest/servicedeskapi/assets/workspace", "read:servicedesk-request"),
+        ];
+        for (path, expected) in table {
+            assert!(scope(path).starts_with(expected), "{path}: {}", scope(path));
+        }
+    }
+}

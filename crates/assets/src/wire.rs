@@ -1,0 +1,222 @@
+//! Metadata as the service sends it (assets-api.md 2.5, 3.2, 3.3), into the project's nouns.
+//! Ids may be strings or numbers, lists bare or under `entries` or `values`.
+
+use serde::{Deserialize, Deserializer};
+
+use crate::decode::scalar::Scalar;
+use crate::model::{self, Kind};
+
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let scalar = Scalar::deserialize(deserializer)?;
+    scalar.id().ok_or_else(|| serde::de::Error::custom(format_args!("not an id: {:.40?}", scalar.text())))
+}
+
+fn optional_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    Ok(Scalar::deserialize(deserializer)?.id())
+}
+
+fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let scalar = Scalar::deserialize(deserializer)?;
+    match scalar.int() {
+        None if !scalar.is_none() => {
+            Err(serde::de::Error::custom(format_args!("not a whole number: {:.40?}", scalar.text())))
+        }
+        number => Ok(number),
+    }
+}
+
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Scalar::deserialize(deserializer)?.bool().unwrap_or(false))
+}
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Scalar::deserialize(deserializer)?.text().replace('\0', "\u{fffd}"))
+}
+
+/// A page of `/objectschema/list`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SchemaPage {
+    #[serde(alias = "objectschemas")]
+    pub(crate) values: Vec<Schema>,
+    #[serde(default)]
+    is_last: serde_json::Value,
+    #[serde(default)]
+    last: serde_json::Value,
+}
+
+impl SchemaPage {
+    pub(crate) fn says_last(&self) -> bool {
+        [&self.is_last, &self.last].iter().any(|v| **v == true || **v == "true")
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Schema {
+    #[serde(deserialize_with = "id")]
+    id: i64,
+    #[serde(default, deserialize_with = "text")]
+    object_schema_key: String,
+    #[serde(default, deserialize_with = "text")]
+    name: String,
+    #[serde(default, deserialize_with = "text")]
+    description: String,
+    #[serde(default, deserialize_with = "integer")]
+    object_count: Option<i64>,
+}
+
+impl Schema {
+    pub(crate) fn into_model(self) -> model::ObjectSchema {
+        model::ObjectSchema {
+            id: self.id,
+            key: self.object_schema_key,
+            name: self.name,
+            description: self.description,
+            object_count: self.object_count.and_then(|n| u64::try_from(n).ok()),
+        }
+    }
+}
+
+/// A list that some versions wrap (assets-api.md 13, last paragraph but one).
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum List<T> {
+    Bare(Vec<T>),
+    Entries { entries: Vec<T> },
+    Values { values: Vec<T> },
+}
+
+impl<T> List<T> {
+    pub(crate) fn into_vec(self) -> Vec<T> {
+        match self {
+            List::Bare(list) | List::Entries { entries: list } | List::Values { values: list } => list,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Type {
+    #[serde(deserialize_with = "id")]
+    id: i64,
+    #[serde(default, deserialize_with = "text")]
+    name: String,
+    #[serde(default, deserialize_with = "text")]
+    description: String,
+    #[serde(deserialize_with = "id")]
+    object_schema_id: i64,
+    #[serde(default, deserialize_with = "optional_id")]
+    parent_object_type_id: Option<i64>,
+    #[serde(default, deserialize_with = "flag")]
+    abstract_object_type: bool,
+    #[serde(default, deserialize_with = "integer")]
+    position: Option<i64>,
+    #[serde(default, deserialize_with = "integer")]
+    object_count: Option<i64>,
+}
+
+impl Type {
+    /// `counted`: the request asked for counts; without, the service says 0.
+    pub(crate) fn into_model(self, counted: bool) -> model::ObjectType {
+        model::ObjectType {
+            id: self.id,
+            name: self.name,
+            description: self.description,
+            schema_id: self.object_schema_id,
+            parent_id: self.parent_object_type_id,
+            is_abstract: self.abstract_object_type,
+            position: self.position.unwrap_or(0),
+            object_count: self.object_count.filter(|_| counted).and_then(|n| u64::try_from(n).ok()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct DefaultType {
+    #[serde(deserialize_with = "integer")]
+    id: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Attribute {
+    #[serde(deserialize_with = "id")]
+    id: i64,
+    #[serde(default, deserialize_with = "text")]
+    name: String,
+    #[serde(default, deserialize_with = "text")]
+    description: String,
+    #[serde(rename = "type", default, deserialize_with = "integer")]
+    code: Option<i64>,
+    #[serde(default)]
+    default_type: Option<DefaultType>,
+    #[serde(default, deserialize_with = "integer")]
+    maximum_cardinality: Option<i64>,
+    #[serde(default, deserialize_with = "flag")]
+    label: bool,
+    #[serde(default, deserialize_with = "flag")]
+    system: bool,
+    #[serde(default, deserialize_with = "flag")]
+    hidden: bool,
+    #[serde(default, deserialize_with = "flag")]
+    unique_attribute: bool,
+    #[serde(default, deserialize_with = "integer")]
+    position: Option<i64>,
+    #[serde(default, deserialize_with = "optional_id")]
+    reference_object_type_id: Option<i64>,
+    #[serde(default, deserialize_with = "text")]
+    options: String,
+}
+
+impl Attribute {
+    pub(crate) fn into_model(self) -> model::Attribute {
+        let kind = kind(self.code, self.default_type.and_then(|t| t.id));
+        model::Attribute {
+            id: self.id,
+            name: self.name,
+            description: self.description,
+            kind,
+            multi: self.maximum_cardinality.unwrap_or(1) != 1,
+            label: self.label,
+            system: self.system,
+            hidden: self.hidden,
+            unique: self.unique_attribute,
+            position: self.position.unwrap_or(0),
+            reference_type_id: self.reference_object_type_id,
+            options: self
+                .options
+                .split(',')
+                .map(str::trim)
+                .filter(|o| !o.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        }
+    }
+}
+
+/// `type` and `defaultType.id` (assets-api.md 3.3); `type` may be missing on the plain kinds.
+fn kind(code: Option<i64>, default: Option<i64>) -> Kind {
+    match (code.unwrap_or(0), default) {
+        (0, None | Some(-1 | 0)) => Kind::Text,
+        (0, Some(1)) => Kind::Integer,
+        (0, Some(2)) => Kind::Boolean,
+        (0, Some(3)) => Kind::Double,
+        (0, Some(4)) => Kind::Date,
+        (0, Some(5)) => Kind::Time,
+        (0, Some(6)) => Kind::DateTime,
+        (0, Some(7)) => Kind::Url,
+        (0, Some(8)) => Kind::Email,
+        (0, Some(9)) => Kind::Textarea,
+        (0, Some(10)) => Kind::Select,
+        (0, Some(11)) => Kind::IpAddress,
+        (1, _) => Kind::Object,
+        (2, _) => Kind::User,
+        (3, _) => Kind::Confluence,
+        (4, _) => Kind::Group,
+        (5, _) => Kind::Version,
+        (6, _) => Kind::Project,
+        (7, _) => Kind::Status,
+        _ => Kind::Unknown,
+    }
+}
