@@ -57,7 +57,8 @@ help:
 #: make clean       Remove what was built, and the private copies of PostgreSQL.
 #:
 #: Build products go to target (to $CARGO_TARGET_DIR, if set), private copies of PostgreSQL to .pg (to
-#: $ASSETS_FDW_PG_DIR, if set). Nothing but `make setup` and `make install` touches the system.
+#: $ASSETS_FDW_PG_DIR, if set). Nothing but `make setup` and `make install` touches the system. For plain cargo:
+#: export PGRX_PG_CONFIG_PATH=/usr/lib/postgresql/15/bin/pg_config
 
 setup:
 	@tools/setup $(PG)
