@@ -37,6 +37,8 @@ pub struct Scan {
     specs: Arc<[ColumnSpec]>,
     outputs: Vec<Output>,
     limit: Option<u64>,
+    /// What was pushed this time: each clause's shape, and the condition that asks it alone.
+    pushed: Vec<(String, String)>,
     /// What is still to be asked: conditions whose results are disjoint.
     queue: std::collections::VecDeque<String>,
     stream: Option<PageStream>,
@@ -108,6 +110,7 @@ impl Scan {
         // SAFETY: the caller's node; the expressions were made for it.
         let values = unsafe { self.evaluate(node) };
         self.queue.clear();
+        self.pushed.clear();
         let mut parts = Vec::new();
         for clause in &self.clauses {
             let lowered = match &values {
@@ -116,7 +119,11 @@ impl Scan {
             };
             match lowered {
                 Lowered::Never => return,
-                Lowered::Pushed(expr, _) if !self.is_refused(clause) => parts.push(expr),
+                Lowered::Pushed(expr, _) if !self.is_refused(clause) => {
+                    let alone = with_base(&self.filter, vec![lower::in_clauses(expr.clone())]);
+                    self.pushed.push((clause.shape.clone(), alone));
+                    parts.push(expr);
+                }
                 _ => {}
             }
         }
@@ -204,12 +211,7 @@ impl Scan {
     /// The service refused the query: finds the clauses that it refuses each by itself, remembers
     /// them for the session and says so once. False when none of ours is to blame.
     fn take_back(&self) -> bool {
-        let candidates: Vec<(String, String)> = self
-            .clauses
-            .iter()
-            .filter(|c| !self.is_refused(c))
-            .filter_map(|c| Some((c.shape.clone(), with_base(&self.filter, vec![c.pushed()?]))))
-            .collect();
+        let candidates = self.pushed.clone();
         if candidates.is_empty() {
             return false;
         }
@@ -220,7 +222,6 @@ impl Scan {
             client.total_count(&base).await?;
             let mut refused = Vec::new();
             for (shape, text) in &candidates {
-                // A condition with a parameter in it cannot be asked alone here.
                 match client.total_count(text).await {
                     Err(e) if e.kind() == Kind::AqlRejected => refused.push(shape.clone()),
                     Err(e) => return Err(e),
@@ -390,6 +391,7 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, _flag
             specs: specs.into(),
             outputs,
             limit,
+            pushed: Vec::new(),
             queue: Default::default(),
             stream: None,
             rows: Vec::new().into_iter(),

@@ -1,0 +1,300 @@
+//! The promises of the rules: what goes out, what must not, and that nothing a value holds can
+//! change a query's meaning.
+#![allow(missing_docs)]
+
+use aql::expr::{Expr, Path, Value};
+use aql::lower::{in_clauses, split};
+use aql::{Class, Column, Fidelity, Kind, Leaf, Literal, Lowered, Op, Operand, Part, Pred, Subject, lower};
+
+fn attribute(name: &str, kind: Kind, class: Class) -> Subject {
+    let column = Column::Attribute { name: name.into(), kind, part: Part::Value };
+    Subject { column, class, multi: false, null_is_vague: false }
+}
+
+fn text(name: &str) -> Subject {
+    attribute(name, Kind::Text, Class::Text)
+}
+
+fn leaf(subject: Subject, op: Op, value: Literal) -> Pred {
+    Pred::Leaf(Leaf { subject, op, operand: Operand::Value(value) })
+}
+
+fn bare(subject: Subject, op: Op) -> Pred {
+    Pred::Leaf(Leaf { subject, op, operand: Operand::None })
+}
+
+fn str(s: &str) -> Literal {
+    Literal::Text(s.into())
+}
+
+fn pushed(pred: &Pred) -> (String, Fidelity) {
+    match lower(pred) {
+        Lowered::Pushed(expr, fidelity) => (expr.to_string(), fidelity),
+        other => panic!("not pushed: {other:?}"),
+    }
+}
+
+fn aql_of(pred: &Pred) -> String {
+    pushed(pred).0
+}
+
+fn is_local(pred: &Pred) -> bool {
+    matches!(lower(pred), Lowered::Local(_))
+}
+
+fn negated(pred: Pred) -> Pred {
+    Pred::Not(Box::new(pred))
+}
+
+#[test]
+fn text_equality_goes_out_as_a_superset_and_its_negation_never() {
+    let eq = leaf(text("Name"), Op::Eq, str("web"));
+    assert_eq!(pushed(&eq), ("\"Name\" = \"web\"".into(), Fidelity::Inexact));
+    assert!(is_local(&negated(eq)));
+    assert!(is_local(&leaf(text("Name"), Op::Ne, str("web"))));
+    assert!(is_local(&leaf(text("Name"), Op::NotIn, Literal::List(vec![str("web")]))));
+    assert!(is_local(&negated(leaf(text("Name"), Op::Like, str("web%")))));
+}
+
+#[test]
+fn text_order_stays_at_home() {
+    for op in [Op::Lt, Op::Le, Op::Gt, Op::Ge] {
+        assert!(is_local(&leaf(text("Name"), op, str("m"))));
+    }
+}
+
+#[test]
+fn a_pattern_goes_out_as_its_certain_runs() {
+    let like = |p: &str| aql_of(&leaf(text("Name"), Op::Like, str(p)));
+    assert_eq!(like("web%"), "\"Name\" startswith \"web\"");
+    assert_eq!(like("%web"), "\"Name\" endswith \"web\"");
+    assert_eq!(like("%web%"), "\"Name\" like \"web\"");
+    assert_eq!(like("a%b_c"), "\"Name\" startswith \"a\" AND \"Name\" like \"b\" AND \"Name\" endswith \"c\"");
+    assert_eq!(like("100\\%"), "\"Name\" = \"100%\"");
+    assert!(is_local(&leaf(text("Name"), Op::Like, str("%"))));
+    assert!(is_local(&leaf(text("Name"), Op::Like, str("broken\\"))));
+}
+
+#[test]
+fn white_space_at_the_ends_is_asked_for_as_a_substring_because_it_may_be_trimmed() {
+    assert_eq!(aql_of(&leaf(text("Name"), Op::Eq, str(" web "))), "\"Name\" like \"web\"");
+    assert_eq!(aql_of(&leaf(text("Name"), Op::Like, str(" web%"))), "\"Name\" like \"web\"");
+    assert!(is_local(&leaf(text("Name"), Op::In, Literal::List(vec![str("a"), str(" b")]))));
+}
+
+#[test]
+fn a_backslash_is_never_part_of_a_substring_because_it_may_escape() {
+    assert_eq!(aql_of(&leaf(text("Name"), Op::Contains, str("ab\\cde"))), "\"Name\" like \"cde\"");
+}
+
+#[test]
+fn values_with_control_characters_and_placeholders_stay_at_home() {
+    for value in ["a\nb", "a\u{7f}b", "${x}", ""] {
+        assert!(is_local(&leaf(text("Name"), Op::Eq, str(value))), "{value:?}");
+        assert!(is_local(&leaf(text("Name"), Op::In, Literal::List(vec![str(value), str("b")]))), "{value:?}");
+    }
+}
+
+#[test]
+fn names_that_could_be_misread_are_never_sent() {
+    for name in ["123", "a.b", "a\"b", "a\\b", "Label", "objectType", "KEY", " a", "a\tb", ""] {
+        assert!(is_local(&leaf(text(name), Op::Eq, str("x"))), "{name:?}");
+        assert!(is_local(&bare(text(name), Op::IsNotNull)), "{name:?}");
+    }
+    assert_eq!(aql_of(&leaf(text("Größe (cm)"), Op::Eq, str("x"))), "\"Größe (cm)\" = \"x\"");
+}
+
+#[test]
+fn quotes_and_backslashes_are_escaped() {
+    assert_eq!(aql_of(&leaf(text("Name"), Op::Eq, str("15\" \\ x"))), "\"Name\" = \"15\\\" \\\\ x\"");
+}
+
+#[test]
+fn a_comparison_with_null_asks_for_nothing() {
+    assert_eq!(lower(&leaf(text("Name"), Op::Eq, Literal::Null)), Lowered::Never);
+    assert_eq!(lower(&leaf(text("Name"), Op::In, Literal::List(vec![Literal::Null]))), Lowered::Never);
+    let ids = Literal::List(vec![Literal::Int(1), Literal::Null]);
+    let id = Subject { column: Column::Id, class: Class::Int, multi: false, null_is_vague: false };
+    assert_eq!(lower(&leaf(id.clone(), Op::NotIn, ids.clone())), Lowered::Never);
+    assert_eq!(aql_of(&leaf(id, Op::In, ids)), "objectId = 1");
+}
+
+#[test]
+fn and_keeps_what_it_can_and_or_goes_out_only_whole() {
+    let a = || leaf(text("A"), Op::Eq, str("x"));
+    let number = || leaf(attribute("N", Kind::Integer, Class::Int), Op::Ge, Literal::Int(5));
+    let home = || Pred::Local("f(x)".into());
+    assert_eq!(
+        pushed(&Pred::And(vec![number(), home()])),
+        ("\"N\" >= 5".into(), Fidelity::Inexact),
+        "dropping a part of an AND makes the rest a superset"
+    );
+    assert_eq!(pushed(&number()).1, Fidelity::Exact);
+    assert!(is_local(&Pred::Or(vec![number(), home()])));
+    assert_eq!(aql_of(&Pred::Or(vec![a(), number()])), "\"A\" = \"x\" OR \"N\" >= 5");
+    // NOT (a AND local) = NOT a OR NOT local: the branch that stays at home takes the other along.
+    assert!(is_local(&negated(Pred::And(vec![number(), home()]))));
+    assert_eq!(
+        aql_of(&negated(Pred::Or(vec![number(), home()]))),
+        "\"N\" < 5",
+        "NOT (a OR local) = NOT a AND NOT local"
+    );
+}
+
+#[test]
+fn an_or_with_an_impossible_branch_is_the_rest_of_it() {
+    let a = leaf(text("A"), Op::Eq, str("x"));
+    let never = leaf(text("A"), Op::Eq, Literal::Null);
+    assert_eq!(aql_of(&Pred::Or(vec![a.clone(), never.clone()])), "\"A\" = \"x\"");
+    assert_eq!(lower(&Pred::And(vec![a, never])), Lowered::Never);
+}
+
+#[test]
+fn groups_stand_in_parentheses() {
+    let n = |v| leaf(attribute("N", Kind::Integer, Class::Int), Op::Eq, Literal::Int(v));
+    let tree = Pred::And(vec![Pred::Or(vec![n(1), n(2)]), Pred::Or(vec![n(3), Pred::And(vec![n(4), n(5)])])]);
+    assert_eq!(
+        aql_of(&tree),
+        "(\"N\" = 1 OR \"N\" = 2) AND (\"N\" = 3 OR (\"N\" = 4 AND \"N\" = 5))"
+    );
+}
+
+#[test]
+fn null_tests_know_that_an_empty_text_is_null_and_that_a_misfit_may_be() {
+    assert_eq!(aql_of(&bare(text("A"), Op::IsNull)), "\"A\" is EMPTY OR \"A\" = \"\"");
+    assert_eq!(aql_of(&bare(text("A"), Op::IsNotNull)), "\"A\" is not EMPTY");
+    let number = attribute("N", Kind::Integer, Class::Int);
+    assert_eq!(pushed(&bare(number.clone(), Op::IsNull)), ("\"N\" is EMPTY".into(), Fidelity::Exact));
+    let vague = Subject { null_is_vague: true, ..number };
+    assert!(is_local(&bare(vague.clone(), Op::IsNull)));
+    assert_eq!(pushed(&bare(vague, Op::IsNotNull)).1, Fidelity::Inexact);
+}
+
+#[test]
+fn a_type_that_compares_otherwise_than_the_attribute_stays_at_home() {
+    // bigint over Text: '007' is 7 here and not there. text over Integer: '7' is not '07'.
+    assert!(is_local(&leaf(attribute("A", Kind::Text, Class::Int), Op::Eq, Literal::Int(7))));
+    assert!(is_local(&leaf(attribute("A", Kind::Integer, Class::Text), Op::Eq, str("7"))));
+    assert!(is_local(&leaf(attribute("A", Kind::Text, Class::Opaque), Op::Eq, str("7"))));
+    assert!(is_local(&bare(attribute("A", Kind::Text, Class::Opaque), Op::IsNull)));
+}
+
+#[test]
+fn key_takes_equality_and_lists_and_nothing_that_the_service_refuses() {
+    let key = || Subject { column: Column::Key, class: Class::Text, multi: false, null_is_vague: false };
+    assert_eq!(aql_of(&leaf(key(), Op::Eq, str("ITSM-1"))), "Key = \"ITSM-1\"");
+    assert_eq!(
+        aql_of(&leaf(key(), Op::In, Literal::List(vec![str("ITSM-1"), str("itsm-1"), str("ITSM-2")]))),
+        "Key in (\"ITSM-1\", \"ITSM-2\")"
+    );
+    for op in [Op::Like, Op::ILike, Op::Prefix, Op::Contains, Op::Lt] {
+        assert!(is_local(&leaf(key(), op, str("ITSM-%"))));
+    }
+}
+
+#[test]
+fn ids_are_compared_by_the_proven_operators_only() {
+    let id = || Subject { column: Column::Id, class: Class::Int, multi: false, null_is_vague: false };
+    assert_eq!(aql_of(&leaf(id(), Op::Gt, Literal::Int(7))), "objectId >= 8");
+    assert_eq!(aql_of(&leaf(id(), Op::Lt, Literal::Int(7))), "objectId <= 6");
+    assert!(is_local(&leaf(id(), Op::Gt, Literal::Int(i64::MAX))));
+}
+
+#[test]
+fn dates_are_asked_for_with_room_for_any_zone_and_precision() {
+    let day = attribute("D", Kind::Date, Class::Date);
+    // 2024-02-29 is day 19782.
+    assert_eq!(
+        aql_of(&leaf(day, Op::Eq, Literal::Date(19_782))),
+        "\"D\" >= \"2024-02-28\" AND \"D\" <= \"2024-03-01\""
+    );
+    let updated = Subject { column: Column::Updated, class: Class::Timestamp, multi: false, null_is_vague: false };
+    assert_eq!(
+        aql_of(&leaf(updated.clone(), Op::Gt, Literal::Timestamp(1_709_164_800_123_456))),
+        "Updated >= \"2024-02-27T00:00:00.123Z\""
+    );
+    assert!(is_local(&leaf(updated, Op::Gt, Literal::Timestamp(i64::MAX))));
+}
+
+#[test]
+fn doubles_are_asked_for_one_step_wider_and_odd_ones_stay_at_home() {
+    let x = || attribute("X", Kind::Double, Class::Double);
+    let (text, fidelity) = pushed(&leaf(x(), Op::Eq, Literal::Double(0.1)));
+    assert_eq!(text, format!("\"X\" >= {} AND \"X\" <= {}", 0.1f64.next_down(), 0.1f64.next_up()));
+    assert_eq!(fidelity, Fidelity::Inexact);
+    for odd in [f64::NAN, f64::INFINITY, 1e300, 1e-300] {
+        assert!(is_local(&leaf(x(), Op::Eq, Literal::Double(odd))));
+    }
+}
+
+#[test]
+fn statuses_take_equality_but_not_patterns_and_users_only_their_account() {
+    let status = || attribute("Status", Kind::Status, Class::Text);
+    assert_eq!(aql_of(&leaf(status(), Op::Eq, str("Active"))), "\"Status\" = \"Active\"");
+    assert!(is_local(&leaf(status(), Op::Like, str("Act%"))));
+    assert!(is_local(&leaf(attribute("U", Kind::User, Class::Text), Op::Eq, str("Somebody"))));
+}
+
+#[test]
+fn references_are_asked_for_by_label_or_by_the_dotted_key() {
+    let owner = |part| Subject {
+        column: Column::Attribute { name: "Owner".into(), kind: Kind::Object, part },
+        class: Class::Text,
+        multi: false,
+        null_is_vague: false,
+    };
+    assert_eq!(aql_of(&leaf(owner(Part::Value), Op::Eq, str("A B"))), "\"Owner\" = \"A B\"");
+    assert_eq!(aql_of(&leaf(owner(Part::Key), Op::Eq, str("HR-1"))), "\"Owner\".Key = \"HR-1\"");
+}
+
+#[test]
+fn arrays_ask_for_elements_and_never_for_their_absence() {
+    let tags = || Subject { multi: true, ..text("Tags") };
+    let list = || Literal::List(vec![str("a"), str("b")]);
+    assert_eq!(aql_of(&leaf(tags(), Op::ArrayHas, str("a"))), "\"Tags\" = \"a\"");
+    assert_eq!(aql_of(&leaf(tags(), Op::ArrayOverlaps, list())), "\"Tags\" in (\"a\", \"b\")");
+    assert_eq!(aql_of(&leaf(tags(), Op::ArrayContains, list())), "\"Tags\" = \"a\" AND \"Tags\" = \"b\"");
+    assert!(is_local(&leaf(tags(), Op::Eq, list())));
+    for op in [Op::ArrayHas, Op::ArrayOverlaps, Op::ArrayContains] {
+        assert!(is_local(&negated(leaf(tags(), op, list()))));
+    }
+    assert_eq!(
+        lower(&leaf(tags(), Op::ArrayContains, Literal::List(vec![]))),
+        Lowered::Local("the value could be misread in AQL".into()),
+        "every list contains the empty one"
+    );
+}
+
+#[test]
+fn a_parameter_shows_as_dollar_n_and_binds_to_its_value() {
+    let pred = Pred::Leaf(Leaf { subject: text("Name"), op: Op::Eq, operand: Operand::Param(1) });
+    assert_eq!(aql_of(&pred), "\"Name\" = $2");
+    assert_eq!(aql_of(&pred.bound(&[Literal::Null, str("x")])), "\"Name\" = \"x\"");
+    assert_eq!(lower(&pred.bound(&[Literal::Null, Literal::Null])), Lowered::Never);
+}
+
+#[test]
+fn a_list_too_long_for_one_query_is_cut_into_disjoint_ones() {
+    let values: Vec<Value> = (0..1000).map(|n| Value::Text(format!("ITSM-{n}"))).collect();
+    let list = Expr::In(Path::Keyword("Key"), values.clone());
+    let other = Expr::IsNotEmpty(Path::Attribute("A".into()));
+    let parts = split(Expr::And(vec![other.clone(), list]), 2000);
+    let mut seen = Vec::new();
+    for part in &parts {
+        assert!(part.to_string().len() <= 2000);
+        let Expr::And(inner) = part else { panic!() };
+        assert_eq!(inner[0], other);
+        let Expr::In(_, chunk) = &inner[1] else { panic!() };
+        seen.extend(chunk.clone());
+    }
+    assert_eq!(seen, values);
+    let written = in_clauses(parts[0].clone()).to_string();
+    assert!(written.contains(" OR Key in ("), "fifty values a clause: {written}");
+}
+
+#[test]
+fn an_or_is_never_cut() {
+    let list = Expr::In(Path::Keyword("Key"), (0..1000).map(Value::Int).collect());
+    let or = Expr::Or(vec![list, Expr::IsEmpty(Path::Attribute("A".into()))]);
+    assert_eq!(split(or.clone(), 100), vec![or]);
+}
