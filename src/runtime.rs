@@ -21,7 +21,7 @@ use assets::stats::ScanStats;
 use assets::value::{Page, ScanSpec};
 use once_cell::sync::OnceCell;
 use pgrx::pg_sys;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 use crate::error;
@@ -205,12 +205,16 @@ pub struct PageStream {
 struct Shared {
     state: Mutex<State>,
     room: Semaphore,
+    /// Rung when the executor finds nothing and waits.
+    hunger: Notify,
     bell: Arc<Bell>,
 }
 
 #[derive(Default)]
 struct State {
     pages: VecDeque<Page>,
+    /// The executor has taken everything and waits for more.
+    hungry: bool,
     /// How the scan ended, once it did and every page before that is in `pages`.
     ended: Option<Result<(), Error>>,
     /// The task is gone, be it by a panic.
@@ -224,8 +228,19 @@ impl PageSink for Sink {
     async fn send(&mut self, page: Page) -> Result<(), Closed> {
         let permit = self.0.room.acquire().await.map_err(|_| Closed)?;
         permit.forget();
-        lock(&self.0.state).pages.push_back(page);
+        {
+            let mut state = lock(&self.0.state);
+            state.pages.push_back(page);
+            state.hungry = false;
+        }
         self.0.bell.ring();
+        Ok(())
+    }
+
+    async fn wanted(&mut self) -> Result<(), Closed> {
+        while !lock(&self.0.state).hungry {
+            self.0.hunger.notified().await;
+        }
         Ok(())
     }
 }
@@ -246,6 +261,7 @@ impl PageStream {
         let shared = Arc::new(Shared {
             state: Mutex::new(State::default()),
             room: Semaphore::new(PAGES_WAITING),
+            hunger: Notify::new(),
             bell: runtime.bell.clone(),
         });
         let ended = Ended(shared.clone());
@@ -271,7 +287,11 @@ impl PageStream {
                     assets::error::Kind::Protocol,
                     "the scan's task on the network thread ended without a result",
                 ))),
-                (None, false) => None,
+                (None, false) => {
+                    state.hungry = true;
+                    shared.hunger.notify_one();
+                    None
+                }
             }
         });
         if matches!(answer, Ok(Some(_))) {

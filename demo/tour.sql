@@ -1,0 +1,104 @@
+-- The tour of `make demo`: each statement and its result.
+\set ECHO queries
+\pset null '-'
+
+\echo
+\echo '=== 1. Connect ==='
+CREATE EXTENSION assets_fdw;
+
+CREATE SERVER acme FOREIGN DATA WRAPPER assets_fdw OPTIONS (site :'site');
+
+CREATE USER MAPPING FOR CURRENT_USER SERVER acme
+    OPTIONS (email 'reader@example.com', api_token 'classic-token');
+
+\echo
+\echo '=== 2. Is everything in order? ==='
+SELECT step, status, left(detail, 70) AS detail FROM assets_fdw.check('acme');
+
+\echo
+\echo '=== 3. Object types become tables ==='
+CREATE SCHEMA itsm;
+
+IMPORT FOREIGN SCHEMA "ITSM" LIMIT TO (server, employee, department, application) FROM SERVER acme INTO itsm;
+
+CREATE SCHEMA fac;
+
+IMPORT FOREIGN SCHEMA "FAC" LIMIT TO (office) FROM SERVER acme INTO fac;
+
+SELECT column_name, data_type, col_description('itsm.server'::regclass, ordinal_position::int) AS comment
+FROM information_schema.columns WHERE table_schema = 'itsm' AND table_name = 'server' ORDER BY ordinal_position;
+
+\echo
+\echo '=== 4. Live queries: the WHERE clause goes out as AQL ==='
+SELECT key, name, ip_address, operating_system, memory_gb FROM itsm.server
+WHERE operating_system LIKE 'Debian%' AND memory_gb >= 256 ORDER BY memory_gb DESC LIMIT 5;
+
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)
+SELECT key, name FROM itsm.server WHERE operating_system LIKE 'Debian%' AND memory_gb >= 256;
+
+\echo
+\echo '=== 5. A join of three live tables ==='
+SELECT s.name, o.name AS owner, d.name AS department
+FROM itsm.server s
+JOIN itsm.employee o ON o.key = s.owner_key
+JOIN itsm.department d ON d.key = o.department_key
+WHERE s.status = 'Running'
+ORDER BY s.name LIMIT 5;
+
+\echo
+\echo '=== 6. A join of a live table with one of your own ==='
+CREATE TABLE on_call (department text, phone text);
+
+INSERT INTO on_call SELECT DISTINCT name, '+46 8 ' || (100 + row_number() OVER ()) FROM itsm.department;
+
+SELECT s.key, s.name, c.phone
+FROM itsm.server s
+JOIN itsm.employee o ON o.key = s.owner_key
+JOIN on_call c ON c.department = o.department
+WHERE s.memory_gb > 500
+ORDER BY s.key LIMIT 5;
+
+\echo
+\echo '=== 7. A replica that keeps itself fresh ==='
+SELECT assets_fdw.materialize('itsm.server', every => '2 seconds');
+
+DO $$
+BEGIN
+    FOR i IN 1..600 LOOP
+        EXIT WHEN EXISTS (SELECT FROM assets_fdw.materializations WHERE last_success IS NOT NULL);
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END $$;
+
+SELECT count(*) AS rows, max(updated) AS newest FROM itsm_replica.server;
+
+\echo
+\echo '=== 8. A change in Assets arrives by itself ==='
+SELECT key AS changed, 'moved to rack ' || id AS new_name FROM itsm_replica.server ORDER BY id LIMIT 1 \gset
+
+SELECT key, name FROM itsm_replica.server WHERE key = :'changed';
+
+\setenv CHANGED :changed
+\setenv NEW_NAME :new_name
+\! echo "(in Assets: $CHANGED is renamed to \"$NEW_NAME\")"
+\! "$ASSETS_SIM" set "$ASSETS_SIM_URL" "$CHANGED" Name "$NEW_NAME" > /dev/null
+
+SELECT set_config('demo.changed', :'changed', false) AS waiting_for, set_config('demo.name', :'new_name', false) AS name;
+
+DO $$
+BEGIN
+    FOR i IN 1..600 LOOP
+        EXIT WHEN EXISTS (SELECT FROM itsm_replica.server
+                          WHERE key = current_setting('demo.changed') AND name = current_setting('demo.name'));
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END $$;
+
+SELECT key, name, updated FROM itsm_replica.server WHERE key = :'changed';
+
+\echo
+\echo '=== 9. What the worker did ==='
+SELECT * FROM assets_fdw.refresh_progress;
+
+SELECT started_at, status, requests, seen, inserted, updated, deleted, unchanged
+FROM assets_fdw.refresh_history ORDER BY started_at DESC LIMIT 5;
