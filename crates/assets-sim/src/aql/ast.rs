@@ -1,0 +1,105 @@
+//! What a query says, before its names mean anything.
+
+/// A whole query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// The filter; `None` finds everything.
+    pub filter: Option<Expr>,
+    /// `ORDER BY`.
+    pub order: Option<Order>,
+}
+
+/// The order asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    pub path: Path,
+    pub descending: bool,
+}
+
+/// A filter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr {
+    And(Vec<Expr>),
+    Or(Vec<Expr>),
+    Not(Box<Expr>),
+    Condition(Condition),
+}
+
+/// `path op operand`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    pub path: Path,
+    pub test: Test,
+}
+
+/// An attribute, walked to over references.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Path {
+    pub names: Vec<Name>,
+}
+
+/// One step of a path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Name {
+    pub text: String,
+    pub quoted: bool,
+}
+
+impl Path {
+    /// The path as an error message shows it.
+    pub fn shown(&self) -> String {
+        self.names.iter().map(|n| n.text.as_str()).collect::<Vec<_>>().join(".")
+    }
+}
+
+/// The operator with its operand.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Test {
+    Compare(Operator, Operand),
+    In { negated: bool, list: Vec<Operand> },
+    InFunction { negated: bool, function: Function },
+    Text { negated: bool, part: Part, operand: Operand },
+    Empty { negated: bool },
+    Having { negated: bool, function: Function },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    Equal,
+    Same,
+    NotEqual,
+    Less,
+    Greater,
+    AtMost,
+    AtLeast,
+}
+
+/// Which part of a text is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Anywhere,
+    Start,
+    End,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operand {
+    Literal(Literal),
+    Function(Function),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Literal {
+    pub text: String,
+    pub quoted: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Function {
+    /// A function of literals, its name in lower case.
+    Plain { name: String, arguments: Vec<Literal> },
+    /// inboundReferences or outboundReferences, with the filter of the other object and the kinds of reference.
+    References { inbound: bool, filter: Option<Box<Expr>>, types: Vec<String> },
+    /// connectedTickets with its JQL.
+    Tickets { jql: String },
+}

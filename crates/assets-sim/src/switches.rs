@@ -1,0 +1,554 @@
+//! How the service behaves where its documentation is silent: every `[?]` of assets-api.md as a switch.
+//!
+//! The profiles are bundles of defaults. Every switch can be changed while the simulator runs.
+
+use serde::{Deserialize, Serialize};
+
+/// A bundle of defaults for [`Switches`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Sections 2, 4 and 13 of assets-api.md as written.
+    #[default]
+    Documented,
+    /// The friendliest service that is plausible.
+    Lenient,
+    /// The nastiest one that is plausible and still agrees with itself, so that complete answers are possible.
+    Hostile,
+}
+
+impl std::str::FromStr for Profile {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Profile, String> {
+        match text {
+            "documented" => Ok(Profile::Documented),
+            "lenient" => Ok(Profile::Lenient),
+            "hostile" => Ok(Profile::Hostile),
+            _ => Err(format!("{text:?} is not a profile: documented, lenient or hostile")),
+        }
+    }
+}
+
+/// How a flag such as `isLast` is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flag {
+    /// A JSON boolean.
+    Bool,
+    /// The string `"true"` or `"false"`.
+    String,
+    /// Not at all.
+    Absent,
+}
+
+/// What `total` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Total {
+    /// The truth.
+    Exact,
+    /// At most 1000.
+    Capped,
+    /// Not at all.
+    Absent,
+    /// The number of objects on this page plus `startAt`: always too small before the end.
+    Lying,
+}
+
+/// What `maxResults` of the answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Echo {
+    /// What was asked for.
+    Request,
+    /// What the service made of it.
+    Clamped,
+}
+
+/// Which values of a multi-valued attribute a negated comparison looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantifier {
+    /// One value that differs is enough.
+    Any,
+    /// All values have to differ.
+    All,
+}
+
+/// What the service does with an ORDER BY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderBy {
+    /// Does as told; ties by id.
+    Honoured,
+    /// Any order, the same each time.
+    Ignored,
+    /// Any order, another one each time.
+    Unstable,
+    /// Answers 400.
+    Rejected,
+}
+
+/// How keys sort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyOrder {
+    /// ITSM-9 before ITSM-10.
+    Numeric,
+    /// ITSM-10 before ITSM-9.
+    Textual,
+}
+
+/// How fine date-time comparisons are: both sides are cut to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// As stored.
+    Milliseconds,
+    /// Whole seconds.
+    Seconds,
+    /// Whole minutes.
+    Minutes,
+    /// Whole days of the literals' zone.
+    Days,
+}
+
+/// What an unknown name in a value gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unknown {
+    /// HTTP 400.
+    Error,
+    /// Nothing is found.
+    Nothing,
+}
+
+/// What `LIKE` makes of its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Like {
+    /// Contains, to the letter.
+    Literal,
+    /// Contains, with `%` for anything and `_` for one character.
+    Sql,
+    /// Contains, with `*` for anything and `?` for one character.
+    Star,
+}
+
+/// What is listed for an attribute without a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Empty {
+    /// Nothing.
+    Omitted,
+    /// The attribute with an empty list of values.
+    List,
+}
+
+/// How ids are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ids {
+    /// JSON strings.
+    Strings,
+    /// JSON numbers.
+    Numbers,
+}
+
+/// `objectTypeAttributes` of a search without attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Definitions {
+    /// The key is missing.
+    Absent,
+    /// An empty list.
+    Empty,
+    /// The same as with attributes.
+    Full,
+}
+
+/// How values of Date attributes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DateForm {
+    /// `2021-02-16`.
+    Day,
+    /// `2021-02-16T00:00:00.000Z`.
+    Instant,
+}
+
+/// What a 429 carries as its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitBody {
+    /// The text of assets-api.md section 1.5 as `errorMessages`.
+    Json,
+    /// A page of HTML.
+    Html,
+    /// Nothing.
+    Empty,
+}
+
+/// What a dot inside a quoted name means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuotedDot {
+    /// A part of the name.
+    Name,
+    /// A part of the name if such an attribute exists, else a step over a reference.
+    Either,
+    /// Always a step over a reference, so that attributes with a dot in the name cannot be queried.
+    Step,
+}
+
+/// The switches. Defaults are those of the profile; the three values in brackets are documented, lenient, hostile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Switches {
+    /// Time before each answer, in ms (0, 0, 0; `--latency` sets it).
+    pub latency_ms: u64,
+    /// The largest page (`--page-cap` sets it; 0: no cap).
+    pub page_cap: u32,
+    /// How `isLast` is served (bool, bool, string).
+    pub is_last: Flag,
+    /// `isLast` is true on every full page, whatever follows (false, false, false).
+    pub is_last_lies_on_full_pages: bool,
+    /// `isLast` is always true when so many results or more are asked for: JSDCLOUD-16556 (none, none, 1000).
+    pub is_last_lies_from: Option<u32>,
+    /// How `last` is served (bool, bool, absent).
+    pub last: Flag,
+    /// How `hasMoreResults` is served (bool, bool, absent).
+    pub has_more_results: Flag,
+    /// What `total` says (capped, exact, absent).
+    pub total: Total,
+    /// What `maxResults` echoes (clamped, clamped, request).
+    pub echo: Echo,
+    /// Some pages before the end hold fewer objects than they could (false, false, true).
+    pub underfilled_pages: bool,
+    /// Values of `objectTypeAttributes` without attributes (empty, full, absent).
+    pub definitions_without_attributes: Definitions,
+    /// Seconds a client may have to wait are told on a 429 in `Retry-After` (true, true, false).
+    pub retry_after: bool,
+    /// `X-RateLimit-*` headers on every answer of a limited endpoint (false, true, false).
+    pub rate_headers: bool,
+    /// What a 429 says (json, json, empty).
+    pub limit_body: LimitBody,
+    /// `object/aql` requests allowed in a window for each identity, 0 for no limit (`requests_per_minute` sets it).
+    pub aql_per_window: u32,
+    /// The same for `object/aql/totalcount` (0, 0, 0).
+    pub totalcount_per_window: u32,
+    /// The same for any other endpoint by itself (0, 0, 0).
+    pub other_per_window: u32,
+    /// The window of the limits in ms (60000 in all).
+    pub rate_window_ms: u64,
+
+    /// `!=` finds objects without a value (false, true, false).
+    pub not_equal_finds_empty: bool,
+    /// `not in` finds objects without a value (false, true, false).
+    pub not_in_finds_empty: bool,
+    /// `not like`, `not startswith`, `not endswith` find objects without a value (false, true, false).
+    pub not_like_finds_empty: bool,
+    /// Which values of several a negated comparison looks at (all, all, any).
+    pub negation: Quantifier,
+    /// `==` is known (true, true, false: 400).
+    pub double_equal: bool,
+    /// NOT before a group or a condition is known (false: 400, true, false).
+    pub not_before_group: bool,
+    /// `not startswith` and `not endswith` are known (true, true, false: 400).
+    pub not_starts_with: bool,
+    /// A text that is empty counts as EMPTY (true, true, false).
+    pub empty_text_is_empty: bool,
+    /// Minutes east of UTC in which literals without an offset are read (0, 0, -480).
+    pub literal_zone_minutes: i32,
+    /// An offset in a literal counts; else it is skipped (true, true, false).
+    pub literal_offset: bool,
+    /// How fine date-time comparisons are (milliseconds, milliseconds, minutes).
+    pub precision: Precision,
+    /// Minutes east of UTC for startOfDay() and its kin (0, 0, 600).
+    pub function_zone_minutes: i32,
+    /// Attribute names compare without regard to case (true, true, false).
+    pub any_case_names: bool,
+    /// What a dot inside a quoted name means (either, either, name).
+    pub quoted_dot: QuotedDot,
+    /// ORDER BY objectId (honoured, honoured, ignored).
+    pub order_by_object_id: OrderBy,
+    /// ORDER BY Key (honoured, honoured, honoured).
+    pub order_by_key: OrderBy,
+    /// How keys sort (numeric, numeric, textual).
+    pub key_order: KeyOrder,
+    /// ORDER BY Created (honoured, honoured, ignored).
+    pub order_by_created: OrderBy,
+    /// ORDER BY Updated (honoured, honoured, ignored).
+    pub order_by_updated: OrderBy,
+    /// ORDER BY any other attribute, and the order by label without one (honoured, honoured, honoured).
+    pub order_by_attribute: OrderBy,
+    /// Objects that tie in the order come in another order each time (false in all).
+    pub unstable_ties: bool,
+    /// `objectId <` and `>` are known (true, true, false: 400).
+    pub strict_object_id: bool,
+    /// `objectId >=` and `<=` are known (true, true, true).
+    pub object_id_ranges: bool,
+    /// The longest IN list; more is 400 (none, none, 50).
+    pub in_list_limit: Option<u32>,
+    /// The longest query in bytes; more is 400 (none, none, 8192).
+    pub query_byte_limit: Option<u32>,
+    /// An unknown object type or schema name in a query (error, nothing, nothing).
+    pub unknown_type: Unknown,
+    /// A literal that is no number or date beside an attribute that is one (nothing, nothing, error).
+    pub unfit_literal: Unknown,
+    /// Blanks around literals are cut off (false, false, true).
+    pub trim_literals: bool,
+    /// What LIKE makes of its text (literal, literal, star).
+    pub like: Like,
+    /// A user compares by address too (false, true, false).
+    pub user_by_email: bool,
+    /// A reference compares by its object's key too (true, true, true).
+    pub reference_by_key: bool,
+    /// Control characters such as line breaks may stand in a quoted literal (true, true, false: 400).
+    pub control_characters: bool,
+    /// Attributes of schemas of services have the prefix `a_` in AQL (false, false, true).
+    pub services_prefix: bool,
+
+    /// What is listed for an attribute without a value (omitted, omitted, list).
+    pub empty_attributes: Empty,
+    /// Numbers and booleans are JSON strings; else JSON numbers and booleans (true, true, false).
+    pub values_as_strings: bool,
+    /// How a Date is written (day, day, instant).
+    pub date_form: DateForm,
+    /// A Time is written with seconds (false, false, true).
+    pub time_with_seconds: bool,
+    /// `object/aql` inlines `objectTypeAttribute` into attributes (false, true, true).
+    pub inline_definitions: bool,
+    /// `emailAddress` of users is left out (false, false, true).
+    pub hide_email: bool,
+    /// `avatar.mediaClientConfig` with its token is served (true, false, true).
+    pub media_client_config: bool,
+    /// How ids are written (strings, strings, numbers).
+    pub ids: Ids,
+    /// How `parentObjectTypeId` is written (numbers, numbers, strings).
+    pub parent_id: Ids,
+    /// `type` is listed on attributes of the plain kinds (true, true, false).
+    pub plain_type: bool,
+    /// `GET object/{key}` works as with an id (false: 404, true, false).
+    pub object_by_key: bool,
+    /// The site has no Assets: discovery finds no workspace (false in all).
+    pub no_assets: bool,
+    /// Renaming an object touches `Updated` of those that refer to it (false, true, false).
+    pub rename_touches_referrers: bool,
+    /// AQL sees a write only after so many ms (0, 0, 0).
+    pub index_lag_ms: u64,
+    /// AQL sees a write only after so many searches (0, 0, 1).
+    pub index_lag_searches: u32,
+    /// Answers are compressed when the client accepts gzip (false, false, true; off by default because it costs more
+    /// time on loopback than it saves).
+    pub gzip: bool,
+
+    /// Scopes of scoped tokens, service-account tokens and client credentials; none: every one (none in all).
+    pub scopes: Option<Vec<String>>,
+    /// `POST` without `X-Atlassian-Token: no-check` answers 403 (false, false, true).
+    pub need_no_check: bool,
+    /// A token request with a form body and HTTP Basic is accepted (true, true, false).
+    pub token_form_basic: bool,
+    /// A token request with the credentials in a form body is accepted (true, true, false).
+    pub token_form_body: bool,
+    /// A token request as JSON is accepted (true, true, true).
+    pub token_json: bool,
+    /// A token request has to name the audience `api.atlassian.com` (false, false, true).
+    pub token_audience: bool,
+    /// How long an access token lasts, in ms; `expires_in` tells it in seconds (3600000 in all).
+    pub token_lifetime_ms: u64,
+}
+
+impl Switches {
+    /// The defaults of a profile.
+    pub fn of(profile: Profile) -> Switches {
+        match profile {
+            Profile::Documented => documented(),
+            Profile::Lenient => lenient(),
+            Profile::Hostile => hostile(),
+        }
+    }
+
+    /// Changes the switches named in a JSON object; an unknown name or a value that does not fit changes nothing.
+    pub fn merge(&mut self, changes: &serde_json::Value) -> Result<(), String> {
+        let mut all = serde_json::to_value(&*self).map_err(|e| e.to_string())?;
+        let (Some(into), Some(from)) = (all.as_object_mut(), changes.as_object()) else {
+            return Err("switches are changed by a JSON object".into());
+        };
+        for (name, value) in from {
+            into.insert(name.clone(), value.clone());
+        }
+        *self = serde_json::from_value(all).map_err(|e| e.to_string())?;
+        Ok(())
+    }
+}
+
+fn documented() -> Switches {
+    Switches {
+        latency_ms: 0,
+        page_cap: 100,
+        is_last: Flag::Bool,
+        is_last_lies_on_full_pages: false,
+        is_last_lies_from: None,
+        last: Flag::Bool,
+        has_more_results: Flag::Bool,
+        total: Total::Capped,
+        echo: Echo::Clamped,
+        underfilled_pages: false,
+        definitions_without_attributes: Definitions::Empty,
+        retry_after: true,
+        rate_headers: false,
+        limit_body: LimitBody::Json,
+        aql_per_window: 0,
+        totalcount_per_window: 0,
+        other_per_window: 0,
+        rate_window_ms: 60_000,
+        not_equal_finds_empty: false,
+        not_in_finds_empty: false,
+        not_like_finds_empty: false,
+        negation: Quantifier::All,
+        double_equal: true,
+        not_before_group: false,
+        not_starts_with: true,
+        empty_text_is_empty: true,
+        literal_zone_minutes: 0,
+        literal_offset: true,
+        precision: Precision::Milliseconds,
+        function_zone_minutes: 0,
+        any_case_names: true,
+        quoted_dot: QuotedDot::Either,
+        order_by_object_id: OrderBy::Honoured,
+        order_by_key: OrderBy::Honoured,
+        key_order: KeyOrder::Numeric,
+        order_by_created: OrderBy::Honoured,
+        order_by_updated: OrderBy::Honoured,
+        order_by_attribute: OrderBy::Honoured,
+        unstable_ties: false,
+        strict_object_id: true,
+        object_id_ranges: true,
+        in_list_limit: None,
+        query_byte_limit: None,
+        unknown_type: Unknown::Error,
+        unfit_literal: Unknown::Nothing,
+        trim_literals: false,
+        like: Like::Literal,
+        user_by_email: false,
+        reference_by_key: true,
+        control_characters: true,
+        services_prefix: false,
+        empty_attributes: Empty::Omitted,
+        values_as_strings: true,
+        date_form: DateForm::Day,
+        time_with_seconds: false,
+        inline_definitions: false,
+        hide_email: false,
+        media_client_config: true,
+        ids: Ids::Strings,
+        parent_id: Ids::Numbers,
+        plain_type: true,
+        object_by_key: false,
+        no_assets: false,
+        rename_touches_referrers: false,
+        index_lag_ms: 0,
+        index_lag_searches: 0,
+        gzip: false,
+        scopes: None,
+        need_no_check: false,
+        token_form_basic: true,
+        token_form_body: true,
+        token_json: true,
+        token_audience: false,
+        token_lifetime_ms: 3_600_000,
+    }
+}
+
+fn lenient() -> Switches {
+    Switches {
+        total: Total::Exact,
+        definitions_without_attributes: Definitions::Full,
+        rate_headers: true,
+        not_equal_finds_empty: true,
+        not_in_finds_empty: true,
+        not_like_finds_empty: true,
+        not_before_group: true,
+        unknown_type: Unknown::Nothing,
+        user_by_email: true,
+        inline_definitions: true,
+        media_client_config: false,
+        object_by_key: true,
+        rename_touches_referrers: true,
+        ..documented()
+    }
+}
+
+fn hostile() -> Switches {
+    Switches {
+        is_last: Flag::String,
+        is_last_lies_from: Some(1000),
+        last: Flag::Absent,
+        has_more_results: Flag::Absent,
+        total: Total::Absent,
+        echo: Echo::Request,
+        underfilled_pages: true,
+        definitions_without_attributes: Definitions::Absent,
+        retry_after: false,
+        limit_body: LimitBody::Empty,
+        negation: Quantifier::Any,
+        double_equal: false,
+        not_starts_with: false,
+        empty_text_is_empty: false,
+        literal_zone_minutes: -480,
+        literal_offset: false,
+        precision: Precision::Minutes,
+        function_zone_minutes: 600,
+        any_case_names: false,
+        quoted_dot: QuotedDot::Name,
+        order_by_object_id: OrderBy::Ignored,
+        key_order: KeyOrder::Textual,
+        order_by_created: OrderBy::Ignored,
+        order_by_updated: OrderBy::Ignored,
+        strict_object_id: false,
+        in_list_limit: Some(50),
+        query_byte_limit: Some(8192),
+        unknown_type: Unknown::Nothing,
+        unfit_literal: Unknown::Error,
+        trim_literals: true,
+        like: Like::Star,
+        control_characters: false,
+        services_prefix: true,
+        empty_attributes: Empty::List,
+        values_as_strings: false,
+        date_form: DateForm::Instant,
+        time_with_seconds: true,
+        inline_definitions: true,
+        hide_email: true,
+        ids: Ids::Numbers,
+        parent_id: Ids::Strings,
+        plain_type: false,
+        index_lag_searches: 1,
+        gzip: true,
+        need_no_check: true,
+        token_form_basic: false,
+        token_form_body: false,
+        token_audience: true,
+        ..documented()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_switch_changes_by_name_and_an_unknown_name_changes_nothing() {
+        let mut switches = Switches::of(Profile::Documented);
+        switches.merge(&json!({"page_cap": 7, "is_last": "absent"})).unwrap();
+        assert_eq!((switches.page_cap, switches.is_last), (7, Flag::Absent));
+        let before = switches.clone();
+        assert!(switches.merge(&json!({"page_cap": 8, "page_cup": 7})).is_err());
+        assert!(switches.merge(&json!({"is_last": "maybe"})).is_err());
+        assert!(switches.merge(&json!([])).is_err());
+        assert_eq!(switches, before);
+    }
+}
