@@ -3,6 +3,7 @@
 //! - [`Server`]: a private PostgreSQL with its own data folder, reached over a unix socket only. It is gone when it is
 //!   dropped, and when the test process ends in whatever way.
 //! - [`Database`]: a fresh database of such a server, with the extension in it.
+//! - [`assets_sim`]: the service, in this process; `Database::create_assets_server` connects the two.
 //! - [`golden`]: SQL files whose output is compared with a file.
 //! - [`wait_until`]: waits for a condition instead of for a time.
 //!

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use assets_sim::Sim;
 use postgres::{Client, NoTls};
 
 use crate::prefix::{as_server_user, clean_environment, prefix, program};
@@ -300,6 +301,21 @@ impl<'a> Database<'a> {
     #[track_caller]
     pub fn connect(&self) -> Client {
         self.server.connect(&self.name, "postgres")
+    }
+
+    /// Makes the foreign server `assets` for a simulator, requests unlimited, with a user mapping for the superuser:
+    /// the simulator's first identity, which sees everything.
+    #[track_caller]
+    pub fn create_assets_server(&self, sim: &Sim) {
+        let identity = &sim.identities()[0];
+        let sql = format!(
+            "CREATE SERVER assets FOREIGN DATA WRAPPER assets_fdw OPTIONS (site '{}', requests_per_minute '0');
+             CREATE USER MAPPING FOR CURRENT_USER SERVER assets OPTIONS (email '{}', api_token '{}')",
+            sim.url(),
+            identity.name,
+            identity.secret,
+        );
+        self.connect().batch_execute(&sql).expect("the foreign server can be made");
     }
 
     /// Connects as some other user.
