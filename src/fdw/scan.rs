@@ -308,13 +308,17 @@ impl Output {
     }
 }
 
+/// The base is a chain of ANDs over conditions and parenthesised groups: nothing needs to be put
+/// around it.
 fn with_base(base: &str, parts: Vec<Expr>) -> String {
-    if parts.is_empty() {
-        return base.to_owned();
+    let mut text = base.to_owned();
+    for part in flattened(parts) {
+        match part {
+            Expr::Or(_) => text.push_str(&format!(" AND ({part})")),
+            _ => text.push_str(&format!(" AND {part}")),
+        }
     }
-    let mut all = vec![Expr::Verbatim(base.to_owned())];
-    all.extend(flattened(parts));
-    Expr::And(all).to_string()
+    text
 }
 
 /// One AND instead of AND inside AND.
