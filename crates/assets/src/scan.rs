@@ -126,6 +126,10 @@ impl Driver {
             self.client.learn(after);
         }
         let walk = &self.walk;
+        if result.is_err() {
+            // What was learnt on the way to an error may be wrong.
+            self.client.learn(crate::pages::Facts::default());
+        }
         self.under_way.retain(|ticket, task| {
             let live = walk.is_live(*ticket);
             if !live {

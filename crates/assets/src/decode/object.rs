@@ -105,7 +105,7 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, '_, '_, 'de> {
                     cx.at.member("objectKey");
                     once(&mut fixed.key, map.next_value()?)?;
                 }
-                ObjectMember::Label => {
+                ObjectMember::Label if cx.layout.wants(Field::Label) => {
                     cx.at.member("label");
                     once(&mut fixed.label, map.next_value()?)?;
                 }
@@ -114,11 +114,11 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, '_, '_, 'de> {
                     let named = map.next_value::<TypeMember<'_>>()?.0.unwrap_or_default();
                     once(&mut fixed.object_type, named.name)?;
                 }
-                ObjectMember::Created => {
+                ObjectMember::Created if cx.layout.wants(Field::Created) => {
                     cx.at.member("created");
                     once(&mut fixed.created, map.next_value()?)?;
                 }
-                ObjectMember::Updated => {
+                ObjectMember::Updated if cx.layout.wants(Field::Updated) => {
                     cx.at.member("updated");
                     once(&mut fixed.updated, map.next_value()?)?;
                 }
@@ -134,7 +134,7 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, '_, '_, 'de> {
                         whole: whole.as_mut(),
                     })?;
                 }
-                ObjectMember::ObjectType | ObjectMember::Attributes | ObjectMember::Other => {
+                _ => {
                     cx.at.member("");
                     map.next_value::<IgnoredAny>()?;
                 }

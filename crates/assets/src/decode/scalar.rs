@@ -143,17 +143,6 @@ impl<'a> Scalar<'a> {
             }
         }
     }
-
-    pub(crate) fn into_owned(self) -> Scalar<'static> {
-        match self {
-            Scalar::Null => Scalar::Null,
-            Scalar::Bool(value) => Scalar::Bool(value),
-            Scalar::Int(number) => Scalar::Int(number),
-            Scalar::Uint(number) => Scalar::Uint(number),
-            Scalar::Float(number) => Scalar::Float(number),
-            Scalar::Text(text) => Scalar::Text(Cow::Owned(text.into_owned())),
-        }
-    }
 }
 
 pub(crate) const HAS_NUL: &str = "holds a NUL character";

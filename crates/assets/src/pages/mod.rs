@@ -13,6 +13,11 @@
 //! 3. [`plain`]: where ranges are refused too, plain pages, each beginning with the object that
 //!    the one before ended with, and a count at the end.
 //!
+//! An end is believed when what was handed on is as many as the service counts: by an exact `total`,
+//! by a count from before, or by one count at the end. Where it counts more, [`windows`] find by
+//! counting halves where the missing ones are, and read those ranges again. A page of one object or
+//! none that says it is the last needs no second witness, so that looking up a key is one request.
+//!
 //! Offsets are not cut into id windows from the start, because windows would have to be sized by
 //! counting, which costs requests, while an overlap costs one object a page.
 
@@ -152,6 +157,8 @@ struct Probe {
     /// Empty answers that said there was more; the next request counts what there is.
     empties: u32,
     counting: bool,
+    /// A page that says it is all there is, until a count agrees.
+    held: Option<Answer>,
 }
 
 /// What every mode needs.
@@ -181,6 +188,8 @@ enum Step {
     OrderFails,
     /// Give this mode up: ranges are refused or ignored.
     RangesFail,
+    /// The mode came to its end, but the service counts more.
+    Missing(u64),
 }
 
 impl Walk {
@@ -199,6 +208,7 @@ impl Walk {
             size: first.max(1),
             empties: 0,
             counting: false,
+            held: None,
         });
         let common = Common {
             start,
@@ -267,6 +277,15 @@ impl Walk {
                     Mode::Plain(plain::Plain::new())
                 } else {
                     Mode::Windows(windows::Windows::new(None))
+                };
+            }
+            Step::Missing(count) => {
+                let ids = common.handed_on();
+                common.start_over();
+                self.mode = if common.facts.ranges == Verdict::Fails {
+                    Mode::Plain(plain::Plain::new())
+                } else {
+                    Mode::Windows(windows::Windows::audit(ids, count))
                 };
             }
             Step::RangesFail => {
@@ -342,10 +361,10 @@ impl Common {
     }
 
     /// Whether a page that says it is the last may have been cut: as long as asked, as long as
-    /// the longest so far, or of a round length that a service may cut at.
+    /// the longest so far, or, before there was one, of a round length that a service may cut at.
     fn looks_full(&self, rows: usize, asked: u32) -> bool {
-        rows > 0
-            && (rows >= asked as usize || self.facts.page.is_some_and(|page| rows >= page) || rows % 25 == 0)
+        let round = rows > 0 && (rows % 10 == 0 || rows % 25 == 0);
+        rows >= asked as usize || self.facts.page.map_or(round, |page| rows >= page)
     }
 
     fn shrink(&mut self, answer: &Answer, bytes: usize) {
@@ -379,6 +398,30 @@ impl Common {
         let before = self.before.get_or_insert_default();
         before.extend(self.log.ids());
         self.log = ids::IdLog::default();
+    }
+
+    /// Every id handed on, ascending.
+    fn handed_on(&self) -> Vec<i64> {
+        let mut ids: Vec<i64> = self.log.ids().collect();
+        ids.extend(self.before.iter().flatten());
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Whether as many were handed on as were to be expected.
+    fn is_all(&self) -> bool {
+        self.estimate == Some(self.delivered)
+    }
+
+    /// What a count at the end of a mode means. Fewer than were handed on: some were deleted.
+    fn compare(&mut self, count: Option<u64>) -> Step {
+        match count {
+            Some(count) if count > self.delivered => {
+                self.estimate = Some(count);
+                Step::Missing(count)
+            }
+            _ => Step::Done,
+        }
     }
 
     /// Counts a request that brought nothing new.
@@ -474,6 +517,16 @@ impl Probe {
                 return Ok(None);
             }
             // Nothing there, or the service does not count: an empty page is the end.
+            Reply::Count(count) if self.held.is_some() => {
+                self.counting = false;
+                let Some(answer) = self.held.take() else { return Ok(None) };
+                if count.is_none_or(|count| count == answer.rows.len() as u64) {
+                    common.deliver(answer.rows, answer.heap);
+                    return Ok(Some(Mode::Done));
+                }
+                common.estimate = count;
+                return self.incomplete(common, answer);
+            }
             Reply::Count(None | Some(0)) => return Ok(Some(Mode::Done)),
             Reply::Count(Some(count)) => {
                 if self.empties > 2 {
@@ -507,9 +560,22 @@ impl Probe {
             {
                 *common.facts.order_mut(order) = Verdict::Works;
             }
+            let rows = answer.rows.len() as u64;
+            if rows > 1 && common.estimate != Some(rows) {
+                self.held = Some(answer);
+                self.counting = true;
+                self.again(self.order);
+                return Ok(None);
+            }
             common.deliver(answer.rows, answer.heap);
             return Ok(Some(Mode::Done));
         }
+        self.incomplete(common, answer)
+    }
+
+    /// There is more than this page: in which mode to go on, or none to try another order.
+    fn incomplete(&mut self, common: &mut Common, answer: Answer) -> Result<Option<Mode>, Error> {
+        let by_id = ascending(&answer.rows, SortBy::Id);
         if let Some(order) = self.order {
             let by_text = order == OrderBy::Key && ascending(&answer.rows, SortBy::KeyText);
             let sort = if by_id {

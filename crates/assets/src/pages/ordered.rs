@@ -37,6 +37,8 @@ pub(super) struct Ordered {
     pages: u32,
     queue: VecDeque<Slot>,
     count_ticket: Option<u64>,
+    /// The pages say that this is all; one count decides.
+    ended: bool,
     /// Steps back since a page last joined.
     steps_back: u32,
     tail: Tail,
@@ -87,6 +89,7 @@ impl Ordered {
             pages: 0,
             queue: VecDeque::new(),
             count_ticket: None,
+            ended: false,
             steps_back: 0,
             tail: Tail::Open,
             distrust_ranges: false,
@@ -105,6 +108,15 @@ impl Ordered {
     }
 
     pub(super) fn next(&mut self, common: &mut Common) -> Option<Ask> {
+        if self.ended {
+            if self.count_ticket.is_some() {
+                return None;
+            }
+            let aql = common.aql((None, None), None);
+            let ask = common.ask(aql, What::Count);
+            self.count_ticket = Some(ask.ticket);
+            return Some(ask);
+        }
         if let Some(i) = self.queue.iter().position(|slot| slot.ticket.is_none() && slot.answer.is_none()) {
             let (base, offset, size) = (self.queue[i].base, self.queue[i].offset, self.queue[i].size);
             let aql = common.aql((base, None), Some(self.order));
@@ -151,7 +163,15 @@ impl Ordered {
 
     pub(super) fn reply(&mut self, common: &mut Common, ticket: u64, reply: Reply) -> Result<Step, Error> {
         if self.count_ticket == Some(ticket) {
-            if let Reply::Count(Some(count)) = reply {
+            self.count_ticket = None;
+            let count = match reply {
+                Reply::Count(count) => count,
+                _ => None,
+            };
+            if self.ended {
+                return Ok(common.compare(count));
+            }
+            if let Some(count) = count {
                 common.estimate = Some(count);
                 check_plausible(common, count)?;
             }
@@ -181,7 +201,8 @@ impl Ordered {
 
     /// Takes the answers at the head of the queue, in order.
     fn settle(&mut self, common: &mut Common) -> Result<Step, Error> {
-        while let Some(answer) = self.queue.front_mut().and_then(|slot| slot.answer.take()) {
+        while !self.ended
+            && let Some(answer) = self.queue.front_mut().and_then(|slot| slot.answer.take()) {
             match self.page(common, answer)? {
                 Step::Go => {}
                 step => return Ok(step),
@@ -247,7 +268,7 @@ impl Ordered {
             common.fruitless()?;
         }
         if end {
-            return Ok(Step::Done);
+            return Ok(self.end(common));
         }
         if !self.queue.is_empty() {
             return Ok(Step::Go);
@@ -356,6 +377,17 @@ impl Ordered {
         self.next_offset = 0;
     }
 
+    /// The pages end here. As many as expected: done; else one count is asked for.
+    fn end(&mut self, common: &mut Common) -> Step {
+        if common.is_all() {
+            return Step::Done;
+        }
+        self.drop_queue(common);
+        // A count that is still under way will do.
+        self.ended = true;
+        Step::Go
+    }
+
     fn drop_queue(&mut self, common: &mut Common) {
         for slot in self.queue.drain(..) {
             if let Some(ticket) = slot.ticket {
@@ -373,7 +405,7 @@ impl Ordered {
         }
         self.drop_queue(common);
         let (tail, offset) = match (self.tail, seen) {
-            (Tail::Again, Seen::Last) => return Ok(Step::Done),
+            (Tail::Again, Seen::Last) => return Ok(self.end(common)),
             (_, Seen::Last) => (Tail::Beyond, self.last_offset + 1),
             (Tail::Beyond, Seen::Nothing(_)) => (Tail::Again, self.last_offset),
             (_, Seen::Earlier) => (Tail::Open, self.last_offset),

@@ -11,6 +11,16 @@ use crate::error::{Error, Kind};
 /// Passes before the scan gives up.
 const PASSES: u32 = 4;
 
+/// How far the end has been made sure of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    Open,
+    /// Nothing new came: ask for what follows the last object.
+    Beyond,
+    /// Nothing followed: ask for the last object again, to see that it has not moved.
+    Again,
+}
+
 pub(super) struct Plain {
     pass: u32,
     offset: u64,
@@ -19,8 +29,9 @@ pub(super) struct Plain {
     found: HashSet<i64>,
     asked: bool,
     counting: bool,
-    /// Pages end too early to be trusted; ask beyond the last object.
-    beyond: bool,
+    tail: Tail,
+    /// A page that said it was the last was not.
+    deceived: bool,
     size: u32,
 }
 
@@ -33,7 +44,8 @@ impl Plain {
             found: HashSet::new(),
             asked: false,
             counting: false,
-            beyond: false,
+            tail: Tail::Open,
+            deceived: false,
             size: 0,
         }
     }
@@ -48,7 +60,7 @@ impl Plain {
         let what = if self.counting {
             What::Count
         } else {
-            What::Page { start: self.offset + u64::from(self.beyond), size: self.size }
+            What::Page { start: self.offset + u64::from(self.tail == Tail::Beyond), size: self.size }
         };
         Some(common.ask(aql, what))
     }
@@ -58,6 +70,13 @@ impl Plain {
         match reply {
             Reply::Refused(error) => Err(error),
             Reply::Count(Some(count)) if count == self.found.len() as u64 => Ok(Step::Done),
+            Reply::Count(Some(count)) if count > self.found.len() as u64 && !self.deceived => {
+                // The sign of the end was wrong: from now on only an empty page is one.
+                self.deceived = true;
+                self.counting = false;
+                self.tail = Tail::Open;
+                Ok(Step::Go)
+            }
             Reply::Count(Some(count)) => {
                 self.another_pass(common, format!("{} objects were returned, {count} match", self.found.len()))
             }
@@ -72,21 +91,33 @@ impl Plain {
     fn page(&mut self, common: &mut Common, answer: Answer) -> Result<Step, Error> {
         check_distinct(&answer.rows)?;
         let rows = answer.rows.len();
-        if rows == 0 {
-            if self.offset == 0 || self.beyond {
+        let start = self.offset;
+        match (self.tail, rows) {
+            (Tail::Beyond, 0) => {
+                self.tail = Tail::Again;
+                return Ok(Step::Go);
+            }
+            (Tail::Beyond, _) => {
+                // More follows, but a page that does not overlap proves nothing: overlap again.
+                common.fruitless()?;
+                self.tail = Tail::Open;
+                return Ok(Step::Go);
+            }
+            (_, 0) if self.last.is_none() => {
                 self.counting = true;
                 return Ok(Step::Go);
             }
-            return self.another_pass(common, "a page ended before its beginning".to_owned());
+            (_, 0) => return self.another_pass(common, "a page ended before its beginning".to_owned()),
+            _ => {}
         }
-        let start = self.offset + u64::from(self.beyond);
-        if let Some(last) = self.last
-            && !self.beyond
-            && answer.rows[0].id != last
-        {
+        if self.last.is_some_and(|last| answer.rows[0].id != last) {
             return self.another_pass(common, "two pages do not join".to_owned());
         }
-        let end = says_end(&answer, start) && !common.looks_full(rows, self.size);
+        if self.tail == Tail::Again && rows == 1 {
+            self.counting = true;
+            return Ok(Step::Go);
+        }
+        let end = !self.deceived && says_end(&answer, start) && !common.looks_full(rows, self.size);
         if !end {
             common.learn_page(rows);
         }
@@ -111,7 +142,7 @@ impl Plain {
             return Ok(Step::Go);
         }
         self.counting = end;
-        self.beyond = none;
+        self.tail = if none { Tail::Beyond } else { Tail::Open };
         Ok(Step::Go)
     }
 
@@ -124,7 +155,7 @@ impl Plain {
             .with_hint("Objects may be changing faster than they can be read; try again later."));
         }
         common.start_over();
-        *self = Self { pass: self.pass + 1, ..Self::new() };
+        *self = Self { pass: self.pass + 1, deceived: self.deceived, ..Self::new() };
         Ok(Step::Go)
     }
 }

@@ -1,1 +1,518 @@
+//! The walk against a service in memory that misbehaves in every way that assets-api.md leaves
+//! open, while objects come and go.
 
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::*;
+use crate::error::Kind;
+
+/// Numbers from a seed (splitmix64), so that a failure can be replayed.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Order {
+    Honoured,
+    Textual,
+    Ignored,
+    /// Ascending for the first 60 objects, then any.
+    Deceptive,
+    Refused,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Ranges {
+    Honoured,
+    Refused,
+    Ignored,
+    Empty,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Total {
+    Exact,
+    Capped,
+    Absent,
+    Lying,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Manners {
+    cap: usize,
+    by_id: Order,
+    by_key: Order,
+    ranges: Ranges,
+    total: Total,
+    /// `isLast` right, absent, always false, true on full pages, always true.
+    is_last: u8,
+    underfilled: bool,
+    counts: bool,
+}
+
+impl Manners {
+    const GOOD: Manners = Manners {
+        cap: 100,
+        by_id: Order::Honoured,
+        by_key: Order::Honoured,
+        ranges: Ranges::Honoured,
+        total: Total::Capped,
+        is_last: 0,
+        underfilled: false,
+        counts: true,
+    };
+}
+
+struct Service {
+    manners: Manners,
+    objects: BTreeMap<i64, ()>,
+    dice: Dice,
+    pages: usize,
+    counted: usize,
+}
+
+fn key(id: i64) -> Box<str> {
+    format!("IT-{id}").into_boxed_str()
+}
+
+impl Service {
+    fn new(manners: Manners, ids: impl Iterator<Item = i64>, seed: u64) -> Self {
+        let objects = ids.map(|id| (id, ())).collect();
+        Self { manners, objects, dice: Dice(seed), pages: 0, counted: 0 }
+    }
+
+    /// The ids that a query finds, in its order; none: 400.
+    fn find(&self, aql: &str) -> Option<Vec<i64>> {
+        let (condition, order) = match aql.split_once(" ORDER BY ") {
+            Some((condition, order)) => (condition, Some(order)),
+            None => (aql, None),
+        };
+        let bound = |op: &str| {
+            condition.split_once(op).map(|(_, rest)| {
+                rest.split(' ').find(|word| !word.is_empty()).unwrap_or("").parse::<i64>().expect("a number")
+            })
+        };
+        let (low, high) = (bound("objectId >="), bound("objectId <="));
+        let ranged = low.is_some() || high.is_some();
+        let mut ids: Vec<i64> = match self.manners.ranges {
+            Ranges::Refused if ranged => return None,
+            Ranges::Empty if ranged => Vec::new(),
+            Ranges::Ignored => self.objects.keys().copied().collect(),
+            _ => self
+                .objects
+                .keys()
+                .copied()
+                .filter(|id| low.is_none_or(|low| *id >= low) && high.is_none_or(|high| *id <= high))
+                .collect(),
+        };
+        let manner = match order {
+            None => Order::Ignored,
+            Some("objectId ASC") => self.manners.by_id,
+            Some("Key ASC") => self.manners.by_key,
+            Some(other) => panic!("an order that is not to be asked for: {other}"),
+        };
+        match manner {
+            Order::Honoured => {}
+            Order::Textual => ids.sort_by_key(|id| key(*id)),
+            Order::Ignored => ids.sort_by_key(|id| mix(*id as u64)),
+            Order::Deceptive => {
+                let split = ids.len().min(60);
+                ids[split..].sort_by_key(|id| mix(*id as u64));
+            }
+            Order::Refused => return None,
+        }
+        Some(ids)
+    }
+
+    fn answer(&mut self, ask: &Ask) -> Reply {
+        let refusal = || Reply::Refused(Error::new(Kind::AqlRejected, "no"));
+        let Some(found) = self.find(&ask.aql) else { return refusal() };
+        let What::Page { start, size } = ask.what else {
+            self.counted += 1;
+            return Reply::Count(self.manners.counts.then_some(found.len() as u64));
+        };
+        self.pages += 1;
+        let start = start as usize;
+        let mut take = (size as usize).min(self.manners.cap);
+        let left = found.len().saturating_sub(start);
+        if self.manners.underfilled && left > take && take > 1 && self.dice.one_in(3) {
+            take = 1 + self.dice.below(take as u64 - 1) as usize;
+        }
+        let rows: Vec<Row> = found
+            .iter()
+            .skip(start)
+            .take(take)
+            .map(|&id| Row { id, key: key(id), values: Vec::new() })
+            .collect();
+        let end = start + rows.len() >= found.len();
+        let is_last = match self.manners.is_last {
+            0 => Some(end),
+            1 => None,
+            2 => Some(false),
+            3 => Some(end || rows.len() >= self.manners.cap.min(size as usize)),
+            _ => Some(true),
+        };
+        let total = match self.manners.total {
+            Total::Exact => Some(found.len() as u64),
+            Total::Capped => Some((found.len() as u64).min(1000)),
+            Total::Absent => None,
+            Total::Lying => Some((start + rows.len()) as u64),
+        };
+        Reply::Page(Answer { rows, heap: 0, is_last, last: None, has_more: None, total }, 1000)
+    }
+}
+
+struct Outcome {
+    result: Result<Vec<i64>, Error>,
+    facts: Facts,
+}
+
+/// Runs a scan; replies come in any order, `meanwhile` runs between two of them.
+fn run(service: &mut Service, start: Start, mut meanwhile: impl FnMut(&mut Service)) -> Outcome {
+    let in_flight = start.max_in_flight as usize;
+    let mut walk = Walk::new(start);
+    let mut got = Vec::new();
+    let mut asks: Vec<Ask> = Vec::new();
+    let mut replies: Vec<(u64, Reply)> = Vec::new();
+    for turn in 0.. {
+        assert!(turn < 200_000, "the scan does not end");
+        while let Some(ask) = walk.next() {
+            asks.push(ask);
+        }
+        asks.retain(|ask| walk.is_live(ask.ticket));
+        replies.retain(|(ticket, _)| walk.is_live(*ticket));
+        // One page above the bound for the count that runs beside them.
+        assert!(asks.len() + replies.len() <= in_flight + 1, "{} under way", asks.len() + replies.len());
+        while let Some(page) = walk.rows() {
+            got.extend(page.rows.iter().map(|row| row.id));
+        }
+        if walk.is_done() {
+            return Outcome { result: Ok(got), facts: walk.facts() };
+        }
+        assert!(!asks.is_empty() || !replies.is_empty(), "the scan came to rest");
+        // The service answers one request at some moment; the answer arrives at another.
+        if !asks.is_empty() && (replies.is_empty() || service.dice.one_in(2)) {
+            let i = service.dice.below(asks.len() as u64) as usize;
+            let ask = asks.swap_remove(i);
+            let reply = service.answer(&ask);
+            replies.push((ask.ticket, reply));
+        } else {
+            let i = service.dice.below(replies.len() as u64) as usize;
+            let (ticket, reply) = replies.swap_remove(i);
+            if let Err(error) = walk.reply(ticket, reply) {
+                return Outcome { result: Err(error), facts: walk.facts() };
+            }
+        }
+        meanwhile(service);
+    }
+    unreachable!()
+}
+
+fn start() -> Start {
+    Start {
+        filter: "objectTypeId = 7".to_owned(),
+        page_size: 500,
+        limit: None,
+        max_in_flight: 8,
+        facts: Facts::default(),
+        count: None,
+    }
+}
+
+fn all_manners() -> Vec<Manners> {
+    let mut all = Vec::new();
+    let orders = [
+        (Order::Honoured, Order::Honoured),
+        (Order::Refused, Order::Honoured),
+        (Order::Ignored, Order::Textual),
+        (Order::Deceptive, Order::Honoured),
+        (Order::Ignored, Order::Ignored),
+        (Order::Refused, Order::Refused),
+        (Order::Ignored, Order::Deceptive),
+    ];
+    for (by_id, by_key) in orders {
+        for ranges in [Ranges::Honoured, Ranges::Refused, Ranges::Ignored, Ranges::Empty] {
+            for total in [Total::Exact, Total::Capped, Total::Absent, Total::Lying] {
+                for is_last in 0..5 {
+                    for underfilled in [false, true] {
+                        if matches!(total, Total::Lying | Total::Absent) && is_last == 4 && underfilled {
+                            // A first page of one object that says in every way that it is all
+                            // cannot be told from the answer to a key lookup.
+                            continue;
+                        }
+                        all.push(Manners {
+                            cap: 20,
+                            by_id,
+                            by_key,
+                            ranges,
+                            total,
+                            is_last,
+                            underfilled,
+                            counts: true,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+fn is_exact(got: &[i64], expected: &BTreeSet<i64>) -> bool {
+    got.len() == expected.len() && got.iter().all(|id| expected.contains(id)) && {
+        let distinct: HashSet<_> = got.iter().collect();
+        distinct.len() == got.len()
+    }
+}
+
+#[test]
+fn a_scan_of_a_service_at_rest_returns_everything_once_whatever_its_manners() {
+    let mut refused = 0;
+    for manners in all_manners() {
+        for count in [0, 1, 2, 20, 21, 39, 133, 503] {
+            let mut service = Service::new(manners, (1..=count).map(|i| i * 3), count as u64);
+            let expected: BTreeSet<i64> = service.objects.keys().copied().collect();
+            match run(&mut service, start(), |_| {}).result {
+                Ok(got) => assert!(
+                    is_exact(&got, &expected),
+                    "{manners:?} {count}: {} objects, {} distinct",
+                    got.len(),
+                    got.iter().collect::<HashSet<_>>().len()
+                ),
+                Err(error) => {
+                    assert_eq!(error.kind(), Kind::Protocol, "{manners:?} {count}: {error}");
+                    refused += 1;
+                    panic!("{manners:?} {count}: {error}");
+                }
+            }
+        }
+    }
+    assert_eq!(refused, 0);
+}
+
+#[test]
+fn objects_that_stay_are_returned_once_while_others_come_and_go() {
+    let (mut complete, mut errors) = (0_u32, 0_u32);
+    for (i, manners) in all_manners().into_iter().enumerate() {
+        for seed in 0..6 {
+            let seed = seed * 1000 + i as u64;
+            let mut service = Service::new(manners, (1..=150).map(|i| i * 10), seed);
+            let mut stayed: BTreeSet<i64> = service.objects.keys().copied().collect();
+            let mut ever = stayed.clone();
+            let mut changes = Dice(seed ^ 0xabcd);
+            let mut budget = 12;
+            let outcome = run(&mut service, start(), |service| {
+                if budget > 0 && changes.one_in(4) {
+                    budget -= 1;
+                    if changes.one_in(2) {
+                        let id = changes.below(1600) as i64 + 1;
+                        service.objects.insert(id, ());
+                        ever.insert(id);
+                    } else if let Some(&id) =
+                        service.objects.keys().nth(changes.below(service.objects.len() as u64) as usize)
+                    {
+                        service.objects.remove(&id);
+                        stayed.remove(&id);
+                    }
+                }
+            });
+            match outcome.result {
+                Ok(got) => {
+                    complete += 1;
+                    let set: HashSet<i64> = got.iter().copied().collect();
+                    assert_eq!(set.len(), got.len(), "twice: {manners:?} seed {seed}");
+                    if manners.by_id == Order::Honoured && manners.ranges == Ranges::Honoured {
+                        let lost: Vec<_> = stayed.iter().filter(|id| !set.contains(id)).collect();
+                        assert!(lost.is_empty(), "lost {lost:?}: {manners:?} seed {seed}");
+                    }
+                    let lost = stayed.iter().filter(|id| !set.contains(id)).count();
+                    assert_eq!(lost, 0, "lost: {manners:?} seed {seed}");
+                    assert!(got.iter().all(|id| ever.contains(id)));
+                }
+                Err(error) => {
+                    errors += 1;
+                    assert_eq!(error.kind(), Kind::Protocol, "{error}");
+                }
+            }
+        }
+    }
+    assert!(complete > errors * 4, "{complete} complete, {errors} errors");
+}
+
+#[test]
+fn a_key_lookup_is_one_request() {
+    for total in [Total::Exact, Total::Capped, Total::Absent] {
+        for count in [0, 1] {
+            let mut service = Service::new(Manners { total, ..Manners::GOOD }, 5..5 + count, 1);
+            let outcome = run(&mut service, start(), |_| {});
+            assert_eq!(outcome.result.map(|got| got.len()), Ok(count as usize));
+            assert_eq!((service.pages, service.counted), (1, 0), "{total:?} {count}");
+        }
+    }
+}
+
+#[test]
+fn a_scan_takes_hardly_more_requests_than_pages() {
+    for total in [Total::Exact, Total::Capped, Total::Absent] {
+        for count in [30, 99, 100, 101, 250, 999, 1000, 1001, 1500, 10_000, 40_000] {
+            let mut service = Service::new(Manners { total, ..Manners::GOOD }, 1..=count, 1);
+            let outcome = run(&mut service, start(), |_| {});
+            assert_eq!(outcome.result.map(|got| got.len()), Ok(count as usize));
+            let requests = service.pages + service.counted;
+            let ideal = (count as usize).div_ceil(100);
+            assert!(requests <= ideal + ideal / 20 + 2, "{total:?} {count}: {requests} for {ideal}");
+        }
+    }
+}
+
+#[test]
+fn a_limit_makes_the_first_page_small_and_nothing_else_is_asked_before_it_is_reached() {
+    let mut service = Service::new(Manners::GOOD, 1..=1000, 1);
+    let mut walk = Walk::new(Start { limit: Some(10), ..start() });
+    let ask = walk.next().expect("a first page");
+    assert_eq!(ask.what, What::Page { start: 0, size: 10 });
+    assert_eq!(walk.next(), None);
+    let reply = service.answer(&ask);
+    walk.reply(ask.ticket, reply).expect("a good page");
+    assert_eq!(walk.rows().map(|page| page.rows.len()), Some(10));
+}
+
+#[test]
+fn pages_ahead_grow_slowly_and_stay_within_the_bound() {
+    let mut service = Service::new(Manners { total: Total::Exact, ..Manners::GOOD }, 1..=50_000, 1);
+    let mut walk = Walk::new(Start { max_in_flight: 5, ..start() });
+    let mut most = Vec::new();
+    for _ in 0..8 {
+        let mut asks = Vec::new();
+        while let Some(ask) = walk.next() {
+            asks.push(ask);
+        }
+        most.push(asks.len());
+        for ask in asks {
+            let reply = service.answer(&ask);
+            walk.reply(ask.ticket, reply).expect("a good page");
+        }
+    }
+    assert_eq!(most, [1, 2, 4, 5, 5, 5, 5, 5]);
+}
+
+#[test]
+fn what_a_scan_learnt_saves_requests_in_the_next() {
+    let manners = Manners { by_id: Order::Refused, total: Total::Exact, ..Manners::GOOD };
+    let mut service = Service::new(manners, 1..=300, 1);
+    let first = run(&mut service, start(), |_| {});
+    assert!(first.result.is_ok());
+    assert_eq!((first.facts.by_id, first.facts.by_key), (Verdict::Fails, Verdict::Works));
+    service.pages = 0;
+    let second = run(&mut service, Start { facts: first.facts, ..start() }, |_| {});
+    assert_eq!(second.result.map(|got| got.len()), Ok(300));
+    assert!(service.pages <= 4, "{}", service.pages);
+}
+
+#[test]
+fn a_filter_that_is_refused_is_an_error_and_one_that_is_not_is_not_blamed() {
+    let mut walk = Walk::new(start());
+    let ask = walk.next().expect("a first page");
+    walk.reply(ask.ticket, Reply::Refused(Error::new(Kind::AqlRejected, "ours"))).expect("goes on");
+    let bare = walk.next().expect("the filter alone");
+    assert_eq!(bare.aql, "objectTypeId = 7");
+    let refused = walk.reply(bare.ticket, Reply::Refused(Error::new(Kind::AqlRejected, "theirs")));
+    assert_eq!(refused.map_err(|e| e.message().to_owned()), Err("theirs".to_owned()));
+}
+
+#[test]
+fn a_service_that_repeats_its_first_page_for_ever_is_an_error() {
+    let mut service = Service::new(Manners::GOOD, 1..=1000, 1);
+    let mut walk = Walk::new(start());
+    for _ in 0..10_000 {
+        let Some(mut ask) = walk.next() else { break };
+        if let What::Page { start, .. } = &mut ask.what {
+            *start = 0;
+        }
+        if let Some((filter, _)) = ask.aql.split_once(" AND objectId") {
+            ask.aql = format!("{filter} ORDER BY objectId ASC");
+        }
+        let reply = service.answer(&ask);
+        if let Err(error) = walk.reply(ask.ticket, reply) {
+            assert_eq!(error.kind(), Kind::Protocol);
+            return;
+        }
+        assert!(!walk.is_done(), "took a repeated page for everything");
+    }
+    panic!("no error");
+}
+
+#[test]
+fn a_page_that_loses_an_object_once_does_not_make_a_short_result() {
+    for total in [Total::Exact, Total::Capped, Total::Absent] {
+        for lost_first in [false, true] {
+            for which in 0..16 {
+                let mut service = Service::new(Manners { total, ..Manners::GOOD }, 1..=1250, 1);
+                let mut walk = Walk::new(start());
+                let (mut got, mut page) = (Vec::new(), 0);
+                while !walk.is_done() {
+                    let ask = walk.next().expect("goes on");
+                    let mut reply = service.answer(&ask);
+                    if let Reply::Page(answer, _) = &mut reply {
+                        if page == which && !answer.rows.is_empty() {
+                            let last = answer.rows.len() - 1;
+                            answer.rows.remove(if lost_first { 0 } else { last });
+                            answer.is_last = Some(true);
+                        }
+                        page += 1;
+                    }
+                    walk.reply(ask.ticket, reply).expect("complete in the end");
+                    while let Some(page) = walk.rows() {
+                        got.extend(page.rows.iter().map(|row| row.id));
+                    }
+                }
+                got.sort_unstable();
+                assert_eq!(got, (1..=1250).collect::<Vec<_>>(), "{total:?} {lost_first} page {which}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_object_twice_on_a_page_is_an_error() {
+    let mut service = Service::new(Manners::GOOD, 1..=10, 1);
+    let mut walk = Walk::new(start());
+    let ask = walk.next().expect("a first page");
+    let mut reply = service.answer(&ask);
+    if let Reply::Page(answer, _) = &mut reply {
+        let row = answer.rows[9].clone();
+        answer.rows.push(row);
+    }
+    let result = walk.reply(ask.ticket, reply);
+    assert_eq!(result.map_err(|e| e.kind()), Err(Kind::Protocol));
+}
+
+#[test]
+fn large_pages_make_the_next_ones_shorter() {
+    let mut service = Service::new(Manners { total: Total::Exact, ..Manners::GOOD }, 1..=1000, 1);
+    let mut walk = Walk::new(start());
+    let ask = walk.next().expect("a first page");
+    let Reply::Page(answer, _) = service.answer(&ask) else { panic!("a page") };
+    walk.reply(ask.ticket, Reply::Page(answer, 9 << 20)).expect("a good page");
+    let ask = walk.next().expect("a second page");
+    assert!(matches!(ask.what, What::Page { size: 50, .. }), "{ask:?}");
+}

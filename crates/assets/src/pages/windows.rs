@@ -2,10 +2,13 @@
 //!
 //! An id never changes, so a range cannot shift; one page that is complete is what its range held
 //! at one moment. A range whose page is not complete is cut at ids seen on it.
+//!
+//! The same machine audits a scan that ended with fewer objects than the service counts: halves
+//! are counted against what was handed on, and those that miss something are read again.
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Ask, Common, Reply, Step, Verdict, What, check_distinct, says_end};
+use super::{Ask, Common, Reply, Step, Verdict, What, check_distinct, protocol, says_end};
 use crate::decode::Answer;
 use crate::error::Error;
 use crate::value::Row;
@@ -22,6 +25,18 @@ enum Pending {
     Page(Range, u32),
     /// A page that did not say it was the last; the count of its range decides.
     Count(Range, Box<Answer>),
+    /// How many are in the lower half of a range that holds more than was handed on.
+    Half(Suspect, i64),
+    /// How many there are, after all ranges were read.
+    Final,
+}
+
+/// A range in which more objects were counted than handed on.
+#[derive(Debug, Clone, Copy)]
+struct Suspect {
+    low: Option<i64>,
+    high: Option<i64>,
+    count: u64,
 }
 
 pub(super) struct Windows {
@@ -29,18 +44,74 @@ pub(super) struct Windows {
     counts: Vec<(Range, Box<Answer>)>,
     pending: HashMap<u64, Pending>,
     window: usize,
+    /// What an audit compares counts with: every id handed on before, ascending.
+    ids: Vec<i64>,
+    suspects: Vec<Suspect>,
+    counted: bool,
+    audits: bool,
 }
 
 impl Windows {
     /// Begins with the incomplete page of the whole, where there is one.
     pub(super) fn new(root: Option<Answer>) -> Self {
         let whole = Range { low: None, high: None, witness: None };
-        let mut windows = Self { todo: vec![whole], counts: Vec::new(), pending: HashMap::new(), window: 1 };
+        let mut windows = Self {
+            todo: vec![whole],
+            counts: Vec::new(),
+            pending: HashMap::new(),
+            window: 1,
+            ids: Vec::new(),
+            suspects: Vec::new(),
+            counted: false,
+            audits: false,
+        };
         if let Some(answer) = root {
             windows.todo.clear();
             windows.cut(whole, &answer, answer.rows.len());
         }
         windows
+    }
+
+    /// Finds what `ids` lack of the `count` objects that there are.
+    pub(super) fn audit(ids: Vec<i64>, count: u64) -> Self {
+        let suspects = vec![Suspect { low: None, high: None, count }];
+        Self { todo: Vec::new(), ids, suspects, audits: true, ..Self::new(None) }
+    }
+
+    fn between(&self, low: Option<i64>, high: Option<i64>) -> &[i64] {
+        let from = low.map_or(0, |low| self.ids.partition_point(|id| *id < low));
+        let to = high.map_or(self.ids.len(), |high| self.ids.partition_point(|id| *id <= high));
+        &self.ids[from..to.max(from)]
+    }
+
+    /// A suspect range: read it if it fits a page, else count its lower half.
+    fn suspect(&mut self, common: &mut Common, suspect: Suspect) -> Option<Ask> {
+        let inside = self.between(suspect.low, suspect.high);
+        if inside.len() < 2 || suspect.count * 10 <= common.step() as u64 * 9 {
+            let witness = inside.first().copied();
+            self.todo.push(Range { low: suspect.low, high: suspect.high, witness });
+            return None;
+        }
+        let middle = inside[(inside.len() - 1) / 2];
+        let aql = common.aql((suspect.low, Some(middle)), None);
+        let ask = common.ask(aql, What::Count);
+        self.pending.insert(ask.ticket, Pending::Half(suspect, middle));
+        Some(ask)
+    }
+
+    /// The halves of a suspect range, of which the lower one has been counted.
+    fn halve(&mut self, suspect: Suspect, middle: i64, count: u64) {
+        let lower = Suspect { low: suspect.low, high: Some(middle), count };
+        let upper = Suspect {
+            low: Some(middle.saturating_add(1)),
+            high: suspect.high,
+            count: suspect.count.saturating_sub(count),
+        };
+        for half in [lower, upper] {
+            if half.count > self.between(half.low, half.high).len() as u64 {
+                self.suspects.push(half);
+            }
+        }
     }
 
     pub(super) fn next(&mut self, common: &mut Common) -> Option<Ask> {
@@ -53,7 +124,22 @@ impl Windows {
             self.pending.insert(ask.ticket, Pending::Count(range, answer));
             return Some(ask);
         }
-        let range = self.todo.pop()?;
+        while let Some(suspect) = self.suspects.pop() {
+            if let Some(ask) = self.suspect(common, suspect) {
+                return Some(ask);
+            }
+        }
+        let Some(range) = self.todo.pop() else {
+            // Every range is read.
+            if !self.pending.is_empty() || self.counted {
+                return None;
+            }
+            self.counted = true;
+            let aql = common.aql((None, None), None);
+            let ask = common.ask(aql, What::Count);
+            self.pending.insert(ask.ticket, Pending::Final);
+            return Some(ask);
+        };
         let aql = common.aql((range.low, range.high), None);
         let ask = common.ask(aql, What::Page { start: 0, size: common.size });
         self.pending.insert(ask.ticket, Pending::Page(range, common.size));
@@ -81,14 +167,39 @@ impl Windows {
                     self.cut(range, &answer, common.step());
                 }
             }
-            (Some(Pending::Count(..)), Reply::Refused(error)) => return Err(error),
+            (Some(Pending::Half(suspect, middle)), Reply::Count(Some(count))) => {
+                self.halve(suspect, middle, count);
+            }
+            (Some(Pending::Half(..)), _) => return Ok(Step::RangesFail),
+            (Some(Pending::Final), Reply::Count(count)) => return self.compare(common, count),
+            (_, Reply::Refused(error)) => return Err(error),
             _ => {}
         }
-        Ok(self.step())
+        Ok(self.step(common))
     }
 
-    fn step(&self) -> Step {
-        if self.todo.is_empty() && self.counts.is_empty() && self.pending.is_empty() {
+    /// Whether what was handed on is all. A second audit of the same scan would only find the
+    /// same again.
+    fn compare(&self, common: &mut Common, count: Option<u64>) -> Result<Step, Error> {
+        match common.compare(count) {
+            Step::Missing(count) if self.audits => {
+                common.fruitless()?;
+                if common.fruitless > 3 {
+                    return Err(protocol(format!(
+                        "the pages of a scan do not add up: {} objects were returned, {count} match",
+                        common.delivered
+                    ))
+                    .with_hint("Objects may be changing faster than they can be read; try again later."));
+                }
+                Ok(Step::Missing(count))
+            }
+            step => Ok(step),
+        }
+    }
+
+    fn step(&self, common: &Common) -> Step {
+        let idle = self.todo.is_empty() && self.counts.is_empty() && self.suspects.is_empty();
+        if idle && self.pending.is_empty() && common.is_all() {
             Step::Done
         } else {
             Step::Go
@@ -111,6 +222,7 @@ impl Windows {
             common.learn_page(rows);
         }
         if common.facts.ranges != Verdict::Works
+            && (range.low.is_some() || range.high.is_some())
             && let Some(witness) = range.witness
         {
             if answer.rows.iter().any(|row| row.id == witness) {
@@ -127,7 +239,7 @@ impl Windows {
         } else {
             self.cut(range, &answer, common.step());
         }
-        Ok(self.step())
+        Ok(self.step(common))
     }
 
     /// Cuts a range so that its parts are likely to fit a page each.
