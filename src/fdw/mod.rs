@@ -12,6 +12,8 @@ use pgrx::prelude::*;
 mod clause;
 pub mod datum;
 mod explain;
+pub mod output;
+mod joins;
 pub mod pg;
 mod plan;
 mod private;

@@ -9,13 +9,14 @@ use aql::lower;
 use aql::{Literal, Lowered, Pred};
 use assets::error::Kind;
 use assets::stats::ScanStats;
-use assets::value::{ColumnSpec, Row, ScanSpec, Value};
+use assets::value::{ColumnSpec, Row, ScanSpec};
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::catalog::ForeignTable;
 use crate::fdw::clause::Walker;
-use crate::fdw::datum::{self, Conversion};
+use crate::fdw::datum;
+use crate::fdw::output::Output;
 use crate::fdw::pg;
 use crate::fdw::private::Private;
 use crate::runtime::PageStream;
@@ -57,17 +58,6 @@ pub struct Clause {
     pub lowered: Lowered,
     /// The text by which it is remembered when the service refuses it.
     pub shape: String,
-}
-
-/// Where a decoded value goes.
-struct Output {
-    attnum: i16,
-    column: String,
-    source: String,
-    conversion: Conversion,
-    null_if_invalid: bool,
-    /// Values that read as NULL because they did not fit.
-    invalid: u64,
 }
 
 impl Scan {
@@ -284,30 +274,6 @@ impl Clause {
     }
 }
 
-impl Output {
-    fn datum(&mut self, key: &str, value: &Value) -> Option<pg_sys::Datum> {
-        match self.conversion.datum(value) {
-            Ok(datum) => datum,
-            Err(_) if self.null_if_invalid => {
-                self.invalid += 1;
-                None
-            }
-            Err(invalid) => error::raise_hint(
-                PgSqlErrorCode::ERRCODE_FDW_INVALID_DATA_TYPE,
-                format!(
-                    "value \"{}\" of attribute \"{}\" of object {key} {}",
-                    invalid.text, self.source, invalid.why
-                ),
-                format!(
-                    "Correct the object in Assets, or let such values read as NULL: ALTER FOREIGN TABLE … ALTER \
-                     COLUMN {} OPTIONS (ADD on_invalid 'null').",
-                    tables::ddl::ident(&self.column)
-                ),
-            ),
-        }
-    }
-}
-
 /// The base is a chain of ANDs over conditions and parenthesised groups: nothing needs to be put
 /// around it.
 fn with_base(base: &str, parts: Vec<Expr>) -> String {
@@ -376,14 +342,7 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, _flag
                 continue;
             };
             specs.push(resolution.spec);
-            outputs.push(Output {
-                attnum: *attnum,
-                column: column.name.clone(),
-                source: resolution.source_name.clone(),
-                conversion: column.conversion.clone(),
-                null_if_invalid: column.null_if_invalid(),
-                invalid: 0,
-            });
+            outputs.push(Output::new(column, resolution));
         }
         // A clause that is checked locally may need more rows than the query takes.
         let limit = private.limit.filter(|_| clauses.iter().all(|c| c.pushed().is_some()));
@@ -447,14 +406,5 @@ pub unsafe extern "C-unwind" fn end(node: *mut pg_sys::ForeignScanState) {
     // SAFETY: as for `iterate`; the state itself goes with its memory context.
     let Some(scan) = (unsafe { state(node) }) else { return };
     scan.restart();
-    for output in scan.outputs.iter().filter(|o| o.invalid > 0) {
-        error::report(
-            PgSqlErrorCode::ERRCODE_WARNING,
-            format!(
-                "{} values of attribute \"{}\" did not fit column \"{}\" and were read as NULL",
-                output.invalid, output.source, output.column
-            ),
-        )
-        .report(PgLogLevel::WARNING);
-    }
+    scan.outputs.iter().for_each(Output::warn);
 }

@@ -1,0 +1,76 @@
+//! Where a decoded value goes: a column, with its type and its rule for values that do not fit. Scans
+//! and replicas share it, so that both hold the same values and fail over the same ones.
+#![allow(unsafe_code)] // datums are raw values of the server
+
+use assets::value::Value;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::catalog::{Column, Resolution};
+use crate::error;
+use crate::fdw::datum::Conversion;
+
+/// One column that a scan fills.
+pub struct Output {
+    /// The column's number, from 1.
+    pub attnum: i16,
+    column: String,
+    source: String,
+    conversion: Conversion,
+    null_if_invalid: bool,
+    /// Values that read as NULL because they did not fit.
+    invalid: u64,
+}
+
+impl Output {
+    /// A column, and what it means to the service.
+    pub fn new(column: &Column, resolution: &Resolution) -> Self {
+        Self {
+            attnum: column.attnum,
+            column: column.name.clone(),
+            source: resolution.source_name.clone(),
+            conversion: column.conversion.clone(),
+            null_if_invalid: column.null_if_invalid(),
+            invalid: 0,
+        }
+    }
+
+    /// The datum of a value of the object `key`, in the current memory context; none for NULL.
+    /// Raises HV024 for a value that does not fit, unless the column reads such values as NULL.
+    pub fn datum(&mut self, key: &str, value: &Value) -> Option<pg_sys::Datum> {
+        match self.conversion.datum(value) {
+            Ok(datum) => datum,
+            Err(_) if self.null_if_invalid => {
+                self.invalid += 1;
+                None
+            }
+            Err(invalid) => error::raise_hint(
+                PgSqlErrorCode::ERRCODE_FDW_INVALID_DATA_TYPE,
+                format!(
+                    "value \"{}\" of attribute \"{}\" of object {key} {}",
+                    invalid.text, self.source, invalid.why
+                ),
+                format!(
+                    "Correct the object in Assets, or let such values read as NULL: ALTER FOREIGN TABLE … ALTER \
+                     COLUMN {} OPTIONS (ADD on_invalid 'null').",
+                    tables::ddl::ident(&self.column)
+                ),
+            ),
+        }
+    }
+
+    /// One WARNING a scan that counts the values that were read as NULL, if there were any.
+    pub fn warn(&self) {
+        if self.invalid == 0 {
+            return;
+        }
+        error::report(
+            PgSqlErrorCode::ERRCODE_WARNING,
+            format!(
+                "{} values of attribute \"{}\" did not fit column \"{}\" and were read as NULL",
+                self.invalid, self.source, self.column
+            ),
+        )
+        .report(PgLogLevel::WARNING);
+    }
+}
