@@ -102,11 +102,13 @@ fn serve(arguments: &[&str]) -> Result<(), String> {
         }
     }
     let sim = Sim::start(options).map_err(|e| format!("cannot start: {e}"))?;
-    println!("assets-sim listening on {}", sim.url());
+    // Whoever started it may have closed the pipe; it serves all the same.
+    let mut text = format!("assets-sim listening on {}\n", sim.url());
     for identity in sim.identities() {
-        println!("  {:?} {} {}", identity.credential, identity.name, identity.secret);
+        text.push_str(&format!("  {:?} {} {}\n", identity.credential, identity.name, identity.secret));
     }
-    std::io::stdout().flush().map_err(|e| e.to_string())?;
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     if let Some(path) = port_file {
         // Renamed into place, so that a reader never sees half of it.
         let draft = format!("{path}.{}", std::process::id());
