@@ -1,0 +1,153 @@
+//! When a replica is refreshed. Pure: facts and the time in, decisions out, so that the tests run on
+//! virtual time.
+//!
+//! ```text
+//!             due                    committed "running"
+//!  waiting ─────────▶ chosen ──────────────────────────────▶ running
+//!     ▲      (at most max_workers)                             │
+//!     │  success: base moves along the schedule's grid         │
+//!     ├────────────────────────────────────────────────────────┤
+//!     │  failure, or death (running, but nobody holds the      │
+//!     │  replica's lock): retry_at after a pause that doubles  │
+//!     └────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! - The schedule is a grid: `base`, `base + every`, `base + 2 every`, … A run that was missed, be it
+//!   that the server was down or that a run took longer than `every`, is made up for once.
+//! - After a failure the pause doubles from [`FIRST_PAUSE`] to [`LONGEST_PAUSE`], spread by a quarter,
+//!   so that many replicas do not come back in step. It never exceeds the schedule's own pace by more
+//!   than that ceiling.
+//! - As soon as another replica of the same server succeeds, those that failed over the service are
+//!   due at once: the service has recovered.
+//! - Replicas in good health come first, then those that fail, so that one that always fails or hangs
+//!   holds up nobody.
+#![forbid(unsafe_code)]
+
+/// Microseconds since some fixed point, or a span of them.
+pub type Micros = i64;
+
+const SECOND: Micros = 1_000_000;
+/// The pause after the first failure.
+pub const FIRST_PAUSE: Micros = 5 * SECOND;
+/// The longest pause after a failure.
+pub const LONGEST_PAUSE: Micros = 15 * 60 * SECOND;
+/// The shortest `every`.
+pub const SHORTEST_EVERY: Micros = SECOND;
+
+/// What is known of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Its number (the table's OID).
+    pub id: u32,
+    /// The foreign server it is fed from.
+    pub server: u32,
+    /// How often it is refreshed.
+    pub every: Micros,
+    /// The point of the grid that the last success stood for; none before the first.
+    pub base: Option<Micros>,
+    /// When to try again after a failure.
+    pub retry_at: Option<Micros>,
+    /// Failures since the last success.
+    pub failures: u32,
+    /// When it last succeeded.
+    pub last_success: Option<Micros>,
+    /// When it last failed, where that was over the service and not over the replica itself.
+    pub service_failed: Option<Micros>,
+    /// Someone asked for a refresh.
+    pub requested: bool,
+}
+
+/// Why a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// There was no success yet.
+    FirstLoad,
+    /// The schedule.
+    Schedule,
+    /// `request_refresh()`.
+    Request,
+    /// A pause after a failure is over.
+    Retry,
+    /// The service answers others again.
+    Recovery,
+}
+
+impl Reason {
+    /// As the history shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::FirstLoad => "first load",
+            Reason::Schedule => "schedule",
+            Reason::Request => "request",
+            Reason::Retry => "retry",
+            Reason::Recovery => "recovery",
+        }
+    }
+}
+
+/// When a replica is due next, and why. `recovered` is when its server last answered anybody.
+pub fn due(facts: &Facts, recovered: Option<Micros>) -> (Micros, Reason) {
+    if facts.requested {
+        return (Micros::MIN, Reason::Request);
+    }
+    if let Some(retry_at) = facts.retry_at {
+        let recovered = recovered.zip(facts.service_failed).filter(|(ok, failed)| ok > failed);
+        return match recovered {
+            Some((ok, _)) if ok < retry_at => (ok, Reason::Recovery),
+            _ => (retry_at, Reason::Retry),
+        };
+    }
+    match facts.base {
+        None => (Micros::MIN, Reason::FirstLoad),
+        Some(base) => (base.saturating_add(facts.every.max(SHORTEST_EVERY)), Reason::Schedule),
+    }
+}
+
+/// The point of the grid that a run which began at `began` stands for: the last one not after it. A
+/// first run, and a run ahead of its time (asked for), keep or begin the grid.
+pub fn next_base(base: Option<Micros>, every: Micros, began: Micros) -> Micros {
+    let every = every.max(SHORTEST_EVERY);
+    match base {
+        Some(base) if began >= base => base + (began - base) / every * every,
+        Some(base) if base - began < every => base,
+        // The clock was set back, or there was no run yet.
+        _ => began,
+    }
+}
+
+/// The pause after the `failures`-th failure in a row (from 1). `seed` spreads the pauses: 75 to 100
+/// per cent of the full one.
+pub fn pause(every: Micros, failures: u32, seed: u64) -> Micros {
+    let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(20));
+    // A fast schedule does not wait longer for its first retry than it would have waited anyway.
+    let first = if failures <= 1 { doubled.min(every.max(SHORTEST_EVERY)) } else { doubled };
+    let full = first.min(LONGEST_PAUSE);
+    full - full / 4 * i64::from(spread(seed.wrapping_add(u64::from(failures)))) / 1000
+}
+
+/// 0 to 999, evenly, from a seed (splitmix64's mixing).
+fn spread(seed: u64) -> u16 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((z ^ (z >> 31)) % 1000) as u16
+}
+
+/// Which replicas to start now, in order, when `busy` are under way and at most `max_workers` may be.
+pub fn choose(replicas: &[Facts], busy: &[u32], max_workers: usize, now: Micros) -> Vec<(u32, Reason)> {
+    let recovered =
+        |server: u32| replicas.iter().filter(|r| r.server == server).filter_map(|r| r.last_success).max();
+    let mut ready: Vec<(bool, Micros, u32, Reason)> = replicas
+        .iter()
+        .filter(|r| !busy.contains(&r.id))
+        .map(|r| (r, due(r, recovered(r.server))))
+        .filter(|(_, (at, _))| *at <= now)
+        .map(|(r, (at, reason))| (r.failures > 0, at, r.id, reason))
+        .collect();
+    ready.sort_by_key(|(failing, at, id, _)| (*failing, *at, *id));
+    let free = max_workers.saturating_sub(busy.len());
+    ready.into_iter().take(free).map(|(_, _, id, reason)| (id, reason)).collect()
+}
+
+#[cfg(test)]
+mod tests;

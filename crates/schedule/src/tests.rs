@@ -1,0 +1,169 @@
+//! Whole days of refreshes on virtual time.
+
+use super::*;
+
+const MINUTE: Micros = 60 * SECOND;
+
+fn replica(id: u32) -> Facts {
+    Facts {
+        id,
+        server: 1,
+        every: 5 * MINUTE,
+        base: None,
+        retry_at: None,
+        failures: 0,
+        last_success: None,
+        service_failed: None,
+        requested: false,
+    }
+}
+
+fn succeeded(facts: &mut Facts, began: Micros, ended: Micros) {
+    facts.base = Some(next_base(facts.base, facts.every, began));
+    facts.retry_at = None;
+    facts.failures = 0;
+    facts.last_success = Some(ended);
+    facts.service_failed = None;
+    facts.requested = false;
+}
+
+fn failed(facts: &mut Facts, ended: Micros, service: bool) {
+    facts.failures += 1;
+    facts.retry_at = Some(ended + pause(facts.every, facts.failures, u64::from(facts.id)));
+    facts.service_failed = service.then_some(ended);
+    facts.requested = false;
+}
+
+/// Runs replicas for a span. `outcome` tells how long a run takes and whether it succeeds.
+/// Returns every run: replica, begin, reason.
+fn simulate(
+    replicas: &mut [Facts],
+    workers: usize,
+    span: Micros,
+    mut outcome: impl FnMut(u32, Micros) -> (Micros, bool),
+) -> Vec<(u32, Micros, Reason)> {
+    let mut runs = Vec::new();
+    let mut under_way: Vec<(u32, Micros, Micros, bool)> = Vec::new();
+    let mut now = 0;
+    while now < span {
+        for (id, began, ended, ok) in under_way.extract_if(.., |run| run.2 <= now) {
+            let Some(facts) = replicas.iter_mut().find(|r| r.id == id) else { continue };
+            if ok { succeeded(facts, began, ended) } else { failed(facts, ended, true) }
+        }
+        let busy: Vec<u32> = under_way.iter().map(|run| run.0).collect();
+        for (id, reason) in choose(replicas, &busy, workers, now) {
+            let (takes, ok) = outcome(id, now);
+            runs.push((id, now, reason));
+            under_way.push((id, now, now + takes, ok));
+        }
+        assert!(under_way.len() <= workers);
+        now += SECOND;
+    }
+    runs
+}
+
+#[test]
+fn a_replica_is_loaded_at_once_and_then_keeps_to_its_schedule() {
+    let runs = simulate(&mut [replica(1)], 2, 21 * MINUTE, |_, _| (20 * SECOND, true));
+    let expected: Vec<_> = (0..5)
+        .map(|n| (1, n * 5 * MINUTE, if n == 0 { Reason::FirstLoad } else { Reason::Schedule }))
+        .collect();
+    assert_eq!(runs, expected);
+}
+
+#[test]
+fn runs_that_were_missed_are_made_up_for_once_and_the_grid_stays() {
+    // The third run takes 16 minutes: three points of the grid pass by.
+    let runs = simulate(&mut [replica(1)], 2, 40 * MINUTE, |_, now| {
+        (if now == 10 * MINUTE { 16 * MINUTE } else { SECOND }, true)
+    });
+    let begins: Vec<Micros> = runs.iter().map(|(_, at, _)| *at / MINUTE).collect();
+    assert_eq!(begins, [0, 5, 10, 26, 30, 35]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_stop_the_schedule() {
+    let base = Some(1_000 * MINUTE);
+    assert_eq!(next_base(base, 5 * MINUTE, 10 * MINUTE), 10 * MINUTE);
+    // A run that was asked for a moment early leaves the grid alone.
+    assert_eq!(next_base(base, 5 * MINUTE, 999 * MINUTE), 1_000 * MINUTE);
+}
+
+#[test]
+fn pauses_after_failures_double_up_to_the_ceiling_and_are_spread() {
+    for seed in 0..200 {
+        let mut before = 0;
+        for failures in 1..40 {
+            let pause = pause(5 * MINUTE, failures, seed);
+            assert!((1..=LONGEST_PAUSE).contains(&pause));
+            assert!(failures > 8 || pause > before, "failure {failures}: {before} then {pause}");
+            before = pause;
+        }
+        assert!(before >= LONGEST_PAUSE / 4 * 3);
+    }
+    let spread: std::collections::HashSet<_> = (0..200).map(|seed| pause(5 * MINUTE, 5, seed)).collect();
+    assert!(spread.len() > 100);
+}
+
+#[test]
+fn a_fast_schedule_does_not_pause_longer_than_itself_after_one_failure() {
+    assert!(pause(SECOND, 1, 7) <= SECOND);
+}
+
+#[test]
+fn one_success_brings_back_every_replica_of_the_server_that_failed_over_the_service() {
+    let mut replicas: Vec<Facts> = (1..=10).map(replica).collect();
+    replicas.push(Facts { server: 2, ..replica(99) });
+    let down = 5 * MINUTE..65 * MINUTE;
+    let runs = simulate(&mut replicas, 4, 90 * MINUTE, |id, now| (SECOND, id != 99 && !down.contains(&now)));
+    let first_success = runs.iter().find(|(id, at, _)| *id != 99 && *at >= down.end).map(|(_, at, _)| *at);
+    let back = first_success.unwrap_or_default();
+    assert!(back - down.end <= LONGEST_PAUSE);
+    for id in 1..=10 {
+        let again = runs.iter().find(|(run, at, _)| *run == id && *at >= down.end).map(|(_, at, _)| *at);
+        assert!(
+            again.is_some_and(|at| at <= back + 10 * SECOND),
+            "replica {id} came back at {again:?}, not {back}"
+        );
+    }
+    // The other server's failure is none of theirs.
+    assert!(runs.iter().all(|(id, _, reason)| *id != 99 || *reason != Reason::Recovery));
+}
+
+#[test]
+fn replicas_that_fail_or_hang_do_not_hold_up_the_others() {
+    let mut replicas: Vec<Facts> = (1..=20).map(replica).collect();
+    let runs = simulate(&mut replicas, 2, 120 * MINUTE, |id, _| match id {
+        1..=9 => (20 * SECOND, false),
+        10 => (30 * MINUTE, false),
+        _ => (2 * SECOND, true),
+    });
+    for id in 11..=20 {
+        let begins: Vec<Micros> = runs.iter().filter(|r| r.0 == id).map(|r| r.1).collect();
+        assert!(begins.len() >= 22, "replica {id} ran {} times", begins.len());
+        let late = begins.windows(2).map(|w| w[1] - w[0]).max();
+        assert!(late.is_some_and(|gap| gap <= 7 * MINUTE), "replica {id} waited {late:?}");
+    }
+    // And those that fail are still tried.
+    assert!((1..=10).all(|id| runs.iter().filter(|r| r.0 == id).count() >= 3));
+}
+
+#[test]
+fn a_request_is_served_before_its_time_and_before_scheduled_runs() {
+    let mut asked = replica(7);
+    succeeded(&mut asked, 0, SECOND);
+    asked.requested = true;
+    let mut other = replica(3);
+    succeeded(&mut other, 0, SECOND);
+    assert_eq!(choose(&[other, asked], &[], 1, 10 * SECOND), [(7, Reason::Request)]);
+    assert_eq!(choose(&[other, asked], &[], 1, 10 * MINUTE), [(7, Reason::Request)]);
+}
+
+#[test]
+fn no_more_run_than_may_and_none_twice() {
+    let replicas: Vec<Facts> = (1..=5).map(replica).collect();
+    assert_eq!(choose(&replicas, &[1], 2, 0), [(2, Reason::FirstLoad)]);
+    assert_eq!(choose(&replicas, &[1, 2], 2, 0), []);
+    // max_workers was lowered while three run.
+    assert_eq!(choose(&replicas, &[1, 2, 3], 2, 0), []);
+}
