@@ -10,10 +10,10 @@ use aql::{Lowered, Pred};
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
-use crate::catalog::ForeignTable;
+use crate::catalog::{ForeignTable, Resolved};
 use crate::fdw::clause::Walker;
-use crate::fdw::pg;
 use crate::fdw::private::Private;
+use crate::fdw::{joins, pg};
 use crate::{gucs, pg_compat, runtime, session};
 
 /// The number of objects of a type that the service does not tell.
@@ -27,10 +27,12 @@ const PAGE_ROWS: f64 = 100.0;
 const OBJECT_COST: f64 = 0.05;
 
 /// What planning found out about a relation; lives as long as the planner's memory context.
-struct PlanState {
+pub struct PlanState {
     columns: Vec<i16>,
+    /// What the table and its columns mean; none where the service would not say.
+    pub resolved: Option<Resolved>,
     /// Objects that come over the network, before the local recheck.
-    fetched: f64,
+    pub fetched: f64,
 }
 
 #[pg_guard]
@@ -42,12 +44,18 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
     // SAFETY: called by the planner with live nodes; the state is dropped with its memory context.
     unsafe {
         let columns = used_columns(rel, relid);
-        let (total, fetched) = estimate(root, rel, relid, &columns).unwrap_or((DEFAULT_ROWS, DEFAULT_ROWS));
+        let known = resolve(root, rel, relid, &columns);
+        let total = known.as_ref().map_or(DEFAULT_ROWS, |(_, total)| total.max(1.0));
+        let mut state = PlanState { columns, resolved: known.map(|(resolved, _)| resolved), fetched: total };
         (*rel).tuples = total;
         pg_sys::set_baserel_size_estimates(root, rel);
+        let mut fetched = total;
+        for clause in pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo) {
+            fetched = narrowed(root, rel, &state, clause, fetched);
+        }
         // An object is found by its key or id, not by chance.
         (*rel).rows = (*rel).rows.min(fetched).max(1.0);
-        let state = PlanState { columns, fetched: fetched.max((*rel).rows) };
+        state.fetched = fetched.max((*rel).rows);
         (*rel).fdw_private = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state).cast();
     }
 }
@@ -77,53 +85,61 @@ unsafe fn used_columns(rel: *mut pg_sys::RelOptInfo, relid: pg_sys::Oid) -> Vec<
     }
 }
 
-/// Objects in the table, and objects that the pushed condition leaves. None where the service
-/// would not say.
-unsafe fn estimate(
+/// What the table means, and how many objects are in it. None where the service would not say.
+unsafe fn resolve(
     root: *mut pg_sys::PlannerInfo,
     rel: *mut pg_sys::RelOptInfo,
     relid: pg_sys::Oid,
     columns: &[i16],
-) -> Option<(f64, f64)> {
+) -> Option<(Resolved, f64)> {
     // SAFETY: the planner's nodes.
-    unsafe {
-        let user = pg_compat::planned_user(root, rel);
-        let table = ForeignTable::load(relid);
-        let connection = session::connect(table.server, user);
-        let client = connection.client.clone();
-        let resolver = table.resolver(columns);
-        let resolved = runtime::wait(resolver.resolve(client.clone())).ok()?;
-        let total = if connection.remote_estimate {
-            match client.cached_count(&resolved.filter) {
-                Some(count) => count as f64,
-                None => {
-                    let filter = resolved.filter.clone();
-                    let client = Arc::clone(&client);
-                    runtime::wait(async move { client.total_count(&filter).await }).ok()? as f64
-                }
-            }
-        } else {
-            DEFAULT_ROWS
-        };
-        let mut fetched = total;
-        if gucs::ENABLE_PUSHDOWN.get() {
-            let mut walker = Walker { relid: (*rel).relid, columns: &resolved.columns, operands: Vec::new() };
-            for info in pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo) {
-                let pred = walker.pred((*info).clause.cast());
-                if matches!(aql::lower(&pred), Lowered::Pushed(..)) {
-                    let share = pg_sys::clause_selectivity(
-                        root,
-                        info.cast(),
-                        0,
-                        pg_sys::JoinType::JOIN_INNER,
-                        std::ptr::null_mut(),
-                    );
-                    fetched *= share;
-                    fetched = fetched.min(most_objects(&pred));
-                }
-            }
+    let user = unsafe { pg_compat::planned_user(root, rel) };
+    let table = ForeignTable::load(relid);
+    let connection = session::connect(table.server, user);
+    let client = connection.client.clone();
+    let resolver = table.resolver(columns);
+    let resolved = runtime::wait(resolver.resolve(client.clone())).ok()?;
+    if !connection.remote_estimate {
+        return Some((resolved, DEFAULT_ROWS));
+    }
+    let total = match client.cached_count(&resolved.filter) {
+        Some(count) => count as f64,
+        None => {
+            let filter = resolved.filter.clone();
+            let client = Arc::clone(&client);
+            runtime::wait(async move { client.total_count(&filter).await }).map_or(DEFAULT_ROWS, |n| n as f64)
         }
-        Some((total.max(1.0), fetched.max(1.0)))
+    };
+    Some((resolved, total))
+}
+
+/// How many of `fetched` objects a clause leaves, if it is pushed.
+///
+/// # Safety
+/// `root`, `rel` and `clause` are the planner's.
+pub unsafe fn narrowed(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    state: &PlanState,
+    clause: *mut pg_sys::RestrictInfo,
+    fetched: f64,
+) -> f64 {
+    let Some(resolved) = &state.resolved else { return fetched };
+    if !gucs::ENABLE_PUSHDOWN.get() {
+        return fetched;
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut walker = Walker { relid: (*rel).relid, columns: &resolved.columns, operands: Vec::new() };
+        let pred = walker.pred((*clause).clause.cast());
+        if !matches!(aql::lower(&pred), Lowered::Pushed(..)) {
+            return fetched;
+        }
+        let none = std::ptr::null_mut();
+        let join = pg_sys::JoinType::JOIN_INNER;
+        // As for a clause of this relation alone: the outer side is one row's.
+        let share = pg_sys::clause_selectivity(root, clause.cast(), (*rel).relid as i32, join, none);
+        (fetched * share).min(most_objects(&pred)).max(1.0)
     }
 }
 
@@ -151,19 +167,26 @@ pub unsafe extern "C-unwind" fn get_foreign_paths(
     // SAFETY: `fdw_private` is what get_foreign_rel_size left.
     unsafe {
         let state = &*(*rel).fdw_private.cast::<PlanState>();
-        let requests = (state.fetched / PAGE_ROWS).ceil().max(1.0);
+        let (startup, total) = cost(rel, state.fetched);
+        let path = pg_compat::foreignscan_path(root, rel, (*rel).rows, startup, total, (*rel).lateral_relids);
+        pg_sys::add_path(rel, path);
+        if gucs::ENABLE_PUSHDOWN.get() {
+            joins::add_paths(root, rel, state);
+        }
+    }
+}
+
+/// What it costs to read so many objects: until the first row, and in all.
+///
+/// # Safety
+/// `rel` is the planner's.
+pub unsafe fn cost(rel: *mut pg_sys::RelOptInfo, fetched: f64) -> (f64, f64) {
+    // SAFETY: the caller's promise; the setting is a plain number.
+    unsafe {
+        let requests = (fetched / PAGE_ROWS).ceil().max(1.0);
         let recheck = pg_sys::cpu_tuple_cost + (*rel).baserestrictcost.per_tuple;
         let startup = REQUEST_COST + (*rel).baserestrictcost.startup;
-        let run = (requests - 1.0) * REQUEST_COST + state.fetched * (OBJECT_COST + recheck);
-        let path = pg_compat::foreignscan_path(
-            root,
-            rel,
-            (*rel).rows,
-            startup,
-            startup + run,
-            (*rel).lateral_relids,
-        );
-        pg_sys::add_path(rel, path);
+        (startup, startup + (requests - 1.0) * REQUEST_COST + fetched * (OBJECT_COST + recheck))
     }
 }
 

@@ -1,0 +1,113 @@
+//! Parameterised paths: a scan that asks only for what one outer row needs, for joins by key, by
+//! a reference's key, or by whatever else goes out as AQL.
+#![allow(unsafe_code)] // the planner's nodes
+
+use std::ffi::c_void;
+
+use aql::Lowered;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::fdw::clause::Walker;
+use crate::fdw::pg;
+use crate::fdw::plan::{self, PlanState};
+use crate::pg_compat;
+
+/// Adds a path for each set of outer relations whose columns a pushable join clause compares with.
+///
+/// # Safety
+/// `root` and `rel` are the planner's, while it asks for the paths of `rel`.
+pub unsafe fn add_paths(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo, state: &PlanState) {
+    let Some(resolved) = &state.resolved else { return };
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut infos: Vec<*mut pg_sys::ParamPathInfo> = Vec::new();
+        let mut consider = |clause: *mut pg_sys::RestrictInfo| {
+            if !pg_sys::join_clause_is_movable_to(clause, rel) || !is_pushed(rel, state, clause) {
+                return;
+            }
+            let outer = pg_sys::bms_union((*clause).clause_relids, (*rel).lateral_relids);
+            let outer = pg_sys::bms_del_member(outer, (*rel).relid as i32);
+            if pg_sys::bms_num_members(outer) == 0 {
+                return;
+            }
+            let info = pg_sys::get_baserel_parampathinfo(root, rel, outer);
+            if !infos.contains(&info) {
+                infos.push(info);
+            }
+        };
+        for clause in pg::nodes::<pg_sys::RestrictInfo>((*rel).joininfo) {
+            consider(clause);
+        }
+        if (*rel).has_eclass_joins {
+            for (attnum, _) in resolved.columns.iter().filter(|(_, r)| r.subject.is_some()) {
+                let mut wanted = Wanted { relid: (*rel).relid, attnum: *attnum };
+                let clauses = pg_sys::generate_implied_equalities_for_column(
+                    root,
+                    rel,
+                    Some(is_column),
+                    (&raw mut wanted).cast(),
+                    (*rel).lateral_referencers,
+                );
+                for clause in pg::nodes::<pg_sys::RestrictInfo>(clauses) {
+                    consider(clause);
+                }
+            }
+        }
+        for info in infos {
+            let mut fetched = state.fetched;
+            for clause in pg::nodes::<pg_sys::RestrictInfo>((*info).ppi_clauses) {
+                fetched = plan::narrowed(root, rel, state, clause, fetched);
+            }
+            let rows = (*info).ppi_rows.min(fetched).max(1.0);
+            (*info).ppi_rows = rows;
+            let (startup, total) = plan::cost(rel, fetched.max(rows));
+            let path = pg_compat::foreignscan_path(root, rel, rows, startup, total, (*info).ppi_req_outer);
+            pg_sys::add_path(rel, path);
+        }
+    }
+}
+
+/// Whether a join clause would go out, were the other side known.
+unsafe fn is_pushed(
+    rel: *mut pg_sys::RelOptInfo,
+    state: &PlanState,
+    clause: *mut pg_sys::RestrictInfo,
+) -> bool {
+    let Some(resolved) = &state.resolved else { return false };
+    // SAFETY: the planner's nodes.
+    unsafe {
+        let mut walker = Walker { relid: (*rel).relid, columns: &resolved.columns, operands: Vec::new() };
+        matches!(aql::lower(&walker.pred((*clause).clause.cast())), Lowered::Pushed(..))
+    }
+}
+
+/// The column that [`is_column`] looks for.
+struct Wanted {
+    relid: pg_sys::Index,
+    attnum: i16,
+}
+
+/// Whether a member of an equivalence class is the wanted column itself.
+#[pg_guard]
+unsafe extern "C-unwind" fn is_column(
+    _root: *mut pg_sys::PlannerInfo,
+    _rel: *mut pg_sys::RelOptInfo,
+    _class: *mut pg_sys::EquivalenceClass,
+    member: *mut pg_sys::EquivalenceMember,
+    arg: *mut c_void,
+) -> bool {
+    // SAFETY: `arg` is the `Wanted` of the call under way; the member is the planner's.
+    unsafe {
+        let wanted = &*arg.cast::<Wanted>();
+        let mut expr: *mut pg_sys::Node = (*member).em_expr.cast();
+        while pg::is_a(expr, pg_sys::NodeTag::T_RelabelType) {
+            expr = (*expr.cast::<pg_sys::RelabelType>()).arg.cast();
+        }
+        if !pg::is_a(expr, pg_sys::NodeTag::T_Var) {
+            return false;
+        }
+        let var = expr.cast::<pg_sys::Var>();
+        (*var).varno as pg_sys::Index == wanted.relid && (*var).varattno == wanted.attnum
+    }
+}
