@@ -21,4 +21,4 @@ mod workdir;
 pub use assets_sim;
 pub use prefix::major;
 pub use server::{Database, Server, Stop};
-pub use wait::wait_until;
+pub use wait::{is_running, wait_until};

@@ -13,7 +13,7 @@ use assets_sim::Sim;
 use postgres::{Client, NoTls};
 
 use crate::prefix::{as_server_user, clean_environment, prefix, program};
-use crate::{wait_until, workdir};
+use crate::{is_running, wait_until, workdir};
 
 /// How long a server may take to start, and to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -337,10 +337,4 @@ impl Drop for Database<'_> {
 fn send_signal(pid: u32, signal: &str) {
     // The shell's own kill: not every system has the program.
     let _ = Command::new("/bin/sh").args(["-c", &format!("kill -{signal} {pid}")]).status();
-}
-
-/// Whether a process exists and is not just waiting to be reaped.
-fn is_running(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z')))
 }

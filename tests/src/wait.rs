@@ -1,5 +1,6 @@
 //! Waiting for something to become true.
 
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,4 +16,10 @@ pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> 
         sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(25));
     }
+}
+
+/// Whether a process exists and is not just waiting to be reaped, for which not every container has somebody.
+pub fn is_running(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z')))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use assets_fdw_tests::{Server, Stop, major, wait_until};
+use assets_fdw_tests::{Server, Stop, is_running, major, wait_until};
 
 #[test]
 fn a_server_listens_on_its_socket_only_and_runs_the_private_copy() {
@@ -65,7 +65,7 @@ fn a_stopped_server_ends_without_an_error_and_a_dropped_one_leaves_no_folder() {
     let pid = server.postmaster_pid();
     drop(server);
     assert!(!folder.exists());
-    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    assert!(!is_running(pid));
 }
 
 #[test]
@@ -79,11 +79,11 @@ fn a_killed_test_process_leaves_neither_server_nor_folder() {
     let pid: u32 = lines.next().unwrap().unwrap().parse().unwrap();
     let psql = lines.next().unwrap().unwrap();
     let folder = Path::new(psql.split(' ').nth(2).unwrap());
-    assert!(folder.exists() && Path::new(&format!("/proc/{pid}")).exists());
+    assert!(folder.exists() && is_running(pid));
     holder.kill().unwrap();
     holder.wait().unwrap();
     wait_until("server and folder are gone", Duration::from_secs(30), || {
-        !folder.exists() && !Path::new(&format!("/proc/{pid}")).exists()
+        !folder.exists() && !is_running(pid)
     });
 }
 
