@@ -82,7 +82,7 @@ pub fn parse_time(text: &str) -> Option<u32> {
     let mut parts = text.split(':');
     let (h, m) = (digits(parts.next()?)?, digits(parts.next()?)?);
     let s = parts.next().map_or(Some(0), digits)?;
-    (parts.next().is_none() && h < 24 && m < 60 && s < 60).then_some((h * 3600 + m * 60 + s) as u32)
+    (parts.next().is_none() && h < 24 && m < 60 && s < 60).then(|| (h * 3600 + m * 60 + s) as u32)
 }
 
 /// Reads a date or an ISO date-time with an optional offset.
@@ -116,7 +116,7 @@ pub fn parse_instant(text: &str, zone_minutes: i32, honour_offset: bool) -> Opti
             let sign = if o.starts_with('-') { -1 } else { 1 };
             let body = o[1..].replace(':', "");
             (body.len() == 4).then_some(())?;
-            sign * (digits(&body[..2])? * 60 + digits(&body[2..])?) * 60_000
+            sign * (digits(body.get(..2)?)? * 60 + digits(body.get(2..)?)?) * 60_000
         }
     };
     Some(day * DAY_MS + seconds * 1000 + milli - shift)

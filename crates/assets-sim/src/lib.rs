@@ -20,6 +20,7 @@ mod faults;
 mod http;
 mod identity;
 mod log;
+mod profiles;
 mod render;
 mod routes;
 mod server;

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::profiles;
+
 /// A bundle of defaults for [`Switches`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -363,9 +365,9 @@ impl Switches {
     /// The defaults of a profile.
     pub fn of(profile: Profile) -> Switches {
         match profile {
-            Profile::Documented => documented(),
-            Profile::Lenient => lenient(),
-            Profile::Hostile => hostile(),
+            Profile::Documented => profiles::documented(),
+            Profile::Lenient => profiles::lenient(),
+            Profile::Hostile => profiles::hostile(),
         }
     }
 
@@ -380,158 +382,6 @@ impl Switches {
         }
         *self = serde_json::from_value(all).map_err(|e| e.to_string())?;
         Ok(())
-    }
-}
-
-fn documented() -> Switches {
-    Switches {
-        latency_ms: 0,
-        page_cap: 100,
-        is_last: Flag::Bool,
-        is_last_lies_on_full_pages: false,
-        is_last_lies_from: None,
-        last: Flag::Bool,
-        has_more_results: Flag::Bool,
-        total: Total::Capped,
-        echo: Echo::Clamped,
-        underfilled_pages: false,
-        definitions_without_attributes: Definitions::Empty,
-        retry_after: true,
-        rate_headers: false,
-        limit_body: LimitBody::Json,
-        aql_per_window: 0,
-        totalcount_per_window: 0,
-        other_per_window: 0,
-        rate_window_ms: 60_000,
-        not_equal_finds_empty: false,
-        not_in_finds_empty: false,
-        not_like_finds_empty: false,
-        negation: Quantifier::All,
-        double_equal: true,
-        not_before_group: false,
-        not_starts_with: true,
-        empty_text_is_empty: true,
-        literal_zone_minutes: 0,
-        literal_offset: true,
-        precision: Precision::Milliseconds,
-        function_zone_minutes: 0,
-        any_case_names: true,
-        quoted_dot: QuotedDot::Either,
-        order_by_object_id: OrderBy::Honoured,
-        order_by_key: OrderBy::Honoured,
-        key_order: KeyOrder::Numeric,
-        order_by_created: OrderBy::Honoured,
-        order_by_updated: OrderBy::Honoured,
-        order_by_attribute: OrderBy::Honoured,
-        unstable_ties: false,
-        strict_object_id: true,
-        object_id_ranges: true,
-        in_list_limit: None,
-        query_byte_limit: None,
-        unknown_type: Unknown::Error,
-        unfit_literal: Unknown::Nothing,
-        trim_literals: false,
-        like: Like::Literal,
-        user_by_email: false,
-        reference_by_key: true,
-        control_characters: true,
-        services_prefix: false,
-        empty_attributes: Empty::Omitted,
-        values_as_strings: true,
-        date_form: DateForm::Day,
-        time_with_seconds: false,
-        inline_definitions: false,
-        hide_email: false,
-        media_client_config: true,
-        ids: Ids::Strings,
-        parent_id: Ids::Numbers,
-        plain_type: true,
-        object_by_key: false,
-        no_assets: false,
-        rename_touches_referrers: false,
-        index_lag_ms: 0,
-        index_lag_searches: 0,
-        gzip: false,
-        scopes: None,
-        need_no_check: false,
-        token_form_basic: true,
-        token_form_body: true,
-        token_json: true,
-        token_audience: false,
-        token_lifetime_ms: 3_600_000,
-    }
-}
-
-fn lenient() -> Switches {
-    Switches {
-        total: Total::Exact,
-        definitions_without_attributes: Definitions::Full,
-        rate_headers: true,
-        not_equal_finds_empty: true,
-        not_in_finds_empty: true,
-        not_like_finds_empty: true,
-        not_before_group: true,
-        unknown_type: Unknown::Nothing,
-        user_by_email: true,
-        inline_definitions: true,
-        media_client_config: false,
-        object_by_key: true,
-        rename_touches_referrers: true,
-        ..documented()
-    }
-}
-
-fn hostile() -> Switches {
-    Switches {
-        is_last: Flag::String,
-        is_last_lies_from: Some(1000),
-        last: Flag::Absent,
-        has_more_results: Flag::Absent,
-        total: Total::Absent,
-        echo: Echo::Request,
-        underfilled_pages: true,
-        definitions_without_attributes: Definitions::Absent,
-        retry_after: false,
-        limit_body: LimitBody::Empty,
-        negation: Quantifier::Any,
-        double_equal: false,
-        not_starts_with: false,
-        empty_text_is_empty: false,
-        literal_zone_minutes: -480,
-        literal_offset: false,
-        precision: Precision::Minutes,
-        function_zone_minutes: 600,
-        any_case_names: false,
-        quoted_dot: QuotedDot::Name,
-        order_by_object_id: OrderBy::Ignored,
-        key_order: KeyOrder::Textual,
-        order_by_created: OrderBy::Ignored,
-        order_by_updated: OrderBy::Ignored,
-        strict_object_id: false,
-        in_list_limit: Some(50),
-        query_byte_limit: Some(8192),
-        unknown_type: Unknown::Nothing,
-        unfit_literal: Unknown::Error,
-        trim_literals: true,
-        like: Like::Star,
-        control_characters: false,
-        services_prefix: true,
-        empty_attributes: Empty::List,
-        values_as_strings: false,
-        date_form: DateForm::Instant,
-        time_with_seconds: true,
-        inline_definitions: true,
-        hide_email: true,
-        ids: Ids::Numbers,
-        parent_id: Ids::Strings,
-        plain_type: false,
-        index_lag_searches: 1,
-        gzip: true,
-        need_no_check: true,
-        token_form_basic: false,
-        token_form_body: false,
-        token_audience: true,
-        ..documented()
     }
 }
 

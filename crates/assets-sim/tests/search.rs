@@ -401,3 +401,72 @@ fn a_budget_a_minute_is_enforced_and_comes_back() {
         assert!(std::time::Instant::now() < deadline);
     }
 }
+
+#[test]
+fn a_page_carries_every_value_of_the_dump_in_every_profile() {
+    for profile in [Profile::Documented, Profile::Lenient, Profile::Hostile] {
+        let sim = start(1500, profile);
+        let client = Client::new(&sim);
+        for name in ["Specimen", "Server", "Employee"] {
+            let dump = of_type(&sim, name);
+            let mut seen = 0;
+            while seen < dump.len() {
+                let page = client.aql(&format!("objectType = {name}"), seen, 40).json();
+                let objects = page["values"].as_array().unwrap();
+                assert!(!objects.is_empty());
+                for object in objects {
+                    seen += 1;
+                    let truth = dump.iter().find(|o| o.id == support::number(&object["id"])).unwrap();
+                    assert_eq!(
+                        (&object["label"], &object["objectKey"]),
+                        (&json!(truth.label), &json!(truth.key))
+                    );
+                    let listed = object["attributes"].as_array().unwrap();
+                    for attribute in &truth.attributes {
+                        let id = u64::from(attribute.attribute_id);
+                        let found =
+                            listed.iter().find(|a| support::number(&a["objectTypeAttributeId"]) == id);
+                        let values =
+                            found.map_or(&[][..], |a| a["objectAttributeValues"].as_array().unwrap());
+                        assert_eq!(
+                            values.len(),
+                            attribute.values.len(),
+                            "{} of {}",
+                            attribute.name,
+                            truth.key
+                        );
+                        for (shown, value) in values.iter().zip(&attribute.values) {
+                            match value {
+                                DumpValue::Text { value } => assert_eq!(shown["value"], json!(value)),
+                                DumpValue::Integer { value } => {
+                                    let text = shown["value"].as_str().map(str::to_owned);
+                                    assert_eq!(
+                                        text.unwrap_or_else(|| shown["value"].to_string()),
+                                        value.to_string()
+                                    );
+                                }
+                                DumpValue::Double { value } => {
+                                    let number = shown["value"]
+                                        .as_f64()
+                                        .or_else(|| shown["value"].as_str()?.parse().ok());
+                                    assert_eq!(number, Some(*value));
+                                }
+                                DumpValue::Object { key, .. } => {
+                                    assert_eq!(shown["referencedObject"]["objectKey"], json!(key))
+                                }
+                                DumpValue::User { account_id, .. } => {
+                                    assert_eq!(shown["user"]["key"], json!(account_id))
+                                }
+                                DumpValue::Group { name } => assert_eq!(shown["group"]["name"], json!(name)),
+                                DumpValue::Status { name, .. } => {
+                                    assert_eq!(shown["status"]["name"], json!(name))
+                                }
+                                _ => assert!(!shown["value"].is_null()),
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

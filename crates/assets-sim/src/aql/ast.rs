@@ -103,3 +103,45 @@ pub enum Function {
     /// connectedTickets with its JQL.
     Tickets { jql: String },
 }
+
+impl Condition {
+    /// A condition as error messages quote it: `"Foo" = x`.
+    pub fn shown(&self) -> String {
+        let operand = |o: &Operand| match o {
+            Operand::Literal(l) => l.text.clone(),
+            Operand::Function(Function::Plain { name, .. }) => format!("{name}()"),
+            Operand::Function(_) => "function()".to_owned(),
+        };
+        let not = |negated: &bool| if *negated { "not " } else { "" };
+        let test = match &self.test {
+            Test::Compare(operator, o) => {
+                let sign = match operator {
+                    Operator::Equal => "=",
+                    Operator::Same => "==",
+                    Operator::NotEqual => "!=",
+                    Operator::Less => "<",
+                    Operator::Greater => ">",
+                    Operator::AtMost => "<=",
+                    Operator::AtLeast => ">=",
+                };
+                format!("{sign} {}", operand(o))
+            }
+            Test::In { negated, list } => {
+                let all: Vec<String> = list.iter().take(10).map(operand).collect();
+                format!("{}in ({})", not(negated), all.join(", "))
+            }
+            Test::InFunction { negated, .. } => format!("{}in function()", not(negated)),
+            Test::Text { negated, part, operand: o } => {
+                let word = match part {
+                    Part::Anywhere => "like",
+                    Part::Start => "startswith",
+                    Part::End => "endswith",
+                };
+                format!("{}{word} {}", not(negated), operand(o))
+            }
+            Test::Empty { negated } => format!("is {}empty", not(negated)),
+            Test::Having { negated, .. } => format!("{}having function()", not(negated)),
+        };
+        format!("\"{}\" {test}", self.path.shown())
+    }
+}

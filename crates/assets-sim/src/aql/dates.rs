@@ -71,7 +71,9 @@ fn parse_offset(text: &str) -> Option<i64> {
                     'w' => 7 * DAY_MS,
                     _ => return None,
                 };
-                total += sign * number.take()?.checked_mul(ms)?;
+                // 600,000 of any unit reach beyond the year 9999; the sum stays far from the limits of an i64.
+                let amount = number.take().filter(|n| *n < 600_000)?;
+                total += sign * amount * ms;
             }
         }
     }

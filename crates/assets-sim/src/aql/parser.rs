@@ -89,16 +89,19 @@ impl Parser<'_> {
     }
 
     fn or(&mut self) -> Result<Expr, Invalid> {
-        self.depth += 1;
-        if self.depth > 200 {
-            return Err(Invalid::new("Invalid AQL: too deeply nested"));
-        }
+        self.deeper()?;
         let mut all = vec![self.and()?];
         while self.take("or") {
             all.push(self.and()?);
         }
         self.depth -= 1;
         Ok(if all.len() == 1 { all.remove(0) } else { Expr::Or(all) })
+    }
+
+    /// Counts levels of nesting, so that no query exhausts the stack.
+    fn deeper(&mut self) -> Result<(), Invalid> {
+        self.depth += 1;
+        if self.depth > 200 { Err(Invalid::new("Invalid AQL: too deeply nested")) } else { Ok(()) }
     }
 
     fn and(&mut self) -> Result<Expr, Invalid> {
@@ -111,7 +114,10 @@ impl Parser<'_> {
 
     fn term(&mut self) -> Result<Expr, Invalid> {
         if self.take("not") {
-            return Ok(Expr::Not(Box::new(self.term()?)));
+            self.deeper()?;
+            let inner = self.term()?;
+            self.depth -= 1;
+            return Ok(Expr::Not(Box::new(inner)));
         }
         if self.take_token(&Token::Open) {
             let inner = self.or()?;

@@ -137,3 +137,99 @@ pub(crate) fn targets(view: View<'_>, entry: &Entry<'_>, kinds: Option<&HashSet<
     }
     values.into_iter().filter_map(|v| if let Value::Object(id) = v { Some(id) } else { None }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::generator::Rng;
+    use crate::data::view::Visibility;
+    use crate::data::world::World;
+    use crate::switches::Profile;
+
+    /// Pieces of queries, well-formed and not, that are strung together at random.
+    const PIECES: [&str; 56] = [
+        "Name",
+        "\"One Text\"",
+        "\"One Date\"",
+        "Purchased",
+        "\"Last Backup\"",
+        "Owner.Name",
+        "Owner",
+        "Status",
+        "objectType",
+        "objectTypeId",
+        "objectSchema",
+        "objectId",
+        "Key",
+        "label",
+        "object",
+        "Assignee",
+        "\"Memory GB\"",
+        "=",
+        "==",
+        "!=",
+        "<",
+        ">",
+        "<=",
+        ">=",
+        "in",
+        "not in",
+        "like",
+        "not like",
+        "startswith",
+        "endswith",
+        "is empty",
+        "is not empty",
+        "having",
+        "and",
+        "or",
+        "not",
+        "(",
+        ")",
+        ",",
+        "order by",
+        "desc",
+        "Server",
+        "\"%\"",
+        "5",
+        "-1",
+        "99999999999999999999",
+        "2024-01-31",
+        "\"2024-01-31T10:00:00+1é1\"",
+        "now(-99999999999999999w)",
+        "é",
+        "objectTypeAndChildren(Hardware)",
+        "inboundReferences()",
+        "outboundReferences(Name = x)",
+        "connectedTickets(status = Done)",
+        "\"99999999999999:00\"",
+        "startOfDay(1d)",
+    ];
+
+    #[test]
+    fn no_query_brings_the_service_down() {
+        let world = World::new(1, 200);
+        let everyone = Visibility::default();
+        let mut accepted = 0;
+        for profile in [Profile::Documented, Profile::Lenient, Profile::Hostile] {
+            let switches = Switches::of(profile);
+            let context = Context {
+                view: world.indexed(&everyone),
+                switches: &switches,
+                me: 0,
+                now: 1_700_000_000_000,
+            };
+            let mut rng = Rng::new(17);
+            for _ in 0..20_000 {
+                let length = 1 + rng.below(8);
+                let words = (0..length).map(|_| PIECES[rng.below(PIECES.len() as u64) as usize]);
+                let query = words.collect::<Vec<_>>().join(" ");
+                accepted += usize::from(find(&context, &query, 1).is_ok());
+            }
+            for deep in ["(", "not ", "object having inR("] {
+                assert!(find(&context, &deep.repeat(100_000), 1).is_err());
+            }
+        }
+        assert!(accepted > 100, "only {accepted} of the queries meant something");
+    }
+}

@@ -1,5 +1,6 @@
 //! The company in the simulator: what exists (catalog), how objects are computed (generator), what was changed.
 
+pub(crate) mod builder;
 pub mod catalog;
 pub mod change;
 pub mod company;

@@ -7,7 +7,7 @@ pub(crate) mod search;
 pub(crate) mod writes;
 
 use crate::http::Reply;
-use crate::render::Render;
+use crate::render::object::Render;
 use crate::routes::{Endpoint, Route};
 use crate::service::{Call, Service};
 use crate::{CLOUD_ID, WORKSPACE_ID};

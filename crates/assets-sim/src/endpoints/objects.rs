@@ -8,7 +8,8 @@ use crate::clock;
 use crate::data::model::{Kind, Value};
 use crate::data::view::Entry;
 use crate::http::Reply;
-use crate::render::{self, Depth, Render};
+use crate::render;
+use crate::render::object::{Depth, Render};
 use crate::service::{Call, Service};
 use crate::tickets;
 

@@ -7,7 +7,8 @@ use crate::clock;
 use crate::data::model::{Attribute, Schema};
 use crate::data::view::View;
 use crate::http::Reply;
-use crate::render::{self, Render};
+use crate::render;
+use crate::render::object::Render;
 use crate::service::{Call, Service};
 
 /// `query` as a filter: the documented defaults `""` and `false` mean none (assets-api.md section 13).

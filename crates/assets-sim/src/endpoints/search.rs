@@ -11,7 +11,7 @@ use crate::data::generator::mix;
 use crate::data::view::{View, Visibility};
 use crate::faults::FaultKind;
 use crate::http::Reply;
-use crate::render::{Depth, Render};
+use crate::render::object::{Depth, Render};
 use crate::service::{Call, Service};
 use crate::switches::{Definitions, Echo, Flag, Switches, Total};
 
@@ -143,7 +143,7 @@ impl Page {
         let mut from = start;
         match fault {
             Some(FaultKind::EndlessPage) => from = 0,
-            Some(FaultKind::ShiftedPage) => from += 1,
+            Some(FaultKind::ShiftedPage) => from = from.saturating_add(1),
             _ => {}
         }
         let mut take = size;
@@ -182,7 +182,7 @@ impl Page {
     fn render(&self, render: Render<'_>, attributes: bool) -> String {
         let switches = render.switches;
         let mut out =
-            String::with_capacity(if attributes { self.ids.len() * 8000 } else { self.ids.len() * 2500 });
+            String::with_capacity(if attributes { self.ids.len() * 14_000 } else { self.ids.len() * 2500 });
         let _ = write!(out, "{{\"startAt\":{},\"maxResults\":{}", self.start, self.max_results);
         let total = match switches.total {
             Total::Exact => Some(self.total),

@@ -10,7 +10,7 @@ use crate::data::model::{Attribute, Kind, Object};
 use crate::data::view::Visibility;
 use crate::data::world::World;
 use crate::http::Reply;
-use crate::render::Depth;
+use crate::render::object::Depth;
 use crate::service::{Call, Service};
 
 /// Texts of this length and longer are refused (assets-api.md section 2.7).

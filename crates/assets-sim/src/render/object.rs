@@ -1,0 +1,214 @@
+//! Objects and their values as the API's JSON (assets-api.md sections 3.1 and 3.4), written straight into a string.
+
+use std::fmt::Write;
+
+use super::{AVATAR, Fragments, Place, head, number, string};
+use crate::clock;
+use crate::data::model::Value;
+use crate::data::view::{Entry, View, double_text, text_of};
+use crate::switches::{DateForm, Empty, Switches};
+
+/// What objects are rendered with.
+#[derive(Clone, Copy, Debug)]
+pub struct Render<'a> {
+    /// Where values come from.
+    pub view: View<'a>,
+    /// How they look.
+    pub switches: &'a Switches,
+    /// Where links point.
+    pub place: &'a Place,
+    /// Parts made before.
+    pub fragments: &'a Fragments,
+    /// Pads objects to so many bytes.
+    pub object_bytes: Option<u32>,
+}
+
+/// How much of an object is rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Without attributes.
+    Bare,
+    /// With attributes.
+    Attributes,
+    /// With attributes that carry their definitions.
+    Definitions,
+}
+
+impl Render<'_> {
+    /// An object (section 3.1).
+    pub fn object(&self, out: &mut String, entry: &Entry<'_>, depth: Depth) {
+        let (id, type_id) = (entry.id(), entry.type_id());
+        let (start, view) = (out.len(), self.view);
+        let label = view.label(entry);
+        head(out, self.switches, self.place, id);
+        out.push_str(",\"label\":");
+        string(out, &label);
+        let _ = write!(out, ",\"objectKey\":\"{}-{id}\",\"avatar\":", view.catalog.key_prefix(type_id));
+        out.push_str(&self.fragments.avatars[&type_id]);
+        number(out, self.switches.ids, id);
+        let mut token = None;
+        if self.switches.media_client_config || self.object_bytes.is_some() {
+            out.push_str(
+                ",\"mediaClientConfig\":{\"clientId\":\"9b0c4a6e-media\",\"mediaBaseUrl\":\
+                 \"https://api.media.atlassian.com\",\"fileId\":\"",
+            );
+            let _ = write!(out, "{id:032x}\",\"mediaJwtToken\":\"secret-media-token-{id}");
+            token = Some(out.len());
+            out.push_str("\"}");
+        }
+        out.push_str("},\"objectType\":");
+        out.push_str(&self.fragments.types[&type_id]);
+        let (created, updated) = (view.created(entry), view.updated(entry));
+        let _ = write!(
+            out,
+            ",\"created\":\"{}\",\"updated\":\"{}\",\"hasAvatar\":false,\"timestamp\":{updated}",
+            clock::iso_instant(created),
+            clock::iso_instant(updated)
+        );
+        if depth != Depth::Bare {
+            out.push_str(",\"attributes\":");
+            self.attributes(out, entry, depth == Depth::Definitions);
+        }
+        let Place { origin, workspace } = self.place;
+        let _ = write!(
+            out,
+            ",\"_links\":{{\"self\":\"{origin}/jsm/assets/workspace/{workspace}/v1/object/{id}\"}},\"name\":"
+        );
+        string(out, &label);
+        out.push('}');
+        if let (Some(bytes), Some(token), false) = (self.object_bytes, token, depth == Depth::Bare) {
+            let missing = (bytes as usize).saturating_sub(out.len() - start);
+            out.insert_str(token, &"x".repeat(missing));
+        }
+    }
+
+    /// The attributes of an object (section 3.4).
+    pub fn attributes(&self, out: &mut String, entry: &Entry<'_>, definitions: bool) {
+        let mut values = Vec::new();
+        let mut first = true;
+        out.push('[');
+        for attribute in self.view.catalog.effective(entry.type_id()) {
+            values.clear();
+            self.view.values(entry, attribute, &mut values);
+            if values.is_empty() && self.switches.empty_attributes == Empty::Omitted {
+                continue;
+            }
+            if !std::mem::take(&mut first) {
+                out.push(',');
+            }
+            head(out, self.switches, self.place, entry.id() * 1000 + u64::from(attribute.id));
+            if definitions {
+                let _ = write!(
+                    out,
+                    ",\"objectTypeAttribute\":{}",
+                    self.fragments.definition(attribute.id, false)
+                );
+            }
+            out.push_str(",\"objectTypeAttributeId\":");
+            number(out, self.switches.ids, u64::from(attribute.id));
+            out.push_str(",\"objectAttributeValues\":[");
+            for (i, value) in values.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                self.value(out, value);
+            }
+            out.push_str("],\"objectId\":");
+            number(out, self.switches.ids, entry.id());
+            out.push('}');
+        }
+        out.push(']');
+    }
+
+    fn value(&self, out: &mut String, value: &Value) {
+        let mut search = None;
+        let mut references = false;
+        out.push('{');
+        match value {
+            Value::Object(id) => {
+                if let Some(other) = self.view.object(*id) {
+                    out.push_str("\"referencedObject\":");
+                    self.object(out, &other, Depth::Bare);
+                    out.push(',');
+                    search = Some(self.view.key(&other));
+                }
+                references = true;
+            }
+            Value::User(user) => {
+                out.push_str("\"user\":");
+                self.user(out, *user);
+                out.push(',');
+                search = Some(self.view.catalog.users[*user].account_id.clone());
+            }
+            Value::Group(group) => {
+                let name = self.view.catalog.groups[*group];
+                let _ = write!(out, "\"group\":{{\"avatarUrl\":\"{AVATAR}\",\"name\":");
+                string(out, name);
+                out.push_str("},");
+                search = Some(name.to_owned());
+            }
+            Value::Status(id) => {
+                if let Some(status) = self.view.catalog.status(*id) {
+                    let _ = write!(out, "\"status\":{{\"id\":\"{id}\",\"name\":");
+                    string(out, status.name);
+                    let _ = write!(out, ",\"category\":{}", status.category);
+                    if let Some(schema) = status.schema_id {
+                        let _ = write!(out, ",\"objectSchemaId\":\"{schema}\"");
+                    }
+                    out.push_str("},");
+                }
+                search = Some(id.to_string());
+            }
+            plain => {
+                let text = self.plain(plain);
+                let bare = !self.switches.values_as_strings
+                    && matches!(plain, Value::Integer(_) | Value::Double(_) | Value::Boolean(_));
+                for name in ["\"value\":", "\"searchValue\":"] {
+                    out.push_str(name);
+                    if bare {
+                        out.push_str(&text);
+                    } else {
+                        string(out, &text);
+                    }
+                    out.push(',');
+                }
+            }
+        }
+        if let Some(search) = search {
+            out.push_str("\"searchValue\":");
+            string(out, &search);
+            out.push(',');
+        }
+        out.push_str("\"displayValue\":");
+        string(out, &self.view.display(value));
+        let _ = write!(out, ",\"referencedType\":{references}}}");
+    }
+
+    fn plain(&self, value: &Value) -> String {
+        match value {
+            Value::Date(day) if self.switches.date_form == DateForm::Instant => {
+                format!("{}T00:00:00.000Z", clock::iso_day(*day))
+            }
+            Value::Time(seconds) if self.switches.time_with_seconds => {
+                format!("{}:{:02}", text_of(value), seconds % 60)
+            }
+            Value::Double(x) => double_text(*x),
+            plain => text_of(plain),
+        }
+    }
+
+    /// A person, as attributes and history entries show one.
+    pub fn user(&self, out: &mut String, user: usize) {
+        let user = &self.view.catalog.users[user];
+        let _ = write!(out, "{{\"avatarUrl\":\"{AVATAR}\",\"displayName\":");
+        string(out, &user.display_name);
+        out.push_str(",\"name\":");
+        string(out, &user.display_name);
+        let _ = write!(out, ",\"key\":\"{}\"", user.account_id);
+        if !self.switches.hide_email {
+            out.push_str(",\"emailAddress\":");
+            string(out, &user.email);
+        }
+        out.push_str(",\"isDeleted\":false}");
+    }
+}
