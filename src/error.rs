@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 fn sqlstate(kind: Kind) -> PgSqlErrorCode {
     use PgSqlErrorCode::*;
     match kind {
-        Kind::Config => ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
+        Kind::Config => ERRCODE_FDW_INVALID_OPTION_NAME,
         Kind::Connect | Kind::Timeout | Kind::Server | Kind::NoWorkspace => {
             ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION
         }

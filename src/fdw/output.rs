@@ -45,7 +45,7 @@ impl Output {
                 None
             }
             Err(invalid) => error::raise_hint(
-                PgSqlErrorCode::ERRCODE_FDW_INVALID_DATA_TYPE,
+                PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
                 format!(
                     "value \"{}\" of attribute \"{}\" of object {key} {}",
                     invalid.text, self.source, invalid.why

@@ -185,7 +185,7 @@ impl Scan {
                 Err(e) if e.kind() == Kind::AqlRejected && !self.delivered => {
                     self.stream = None;
                     if !self.take_back() {
-                        error::service(&e);
+                        error::service(&about_filter(e, &self.filter));
                     }
                     // SAFETY: the caller's node.
                     unsafe { self.prepare(node) };
@@ -209,7 +209,7 @@ impl Scan {
         let base = self.filter.clone();
         let found = runtime::wait(async move {
             // The table's own filter is never taken back.
-            client.total_count(&base).await?;
+            client.total_count(&base).await.map_err(|e| about_filter(e, &base))?;
             let mut refused = Vec::new();
             for (shape, text) in &candidates {
                 match client.total_count(text).await {
@@ -271,6 +271,16 @@ impl Clause {
             Lowered::Pushed(expr, _) => Some(expr.clone()),
             _ => None,
         }
+    }
+}
+
+/// Says which query it was when the service refused the table's own filter.
+fn about_filter(error: assets::error::Error, filter: &str) -> assets::error::Error {
+    match error.kind() {
+        Kind::AqlRejected => error.with_hint(format!(
+            "The table's own filter is: {filter}. Correct the foreign table's option aql."
+        )),
+        _ => error,
     }
 }
 
