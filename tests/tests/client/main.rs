@@ -5,3 +5,5 @@
 mod golden;
 mod harness;
 mod install;
+mod live;
+mod tables;
