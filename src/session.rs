@@ -24,8 +24,6 @@ use crate::{error, pg_compat, runtime};
 pub struct Connection {
     /// The client.
     pub client: Arc<Client>,
-    /// The foreign server's name.
-    pub server_name: String,
     /// Conditions that the service refused in this session, by their text.
     pub refused: RefCell<HashSet<String>>,
     /// `use_remote_estimate`
@@ -101,10 +99,10 @@ fn require_ours(server: pg_sys::Oid) {
 fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid) -> Entry {
     // SAFETY: catalogue look-ups inside a transaction; both raise an ERROR where nothing is found,
     // and their results live in the current memory context.
-    let (server_name, server_options, mapping_options) = unsafe {
+    let (server_options, mapping_options) = unsafe {
         let found = pg_sys::GetForeignServer(server);
         let mapped = pg_sys::GetUserMapping(user, server);
-        (text((*found).servername), read_options((*found).options), read_options((*mapped).options))
+        (read_options((*found).options), read_options((*mapped).options))
     };
     let config = config(&server_options);
     let budget = Arc::new(SlidingWindow::new(config.requests_per_minute));
@@ -115,7 +113,6 @@ fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid) -> Entry {
     };
     let connection = Rc::new(Connection {
         client: Arc::new(client),
-        server_name,
         refused: RefCell::default(),
         remote_estimate: server_options.flag("use_remote_estimate", true),
     });

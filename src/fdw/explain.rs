@@ -7,23 +7,31 @@ use std::sync::atomic::Ordering;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::fdw::scan;
+use crate::fdw::exec::{self, State};
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es: *mut pg_sys::ExplainState) {
     // SAFETY: called by EXPLAIN after `begin`.
     unsafe {
-        let Some(scan) = scan::state(node) else { return };
-        if scan.is_never() {
+        let Some(state) = exec::state(node) else { return };
+        let (scan, counts) = match state {
+            State::Scan(scan) => (&*scan, false),
+            State::Count(count) => (&count.scan, true),
+        };
+        let question = &scan.question;
+        if question.is_never() {
             text(es, c"AQL", "none: no object can satisfy the condition");
         } else {
-            text(es, c"AQL", &scan.shown_filter());
+            text(es, c"AQL", &question.shown_filter());
+        }
+        if counts {
+            text(es, c"Count", "asked of the service");
         }
         if let Some(limit) = scan.limit() {
             number(es, c"Limit", limit);
         }
         if (*es).verbose {
-            for why in scan.local_reasons() {
+            for why in question.local_reasons() {
                 text(es, c"Local", &why);
             }
         }

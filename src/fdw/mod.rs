@@ -1,8 +1,8 @@
 //! The foreign-data wrapper: one file a concern, called by the planner and the executor.
 //!
 //! ```text
-//! plan (estimate, columns used) → private (JSON in the plan) → scan (begin, iterate, rescan, end)
-//!        └── clause (expressions → aql::Pred) ──────────────────┘   └── datum (values → datums)
+//! plan, joins, upper (estimates, paths) → private (JSON in the plan) → exec (begin, iterate, rescan, end)
+//!    └── clause (expressions → aql::Pred) ──────────────────── question ──┴── scan, count ── output, datum
 //! ```
 #![allow(unsafe_code)] // the handler, called by PostgreSQL itself
 
@@ -10,14 +10,18 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 mod clause;
+mod count;
 pub mod datum;
+mod exec;
 mod explain;
 pub mod output;
 mod joins;
 pub mod pg;
 mod plan;
 mod private;
+mod question;
 mod scan;
+mod upper;
 
 /// Version-1 calling convention for [`assets_fdw_handler`], whose result pgrx cannot name.
 #[unsafe(no_mangle)]
@@ -42,10 +46,11 @@ pub unsafe extern "C-unwind" fn assets_fdw_handler(_fcinfo: pg_sys::FunctionCall
         routine.GetForeignRelSize = Some(plan::get_foreign_rel_size);
         routine.GetForeignPaths = Some(plan::get_foreign_paths);
         routine.GetForeignPlan = Some(plan::get_foreign_plan);
-        routine.BeginForeignScan = Some(scan::begin);
-        routine.IterateForeignScan = Some(scan::iterate);
-        routine.ReScanForeignScan = Some(scan::rescan);
-        routine.EndForeignScan = Some(scan::end);
+        routine.GetForeignUpperPaths = Some(upper::get_foreign_upper_paths);
+        routine.BeginForeignScan = Some(exec::begin);
+        routine.IterateForeignScan = Some(exec::iterate);
+        routine.ReScanForeignScan = Some(exec::rescan);
+        routine.EndForeignScan = Some(exec::end);
         routine.ExplainForeignScan = Some(explain::explain);
         routine.ImportForeignSchema = Some(crate::import::import_foreign_schema);
         pg_sys::Datum::from(routine.into_pg())

@@ -86,3 +86,43 @@ pub fn text_datum(text: &str) -> pg_sys::Datum {
         pg_sys::cstring_to_text(to_server(text)).into()
     }
 }
+
+/// Empties a slot.
+///
+/// # Safety
+/// `slot` is live.
+pub unsafe fn clear_slot(slot: *mut pg_sys::TupleTableSlot) {
+    // SAFETY: the caller's promise; every kind of slot knows how to clear itself.
+    unsafe {
+        if let Some(clear) = (*(*slot).tts_ops).clear {
+            clear(slot);
+        }
+    }
+}
+
+/// Fills a slot of one `bigint`.
+///
+/// # Safety
+/// `slot` is virtual, empty, and of one column of that type.
+pub unsafe fn store_one(slot: *mut pg_sys::TupleTableSlot, value: i64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        *(*slot).tts_values = value.into();
+        *(*slot).tts_isnull = false;
+        pg_sys::ExecStoreVirtualTuple(slot);
+    }
+}
+
+/// Whether compiled quals are all true in a context; no quals at all are.
+///
+/// # Safety
+/// `quals` is null or what `ExecInitQual` made for the node that `context` belongs to.
+pub unsafe fn satisfied(quals: *mut pg_sys::ExprState, context: *mut pg_sys::ExprContext) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let Some(state) = quals.as_mut() else { return true };
+        let Some(evaluate) = state.evalfunc else { return true };
+        let mut is_null = false;
+        evaluate(quals, context, &mut is_null).value() != 0 && !is_null
+    }
+}

@@ -13,14 +13,14 @@ use pgrx::{PgMemoryContexts, pg_sys};
 use crate::catalog::{ForeignTable, Resolved};
 use crate::fdw::clause::Walker;
 use crate::fdw::private::Private;
-use crate::fdw::{joins, pg};
+use crate::fdw::{joins, pg, upper};
 use crate::{gucs, pg_compat, runtime, session};
 
 /// The number of objects of a type that the service does not tell.
 const DEFAULT_ROWS: f64 = 1000.0;
 /// What a request costs, in the planner's unit of one sequential page: some 50 ms of waiting, and
 /// a thousandth of a minute's budget.
-const REQUEST_COST: f64 = 200.0;
+pub const REQUEST_COST: f64 = 200.0;
 /// Objects on one page, as most services give them.
 const PAGE_ROWS: f64 = 100.0;
 /// What decoding one object costs.
@@ -28,7 +28,8 @@ const OBJECT_COST: f64 = 0.05;
 
 /// What planning found out about a relation; lives as long as the planner's memory context.
 pub struct PlanState {
-    columns: Vec<i16>,
+    /// The columns that the query uses, by attribute number.
+    pub columns: Vec<i16>,
     /// What the table and its columns mean; none where the service would not say.
     pub resolved: Option<Resolved>,
     /// Objects that come over the network, before the local recheck.
@@ -195,15 +196,19 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
     root: *mut pg_sys::PlannerInfo,
     rel: *mut pg_sys::RelOptInfo,
     _relid: pg_sys::Oid,
-    _path: *mut pg_sys::ForeignPath,
+    path: *mut pg_sys::ForeignPath,
     target_list: *mut pg_sys::List,
     clauses: *mut pg_sys::List,
     outer_plan: *mut pg_sys::Plan,
 ) -> *mut pg_sys::ForeignScan {
     // SAFETY: the planner's nodes; `fdw_private` is what get_foreign_rel_size left.
     unsafe {
+        if (*rel).reloptkind == pg_sys::RelOptKind::RELOPT_UPPER_REL {
+            let input = upper::input(root, path);
+            return upper::count_plan(root, input, target_list);
+        }
         let state = &*(*rel).fdw_private.cast::<PlanState>();
-        let private = Private { columns: state.columns.clone(), limit: limit(root, rel) };
+        let private = Private { columns: state.columns.clone(), limit: limit(root, rel), count: None };
         // Every clause stays in the plan and is checked again on what comes back.
         let quals = pg_sys::extract_actual_clauses(clauses, false);
         let none = std::ptr::null_mut();

@@ -14,6 +14,21 @@ pub struct Private {
     pub columns: Vec<i16>,
     /// How many rows the query takes at most, where the planner knows.
     pub limit: Option<u64>,
+    /// For a `count(*)` that the service is asked for: of what.
+    pub count: Option<CountOf>,
+}
+
+/// The relation below an upper node, which the plan does not name elsewhere.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CountOf {
+    /// The foreign table's OID.
+    pub relation: u32,
+    /// Its number in the range table, which the quals refer to.
+    pub relid: u32,
+    /// The role whose user mapping is used.
+    pub user: u32,
+    /// The quals, as `nodeToString` writes them.
+    pub quals: String,
 }
 
 impl Private {

@@ -1,0 +1,112 @@
+//! The executor's callbacks: they make the state of a plan node and drive it.
+#![allow(unsafe_code)] // the executor's nodes and slots
+
+use pgrx::prelude::*;
+use pgrx::{PgMemoryContexts, pg_sys};
+
+use crate::catalog::ForeignTable;
+use crate::fdw::count::Count;
+use crate::fdw::pg;
+use crate::fdw::private::Private;
+use crate::fdw::question::Question;
+use crate::fdw::scan::Scan;
+use crate::{error, pg_compat, runtime, session};
+
+/// What a plan node does; dropped with the query's memory context, also when the query fails.
+pub enum State {
+    /// Reads rows.
+    Scan(Scan),
+    /// Counts objects.
+    Count(Count),
+}
+
+/// The node's state, once `begin` made it.
+///
+/// # Safety
+/// `node` is the executor's, live; nobody else holds the state meanwhile.
+pub unsafe fn state<'a>(node: *mut pg_sys::ForeignScanState) -> Option<&'a mut State> {
+    // SAFETY: the caller's promise; `fdw_state` is null or what `begin` put there.
+    unsafe { (*node).fdw_state.cast::<State>().as_mut() }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, _flags: i32) {
+    // SAFETY: called by the executor; the state is dropped with the query's memory context, which
+    // also happens when the query fails and `end` is never called.
+    unsafe {
+        let plan = (*node).ss.ps.plan.cast::<pg_sys::ForeignScan>();
+        let private = Private::from_list((*plan).fdw_private);
+        let counted = private.count.as_ref();
+        let (relation, relid, user) = match counted {
+            Some(count) => (pg_sys::Oid::from(count.relation), count.relid, pg_sys::Oid::from(count.user)),
+            None => (
+                (*(*node).ss.ss_currentRelation).rd_id,
+                (*plan).scan.scanrelid,
+                pg_compat::scan_user(node, plan),
+            ),
+        };
+        let quals = match counted {
+            Some(count) => pg_sys::stringToNode(pg::to_server(&count.quals)).cast(),
+            None => (*plan).scan.plan.qual,
+        };
+        let table = ForeignTable::load(relation);
+        let connection = session::connect(table.server, user);
+        let resolver = table.resolver(&private.columns);
+        let client = connection.client.clone();
+        let resolved = error::or_raise(runtime::wait(resolver.resolve(client)));
+        let question = Question::new(connection, &resolved, quals, relid, node);
+        let scan = Scan::new(question, &table, &resolved, &private.columns, private.limit);
+        let made = match counted {
+            Some(_) => State::Count(Count::new(scan, quals, relation)),
+            None => State::Scan(scan),
+        };
+        let context = (*(*node).ss.ps.state).es_query_cxt;
+        (*node).fdw_state = PgMemoryContexts::For(context).leak_and_drop_on_delete(made).cast();
+    }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn iterate(node: *mut pg_sys::ForeignScanState) -> *mut pg_sys::TupleTableSlot {
+    // SAFETY: called by the executor between `begin` and `end`.
+    unsafe {
+        let slot = (*node).ss.ss_ScanTupleSlot;
+        pg::clear_slot(slot);
+        match state(node) {
+            Some(State::Scan(scan)) => {
+                if let Some(row) = scan.next(node) {
+                    scan.store(&row, slot);
+                }
+            }
+            Some(State::Count(count)) => {
+                if let Some(counted) = count.next(node) {
+                    pg::store_one(slot, counted);
+                }
+            }
+            None => {}
+        }
+        slot
+    }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::ForeignScanState) {
+    // SAFETY: as for `iterate`.
+    match unsafe { state(node) } {
+        Some(State::Scan(scan)) => scan.restart(),
+        Some(State::Count(count)) => count.restart(),
+        None => {}
+    }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn end(node: *mut pg_sys::ForeignScanState) {
+    // SAFETY: as for `iterate`; the state itself goes with its memory context.
+    match unsafe { state(node) } {
+        Some(State::Scan(scan)) => {
+            scan.restart();
+            scan.warn();
+        }
+        Some(State::Count(count)) => count.end(),
+        None => {}
+    }
+}

@@ -1,0 +1,286 @@
+//! What a query asks of Assets: the object types, the table's own filter, and each clause of the plan
+//! that AQL has words for, with the parameters' values of the moment.
+#![allow(unsafe_code)] // the executor's expressions
+
+use std::rc::Rc;
+
+use aql::expr::Expr;
+use aql::lower;
+use aql::{Fidelity, Literal, Lowered, Pred};
+use assets::error::{Error, Kind};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::catalog::Resolved;
+use crate::fdw::clause::Walker;
+use crate::fdw::datum;
+use crate::fdw::pg;
+use crate::session::Connection;
+use crate::{error, gucs, runtime};
+
+/// The longest condition sent in one query (assets-api.md 4.7: keep it below 8 kB).
+const MAX_QUERY_BYTES: usize = 6_000;
+
+/// What is asked, and of whom.
+pub struct Question {
+    /// Who is asked.
+    pub connection: Rc<Connection>,
+    /// Object types and the table's own filter.
+    pub filter: String,
+    /// The clauses, one a qual.
+    clauses: Vec<Clause>,
+    /// The right-hand sides known only at run time: their expressions and types.
+    operands: Vec<(*mut pg_sys::ExprState, pg_sys::Oid)>,
+    /// What was pushed this time: each clause's shape, and the condition that asks it alone.
+    pushed: Vec<(String, String)>,
+}
+
+/// One qual of the plan.
+pub struct Clause {
+    /// As AQL could say it, parameters unbound.
+    pred: Pred,
+    /// What becomes of it.
+    pub lowered: Lowered,
+    /// The text by which it is remembered when the service refuses it.
+    pub shape: String,
+}
+
+impl Question {
+    /// Takes the clauses of a plan apart.
+    ///
+    /// # Safety
+    /// `quals` is a List of expressions over the relation `relid`, of the plan that `node` runs.
+    pub unsafe fn new(
+        connection: Rc<Connection>,
+        resolved: &Resolved,
+        quals: *mut pg_sys::List,
+        relid: pg_sys::Index,
+        node: *mut pg_sys::ForeignScanState,
+    ) -> Self {
+        let mut walker = Walker { relid, columns: &resolved.columns, operands: Vec::new() };
+        let mut clauses = Vec::new();
+        // SAFETY: the caller's promise; the operands' expressions are part of the quals.
+        let operands = unsafe {
+            if gucs::ENABLE_PUSHDOWN.get() {
+                for qual in pg::nodes::<pg_sys::Node>(quals) {
+                    let pred = walker.pred(qual);
+                    let lowered = aql::lower(&pred);
+                    let shape = match &lowered {
+                        Lowered::Pushed(expr, _) => expr.to_string(),
+                        _ => String::new(),
+                    };
+                    clauses.push(Clause { pred, lowered, shape });
+                }
+            }
+            let parent = &raw mut (*node).ss.ps;
+            let states = walker.operands.iter();
+            states.map(|expr| (pg_sys::ExecInitExpr(*expr, parent), pg_sys::exprType(expr.cast()))).collect()
+        };
+        Self { connection, filter: resolved.filter.clone(), clauses, operands, pushed: Vec::new() }
+    }
+
+    /// The condition as EXPLAIN shows it: with `$n` for what is known only when the query runs.
+    pub fn shown_filter(&self) -> String {
+        let parts: Vec<Expr> =
+            self.clauses.iter().filter(|c| !self.is_refused(c)).filter_map(Clause::pushed).collect();
+        with_base(&self.filter, parts)
+    }
+
+    /// Whether no object can satisfy the condition, whatever the parameters.
+    pub fn is_never(&self) -> bool {
+        self.clauses.iter().any(|c| c.lowered == Lowered::Never)
+    }
+
+    /// The clauses that stay at home, and why.
+    pub fn local_reasons(&self) -> Vec<String> {
+        self.clauses
+            .iter()
+            .filter_map(|c| match &c.lowered {
+                Lowered::Local(why) => Some(why.clone()),
+                _ if self.is_refused(c) => Some(format!("the service refused: {}", c.shape)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether every clause goes out.
+    pub fn is_whole(&self) -> bool {
+        self.clauses.iter().all(|c| c.pushed().is_some())
+    }
+
+    fn is_refused(&self, clause: &Clause) -> bool {
+        self.connection.refused.borrow().contains(&clause.shape)
+    }
+
+    /// Evaluates the parameters and decides what to ask: conditions whose results are disjoint, and
+    /// none where no object can satisfy the clauses.
+    ///
+    /// # Safety
+    /// `node` is the executor's, the one that the question was made for.
+    pub unsafe fn ask(&mut self, node: *mut pg_sys::ForeignScanState) -> Vec<String> {
+        // SAFETY: the caller's promise.
+        let values = unsafe { self.evaluate(node) };
+        self.pushed.clear();
+        let mut parts = Vec::new();
+        for clause in &self.clauses {
+            let lowered = match &values {
+                Some(values) => aql::lower(&clause.pred.bound(values)),
+                None => clause.lowered.clone(),
+            };
+            match lowered {
+                Lowered::Never => return Vec::new(),
+                Lowered::Pushed(expr, _) if !self.is_refused(clause) => {
+                    let alone = with_base(&self.filter, vec![lower::in_clauses(expr.clone())]);
+                    self.pushed.push((clause.shape.clone(), alone));
+                    parts.push(expr);
+                }
+                _ => {}
+            }
+        }
+        let whole = match parts.len() {
+            0 => return vec![self.filter.clone()],
+            1 => parts.remove(0),
+            _ => Expr::And(flattened(parts)),
+        };
+        let texts: Vec<String> = lower::split(whole, MAX_QUERY_BYTES)
+            .into_iter()
+            .map(|expr| with_base(&self.filter, vec![lower::in_clauses(expr)]))
+            .collect();
+        // A condition that is too long even so is dropped: the recheck does its work.
+        if texts.iter().any(|text| text.len() > 2 * MAX_QUERY_BYTES + self.filter.len()) {
+            return vec![self.filter.clone()];
+        }
+        texts
+    }
+
+    /// The one condition whose matches are the wanted objects and no others: none where some
+    /// clause is not exact with the values at hand, or too long. The inner none: nothing matches.
+    ///
+    /// # Safety
+    /// As for [`Question::ask`].
+    pub unsafe fn exact(&mut self, node: *mut pg_sys::ForeignScanState) -> Option<Option<String>> {
+        // SAFETY: the caller's promise.
+        let values = unsafe { self.evaluate(node) };
+        self.pushed.clear();
+        let mut parts = Vec::new();
+        for clause in &self.clauses {
+            match aql::lower(&clause.pred.bound(values.as_deref().unwrap_or_default())) {
+                Lowered::Never => return Some(None),
+                Lowered::Pushed(expr, Fidelity::Exact) if !self.is_refused(clause) => {
+                    let expr = lower::in_clauses(expr);
+                    self.pushed.push((clause.shape.clone(), with_base(&self.filter, vec![expr.clone()])));
+                    parts.push(expr);
+                }
+                _ => return None,
+            }
+        }
+        let text = with_base(&self.filter, parts);
+        (text.len() <= MAX_QUERY_BYTES + self.filter.len()).then_some(Some(text))
+    }
+
+    /// The parameters' values now. None where there are none to evaluate; a value that AQL has no
+    /// words for is left a parameter's number beyond the list, and its clause stays at home.
+    unsafe fn evaluate(&self, node: *mut pg_sys::ForeignScanState) -> Option<Vec<Literal>> {
+        if self.operands.is_empty() {
+            return None;
+        }
+        // SAFETY: the node's own expression context, with the executor's parameters in it.
+        unsafe {
+            let context = (*node).ss.ps.ps_ExprContext;
+            let values = self.operands.iter().map(|(state, type_oid)| {
+                let mut is_null = false;
+                let evaluate = (**state).evalfunc?;
+                let value = evaluate(*state, context, &mut is_null);
+                if is_null { Some(Literal::Null) } else { datum::literal(value, *type_oid) }
+            });
+            // An unsendable value stands as an empty text, which no rule sends.
+            Some(values.map(|v| v.unwrap_or_else(|| Literal::Text(String::new()))).collect())
+        }
+    }
+
+    /// The service refused the query: finds the clauses that it refuses each by itself, remembers
+    /// them for the session and says so once. False when none of ours is to blame.
+    pub fn take_back(&self) -> bool {
+        let candidates = self.pushed.clone();
+        if candidates.is_empty() {
+            return false;
+        }
+        let client = self.connection.client.clone();
+        let base = self.filter.clone();
+        let found = runtime::wait(async move {
+            // The table's own filter is never taken back.
+            client.total_count(&base).await.map_err(|e| about_filter(e, &base))?;
+            let mut refused = Vec::new();
+            for (shape, text) in &candidates {
+                match client.total_count(text).await {
+                    Err(e) if e.kind() == Kind::AqlRejected => refused.push(shape.clone()),
+                    Err(e) => return Err(e),
+                    Ok(_) => {}
+                }
+            }
+            if refused.is_empty() {
+                refused = candidates.into_iter().map(|(shape, _)| shape).collect();
+            }
+            Ok(refused)
+        });
+        let refused = error::or_raise(found);
+        error::report(
+            PgSqlErrorCode::ERRCODE_WARNING,
+            format!(
+                "Assets refused a pushed condition, which is checked locally instead: {}",
+                refused.join("; ")
+            ),
+        )
+        .report(PgLogLevel::WARNING);
+        self.connection.refused.borrow_mut().extend(refused);
+        true
+    }
+
+    /// A refusal that none of the clauses is to blame for: the table's own filter.
+    pub fn own_refused(&self, error: Error) -> ! {
+        error::service(&about_filter(error, &self.filter))
+    }
+}
+
+impl Clause {
+    fn pushed(&self) -> Option<Expr> {
+        match &self.lowered {
+            Lowered::Pushed(expr, _) => Some(expr.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// Says which query it was when the service refused the table's own filter.
+fn about_filter(error: Error, filter: &str) -> Error {
+    match error.kind() {
+        Kind::AqlRejected => error.with_hint(format!(
+            "The table's own filter is: {filter}. Correct the foreign table's option aql."
+        )),
+        _ => error,
+    }
+}
+
+/// The base is a chain of ANDs over conditions and parenthesised groups: nothing needs to be put
+/// around it.
+fn with_base(base: &str, parts: Vec<Expr>) -> String {
+    let mut text = base.to_owned();
+    for part in flattened(parts) {
+        match part {
+            Expr::Or(_) => text.push_str(&format!(" AND ({part})")),
+            _ => text.push_str(&format!(" AND {part}")),
+        }
+    }
+    text
+}
+
+/// One AND instead of AND inside AND.
+fn flattened(parts: Vec<Expr>) -> Vec<Expr> {
+    parts
+        .into_iter()
+        .flat_map(|part| match part {
+            Expr::And(inner) => inner,
+            other => vec![other],
+        })
+        .collect()
+}
