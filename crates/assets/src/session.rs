@@ -115,6 +115,27 @@ impl Session {
         Meter { client: &self.stats, scan: None }
     }
 
+    /// Asks the site once for its tenant info, or, without a site, the gateway for anything: shows
+    /// whether there is a way there at all, and the service's clock.
+    pub(crate) async fn knock(&self) -> (String, Result<Incoming, Failure>) {
+        let (origin, path) = match &self.config.site {
+            Some(site) => (site, "/_edge/tenant_info"),
+            None => (&self.config.api_url, "/"),
+        };
+        let Ok(url) = parse(&format!("{origin}{path}")) else {
+            return (origin.clone(), Err(Failure::Redirect("nowhere".to_owned())));
+        };
+        let host = url.host_str().unwrap_or("?").to_owned();
+        let outgoing = Outgoing { method: Method::GET, url, authorization: None, body: None };
+        self.meter().request(false);
+        (host, self.http.send(&outgoing).await)
+    }
+
+    /// What the budget says now, without waiting for it.
+    pub(crate) fn ask_budget(&self, endpoint: Endpoint) -> Leave {
+        self.budget.acquire(endpoint)
+    }
+
     /// The route that works, where one is known.
     pub(crate) fn route(&self) -> Option<Route> {
         self.known().route

@@ -28,6 +28,7 @@ mod plain;
 mod tests;
 mod windows;
 
+use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
 
 use crate::decode::Answer;
@@ -52,7 +53,35 @@ pub(crate) enum OrderBy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SortBy {
     Id,
+    /// By the key's prefix as text, then its number: ids, where there is one prefix.
+    KeyNumber,
     KeyText,
+}
+
+impl SortBy {
+    /// What an order may turn out to be. Only pages can tell: `HR-9` and `HR-10` are sorted by all.
+    fn candidates(order: OrderBy) -> Vec<SortBy> {
+        match order {
+            OrderBy::Id => vec![SortBy::Id],
+            OrderBy::Key => vec![SortBy::Id, SortBy::KeyNumber, SortBy::KeyText],
+        }
+    }
+
+    fn compare(self, a: (i64, &str), b: (i64, &str)) -> Ordering {
+        match self {
+            SortBy::Id => a.0.cmp(&b.0),
+            SortBy::KeyText => a.1.cmp(b.1),
+            SortBy::KeyNumber => split_key(a.1).cmp(&split_key(b.1)),
+        }
+    }
+}
+
+/// `ITSM-88` into its prefix and number.
+fn split_key(key: &str) -> (&str, u64) {
+    match key.rsplit_once('-') {
+        Some((prefix, number)) => (prefix, number.parse().unwrap_or(u64::MAX)),
+        None => (key, 0),
+    }
 }
 
 /// Whether the service does something.
@@ -377,13 +406,15 @@ impl Common {
     /// Hands rows on. Ids that an earlier mode handed on are dropped.
     fn deliver(&mut self, mut rows: Vec<Row>, heap: usize) {
         let all = rows.len();
+        if all > 0 {
+            self.fruitless = 0;
+        }
         if let Some(before) = &self.before {
             rows.retain(|row| !before.contains(&row.id));
         }
         if rows.is_empty() {
             return;
         }
-        self.fruitless = 0;
         self.delivered += rows.len() as u64;
         for row in &rows {
             self.log.push(row.id);
@@ -465,10 +496,8 @@ fn says_more(answer: &Answer) -> bool {
 }
 
 fn ascending(rows: &[Row], sort: SortBy) -> bool {
-    rows.windows(2).all(|pair| match sort {
-        SortBy::Id => pair[0].id < pair[1].id,
-        SortBy::KeyText => pair[0].key < pair[1].key,
-    })
+    rows.windows(2)
+        .all(|pair| sort.compare((pair[0].id, &pair[0].key), (pair[1].id, &pair[1].key)) == Ordering::Less)
 }
 
 /// Every object at most once on a page.
@@ -575,21 +604,14 @@ impl Probe {
 
     /// There is more than this page: in which mode to go on, or none to try another order.
     fn incomplete(&mut self, common: &mut Common, answer: Answer) -> Result<Option<Mode>, Error> {
-        let by_id = ascending(&answer.rows, SortBy::Id);
         if let Some(order) = self.order {
-            let by_text = order == OrderBy::Key && ascending(&answer.rows, SortBy::KeyText);
-            let sort = if by_id {
-                Some(SortBy::Id)
-            } else if by_text {
-                Some(SortBy::KeyText)
-            } else {
-                None
-            };
-            if let Some(sort) = sort {
+            let mut sorts = SortBy::candidates(order);
+            sorts.retain(|sort| ascending(&answer.rows, *sort));
+            if !sorts.is_empty() {
                 if answer.rows.len() > 1 {
                     *common.facts.order_mut(order) = Verdict::Works;
                 }
-                let mut ordered = ordered::Ordered::new(order, sort);
+                let mut ordered = ordered::Ordered::new(order, sorts);
                 return Ok(match ordered.first(common, answer, self.size)? {
                     Step::Done => Some(Mode::Done),
                     _ => Some(Mode::Ordered(ordered)),

@@ -23,7 +23,8 @@ use crate::value::Row;
 
 pub(super) struct Ordered {
     order: OrderBy,
-    sort: SortBy,
+    /// What the order may be, after all rows so far; the first is gone by.
+    sorts: Vec<SortBy>,
     /// Offsets count within the objects from this id on.
     base: Option<i64>,
     /// Objects handed on before the base began.
@@ -76,10 +77,10 @@ enum Seen {
 }
 
 impl Ordered {
-    pub(super) fn new(order: OrderBy, sort: SortBy) -> Self {
+    pub(super) fn new(order: OrderBy, sorts: Vec<SortBy>) -> Self {
         Self {
             order,
-            sort,
+            sorts,
             base: None,
             base_delivered: 0,
             last: None,
@@ -202,7 +203,8 @@ impl Ordered {
     /// Takes the answers at the head of the queue, in order.
     fn settle(&mut self, common: &mut Common) -> Result<Step, Error> {
         while !self.ended
-            && let Some(answer) = self.queue.front_mut().and_then(|slot| slot.answer.take()) {
+            && let Some(answer) = self.queue.front_mut().and_then(|slot| slot.answer.take())
+        {
             match self.page(common, answer)? {
                 Step::Go => {}
                 step => return Ok(step),
@@ -213,9 +215,16 @@ impl Ordered {
 
     fn page(&mut self, common: &mut Common, mut answer: Answer) -> Result<Step, Error> {
         let Some(slot) = self.queue.pop_front() else { return Ok(Step::Go) };
-        if !ascending(&answer.rows, self.sort) {
+        let before = self.sort();
+        self.sorts.retain(|sort| ascending(&answer.rows, *sort));
+        if self.sorts.is_empty() {
             check_distinct(&answer.rows)?;
             return Ok(Step::OrderFails);
+        }
+        if self.sort() != before && (self.base.is_some() || slot.base.is_some()) {
+            // Ranges of ids were right only while the order was that of ids.
+            self.leave_range(common);
+            return Ok(Step::Go);
         }
         if let Some(from) = slot.base
             && !self.range_holds(common, from, &answer.rows)
@@ -225,7 +234,7 @@ impl Ordered {
         let rows = answer.rows.len();
         let Some(first) = answer.rows.first() else {
             return if slot.offset == 0 {
-                Ok(Step::Done)
+                Ok(self.end(common))
             } else {
                 self.make_sure_of_end(common, Seen::Nothing(slot.offset))
             };
@@ -255,6 +264,7 @@ impl Ordered {
             self.next_offset = self.next_offset.max(self.last_offset);
         }
         if let Some(last) = news {
+            self.keep_sorts(&fresh);
             self.last = Some(last);
             self.tail = Tail::Open;
             self.window = (self.window + 1).min(common.start.max_in_flight.max(1));
@@ -287,17 +297,27 @@ impl Ordered {
         Ok(Step::Go)
     }
 
-    fn is_beyond_last(&self, row: &Row) -> bool {
-        match (&self.last, self.sort) {
-            (None, _) => true,
-            (Some((id, _)), SortBy::Id) => row.id > *id,
-            (Some((_, key)), SortBy::KeyText) => row.key > *key,
+    /// Drops orders that the step from the last object to these rows contradicts.
+    fn keep_sorts(&mut self, fresh: &[Row]) {
+        if let (Some((id, key)), Some(row)) = (&self.last, fresh.first()) {
+            let active = self.sorts[0];
+            self.sorts.retain(|sort| *sort == active || sort.compare((*id, key), (row.id, &row.key)).is_lt());
         }
+    }
+
+    fn is_beyond_last(&self, row: &Row) -> bool {
+        self.last
+            .as_ref()
+            .is_none_or(|(id, key)| self.sorts[0].compare((*id, key), (row.id, &row.key)).is_lt())
+    }
+
+    fn sort(&self) -> Option<SortBy> {
+        self.sorts.first().copied()
     }
 
     /// Ranges help only where the order is that of ids.
     fn may_range(&self, common: &Common) -> bool {
-        self.sort == SortBy::Id
+        self.sort() == Some(SortBy::Id)
             && common.facts.ranges != Verdict::Fails
             && !self.distrust_ranges
             && self.last.is_some()

@@ -286,7 +286,6 @@ fn is_exact(got: &[i64], expected: &BTreeSet<i64>) -> bool {
 
 #[test]
 fn a_scan_of_a_service_at_rest_returns_everything_once_whatever_its_manners() {
-    let mut refused = 0;
     for manners in all_manners() {
         for count in [0, 1, 2, 20, 21, 39, 133, 503] {
             let mut service = Service::new(manners, (1..=count).map(|i| i * 3), count as u64);
@@ -298,15 +297,10 @@ fn a_scan_of_a_service_at_rest_returns_everything_once_whatever_its_manners() {
                     got.len(),
                     got.iter().collect::<HashSet<_>>().len()
                 ),
-                Err(error) => {
-                    assert_eq!(error.kind(), Kind::Protocol, "{manners:?} {count}: {error}");
-                    refused += 1;
-                    panic!("{manners:?} {count}: {error}");
-                }
+                Err(error) => panic!("{manners:?} {count}: {error}"),
             }
         }
     }
-    assert_eq!(refused, 0);
 }
 
 #[test]

@@ -199,11 +199,7 @@ impl Windows {
 
     fn step(&self, common: &Common) -> Step {
         let idle = self.todo.is_empty() && self.counts.is_empty() && self.suspects.is_empty();
-        if idle && self.pending.is_empty() && common.is_all() {
-            Step::Done
-        } else {
-            Step::Go
-        }
+        if idle && self.pending.is_empty() && common.is_all() { Step::Done } else { Step::Go }
     }
 
     fn page(&mut self, common: &mut Common, range: Range, size: u32, answer: Answer) -> Result<Step, Error> {
