@@ -39,6 +39,40 @@ pub unsafe fn foreignscan_path(
     }
 }
 
+/// `create_foreign_upper_path` for the relation's own target.
+///
+/// # Safety
+/// `root` and `rel` are the planner's own, of the call under way.
+pub unsafe fn foreign_upper_path(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    rows: f64,
+    startup_cost: f64,
+    total_cost: f64,
+    fdw_private: *mut pg_sys::List,
+) -> *mut pg_sys::Path {
+    let none: *mut pg_sys::List = std::ptr::null_mut();
+    // SAFETY: the caller's promise; every list may be null.
+    unsafe {
+        pg_sys::create_foreign_upper_path(
+            root,
+            rel,
+            (*rel).reltarget,
+            rows,
+            #[cfg(feature = "pg18")]
+            0,
+            startup_cost,
+            total_cost,
+            none.cast(),
+            none.cast(),
+            #[cfg(any(feature = "pg17", feature = "pg18"))]
+            none.cast(),
+            fdw_private,
+        )
+        .cast()
+    }
+}
+
 /// The role whose rights and user mapping a scan uses: a view's owner, or the current user.
 ///
 /// # Safety
@@ -102,4 +136,33 @@ pub fn may_use_server(server: pg_sys::Oid, role: pg_sys::Oid) -> bool {
         }
     };
     result == pg_sys::AclResult::ACLCHECK_OK
+}
+
+/// Sets a signal handler.
+///
+/// # Safety
+/// `handler` is safe to run at any moment in this process.
+pub unsafe fn on_signal(signal: i32, handler: unsafe extern "C-unwind" fn(i32)) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::pqsignal(signal, Some(handler));
+        #[cfg(feature = "pg18")]
+        pg_sys::pqsignal_be(signal, Some(handler));
+    }
+}
+
+/// Whether a role owns a database.
+pub fn owns_database(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: a catalogue look-up inside a transaction.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            pg_sys::pg_database_ownercheck(database, role)
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, role)
+        }
+    }
 }

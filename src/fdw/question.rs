@@ -159,6 +159,10 @@ impl Question {
     /// # Safety
     /// As for [`Question::ask`].
     pub unsafe fn exact(&mut self, node: *mut pg_sys::ForeignScanState) -> Option<Option<String>> {
+        // A plan made while pushdown was on may run after it was switched off.
+        if !gucs::ENABLE_PUSHDOWN.get() {
+            return None;
+        }
         // SAFETY: the caller's promise.
         let values = unsafe { self.evaluate(node) };
         self.pushed.clear();
