@@ -29,6 +29,7 @@ mod sim;
 mod switches;
 mod tickets;
 
+pub use aql::{Invalid, ast, parse};
 pub use data::change::Change;
 pub use data::dump::{DumpAttribute, DumpObject, DumpValue};
 pub use data::model::{Attribute, Kind, ObjectType, Schema};

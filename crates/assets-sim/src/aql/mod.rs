@@ -1,6 +1,7 @@
 //! AQL, read and evaluated over assets-api.md sections 4 and 13. Shares nothing with the code that writes AQL.
 
-mod ast;
+#[allow(missing_docs)] // the grammar's own words
+pub mod ast;
 mod compile;
 mod dates;
 mod eval;
@@ -11,6 +12,7 @@ mod order;
 mod parser;
 mod search;
 
+pub use parser::parse;
 pub use search::{Context, Found, count, find, validate};
 
 /// Why a query is answered with 400.
