@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use assets::error::Kind;
-use pgrx::pg_sys;
+use pgrx::{PgMemoryContexts, PgRelation, pg_sys};
 
 use crate::fdw::pg;
 use crate::fdw::scan::Scan;
@@ -20,6 +20,8 @@ pub struct Count {
     quals: *mut pg_sys::List,
     relation: pg_sys::Oid,
     given: bool,
+    /// For rows that have to be read: their slot, and the compiled quals.
+    local: Option<(*mut pg_sys::TupleTableSlot, *mut pg_sys::ExprState)>,
 }
 
 impl Count {
@@ -28,7 +30,7 @@ impl Count {
     /// # Safety
     /// `quals` is a List of expressions over the scanned relation, alive as long as the query.
     pub unsafe fn new(scan: Scan, quals: *mut pg_sys::List, relation: pg_sys::Oid) -> Self {
-        Self { scan, quals, relation, given: false }
+        Self { scan, quals, relation, given: false, local: None }
     }
 
     /// The count, once.
@@ -65,20 +67,22 @@ impl Count {
     /// Reads the rows and counts those that satisfy every clause.
     unsafe fn read(&mut self, node: *mut pg_sys::ForeignScanState) -> i64 {
         // SAFETY: the caller's node; the slot is of the scanned relation's row type, which the quals
-        // are over, and is dropped before the node's context is used again.
+        // are over, and lives as long as the query.
         unsafe {
-            let relation = pgrx::PgRelation::open(self.relation);
-            let slot = pg_sys::MakeSingleTupleTableSlot(
-                (*relation.as_ptr()).rd_att,
-                &raw const pg_sys::TTSOpsVirtual,
-            );
+            let (slot, checks) = *self.local.get_or_insert_with(|| {
+                PgMemoryContexts::For((*(*node).ss.ps.state).es_query_cxt).switch_to(|_| {
+                    let relation = PgRelation::open(self.relation);
+                    let row_type = pg_sys::CreateTupleDescCopy((*relation.as_ptr()).rd_att);
+                    let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsVirtual);
+                    (slot, pg_sys::ExecInitQual(self.quals, &raw mut (*node).ss.ps))
+                })
+            });
             let context = (*node).ss.ps.ps_ExprContext;
             let before = (*context).ecxt_scantuple;
-            let checks = pg_sys::ExecInitQual(self.quals, &raw mut (*node).ss.ps);
             let mut count = 0;
             while let Some(row) = self.scan.next(node) {
                 pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory);
-                let mut inside = pgrx::PgMemoryContexts::For((*context).ecxt_per_tuple_memory);
+                let mut inside = PgMemoryContexts::For((*context).ecxt_per_tuple_memory);
                 let matches = inside.switch_to(|_| {
                     pg::clear_slot(slot);
                     self.scan.store(&row, slot);
@@ -87,8 +91,8 @@ impl Count {
                 });
                 count += i64::from(matches);
             }
+            pg::clear_slot(slot);
             (*context).ecxt_scantuple = before;
-            pg_sys::ExecDropSingleTupleTableSlot(slot);
             count
         }
     }
