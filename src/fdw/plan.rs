@@ -5,8 +5,10 @@
 #![allow(unsafe_code)] // the planner's nodes
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aql::{Lowered, Pred};
+use assets::error::Error;
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
@@ -18,6 +20,8 @@ use crate::{gucs, pg_compat, runtime, session};
 
 /// The number of objects of a type that the service does not tell.
 const DEFAULT_ROWS: f64 = 1000.0;
+/// How long planning waits for the service, for each of two questions at most.
+const PLANNING_PATIENCE: Duration = Duration::from_secs(5);
 /// What a request costs, in the planner's unit of one sequential page: some 50 ms of waiting, and
 /// a thousandth of a minute's budget.
 pub const REQUEST_COST: f64 = 200.0;
@@ -99,7 +103,7 @@ unsafe fn resolve(
     let connection = session::connect(table.server, user);
     let client = connection.client.clone();
     let resolver = table.resolver(columns);
-    let resolved = runtime::wait(resolver.resolve(client.clone())).ok()?;
+    let resolved = runtime::wait(in_time(resolver.resolve(client.clone())))?;
     if !connection.remote_estimate {
         return Some((resolved, DEFAULT_ROWS));
     }
@@ -108,10 +112,17 @@ unsafe fn resolve(
         None => {
             let filter = resolved.filter.clone();
             let client = Arc::clone(&client);
-            runtime::wait(async move { client.total_count(&filter).await }).map_or(DEFAULT_ROWS, |n| n as f64)
+            let count = runtime::wait(in_time(async move { client.total_count(&filter).await }));
+            count.map_or(DEFAULT_ROWS, |n| n as f64)
         }
     };
     Some((resolved, total))
+}
+
+/// What planning asks of the service, unless it takes too long: then the estimate is a default, and
+/// the execution will say what is wrong.
+async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Option<T> {
+    tokio::time::timeout(PLANNING_PATIENCE, work).await.ok()?.ok()
 }
 
 /// How many of `fetched` objects a clause leaves, if it is pushed.
