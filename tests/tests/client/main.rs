@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod differential;
 mod golden;
 mod harness;
 mod install;
