@@ -1,9 +1,22 @@
 //! Settings.
 
+use std::ffi::CString;
+
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 /// `assets_fdw.enable_pushdown`
 pub static ENABLE_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// `assets_fdw.databases`
+pub static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
+/// `assets_fdw.max_workers`
+pub static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
+/// `assets_fdw.naptime`, in milliseconds
+pub static NAPTIME: GucSetting<i32> = GucSetting::<i32>::new(1000);
+/// `assets_fdw.history_retention`, in minutes; 0: for ever
+pub static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
+/// `assets_fdw.max_delete_share`
+pub static MAX_DELETE_SHARE: GucSetting<f64> = GucSetting::<f64>::new(0.2);
 
 /// Defines the settings; called once, from `_PG_init`.
 pub fn define() {
@@ -14,5 +27,57 @@ pub fn define() {
         &ENABLE_PUSHDOWN,
         GucContext::Userset,
         GucFlags::EXPLAIN,
+    );
+    replicas();
+}
+
+fn replicas() {
+    GucRegistry::define_string_guc(
+        c"assets_fdw.databases",
+        c"Databases in which replicas are refreshed on their schedule.",
+        c"A list of names, or * for every database that takes connections and is no template.",
+        &DATABASES,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"assets_fdw.max_workers",
+        c"Scheduled refreshes that run at once in one database.",
+        c"Each is a background worker, and counts against max_worker_processes.",
+        &MAX_WORKERS,
+        1,
+        64,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"assets_fdw.naptime",
+        c"Time between two looks at which replicas are due.",
+        c"",
+        &NAPTIME,
+        10,
+        60 * 60 * 1000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"assets_fdw.history_retention",
+        c"How long the history of refreshes is kept.",
+        c"0 keeps it for ever.",
+        &HISTORY_RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
+    GucRegistry::define_float_guc(
+        c"assets_fdw.max_delete_share",
+        c"Share of a replica's rows that one refresh may delete.",
+        c"A refresh that would delete more stops instead: it may be the credential that sees less.",
+        &MAX_DELETE_SHARE,
+        0.0,
+        1.0,
+        GucContext::Userset,
+        GucFlags::default(),
     );
 }

@@ -14,6 +14,7 @@ mod gucs;
 mod import;
 mod options;
 mod pg_compat;
+mod replica;
 mod runtime;
 mod session;
 
@@ -22,10 +23,12 @@ pgrx::pg_module_magic!();
 // The same files, in the same order, are what `make install` concatenates.
 pgrx::extension_sql_file!("../sql/10-fdw.sql", name = "fdw", bootstrap);
 pgrx::extension_sql_file!("../sql/20-functions.sql", name = "functions", requires = ["fdw"]);
+pgrx::extension_sql_file!("../sql/30-replica.sql", name = "replica", requires = ["functions"]);
 
 /// Runs when the library is loaded: in the postmaster under `shared_preload_libraries`, else in
 /// each backend that first uses it. No threads here (toolchain: the postmaster forks).
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     gucs::define();
+    replica::init();
 }

@@ -1,0 +1,181 @@
+-- Replicas: what is kept about them, what is shown of it, and the functions.
+--
+-- Nobody but the extension's own code writes to these tables; the views show each role what belongs to
+-- it. Runs are written by the worker that does them, in the same transaction as the replica's rows.
+
+-- One row a replica. Dumped: a restored job is paused until it is enabled, because `home` tells that
+-- it was made elsewhere.
+CREATE TABLE assets_fdw.replica_job (
+    target      regclass PRIMARY KEY,
+    source      regclass NOT NULL,
+    owner       regrole NOT NULL,
+    every       interval NOT NULL,
+    full_every  interval NOT NULL,
+    history     boolean NOT NULL DEFAULT false,
+    enabled     boolean NOT NULL DEFAULT true,
+    home        text NOT NULL,
+    created     timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+SELECT pg_catalog.pg_extension_config_dump('assets_fdw.replica_job', '');
+
+-- What became of the job so far; crates/schedule says what follows from it.
+CREATE TABLE assets_fdw.replica_state (
+    target          regclass PRIMARY KEY REFERENCES assets_fdw.replica_job ON DELETE CASCADE,
+    run             bigint,              -- the run under way, or one that died
+    base            timestamptz,         -- the point of the schedule that the last success stood for
+    retry_at        timestamptz,
+    failures        integer NOT NULL DEFAULT 0,
+    rows            bigint,
+    last_success    timestamptz,
+    last_failure    timestamptz,
+    service_failed  timestamptz,
+    last_error      text
+) WITH (fillfactor = 50);
+
+CREATE SEQUENCE assets_fdw.replica_run_id;
+
+-- One row a run, and one for every run that was due and did not happen. It outlives the job.
+CREATE TABLE assets_fdw.replica_run (
+    id             bigint PRIMARY KEY,
+    target         oid NOT NULL,
+    target_name    text NOT NULL,
+    owner          oid NOT NULL,
+    reason         text NOT NULL,
+    mode           text NOT NULL,
+    attempt        integer NOT NULL,
+    outcome        text NOT NULL CHECK (outcome IN ('running', 'ok', 'failed', 'skipped')),
+    pid            integer,
+    started        timestamptz NOT NULL,
+    finished       timestamptz,
+    requests       bigint,
+    seen           bigint,
+    inserted       bigint,
+    updated        bigint,
+    deleted        bigint,
+    unchanged      bigint,
+    seconds        double precision,
+    fetch_seconds  double precision,
+    apply_seconds  double precision,
+    sqlstate       text,
+    error          text,
+    detail         text,
+    hint           text
+) WITH (fillfactor = 70);
+CREATE INDEX replica_run_target ON assets_fdw.replica_run (target, id);
+
+-- Only ever added to by sessions, so that a long transaction of theirs holds up no worker.
+CREATE TABLE assets_fdw.replica_request (
+    target  oid NOT NULL
+);
+
+-- Where each run is. Unlogged: it means nothing after a crash.
+CREATE UNLOGGED TABLE assets_fdw.replica_progress (
+    target   oid PRIMARY KEY,
+    run      bigint NOT NULL,
+    phase    text NOT NULL,
+    done     bigint NOT NULL,
+    total    bigint
+) WITH (fillfactor = 50);
+
+REVOKE ALL ON assets_fdw.replica_job, assets_fdw.replica_state, assets_fdw.replica_run,
+    assets_fdw.replica_request, assets_fdw.replica_progress, assets_fdw.replica_run_id FROM PUBLIC;
+
+-- A dropped table takes its job along. It deletes what the dropping role may not touch, hence the
+-- definer's rights; it says nothing and takes no argument.
+CREATE FUNCTION assets_fdw.replica_dropped() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM assets_fdw.replica_job AS j
+        USING pg_catalog.pg_event_trigger_dropped_objects() AS d
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
+          AND j.target::pg_catalog.oid = d.objid;
+END
+$$;
+REVOKE ALL ON FUNCTION assets_fdw.replica_dropped() FROM PUBLIC;
+
+CREATE EVENT TRIGGER assets_fdw_replica_dropped ON sql_drop
+    WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED')
+    EXECUTE FUNCTION assets_fdw.replica_dropped();
+
+-- Which cluster and database this is.
+CREATE FUNCTION assets_fdw.replica_home() RETURNS text
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'replica_home_wrapper';
+
+CREATE VIEW assets_fdw.materializations WITH (security_barrier) AS
+    SELECT j.target, j.source, j.owner, j.every, j.full_every, j.history, j.enabled,
+           CASE WHEN u.id IS NOT NULL THEN 'running'
+                WHEN NOT j.enabled THEN 'disabled'
+                WHEN j.home <> assets_fdw.replica_home() THEN 'paused'
+                WHEN s.failures > 0 THEN 'failing'
+                WHEN s.last_success IS NULL THEN 'new'
+                ELSE 'waiting' END AS state,
+           s.rows, s.last_success, pg_catalog.clock_timestamp() - s.last_success AS staleness,
+           CASE WHEN j.enabled AND j.home = assets_fdw.replica_home()
+                THEN COALESCE(s.retry_at, s.base + j.every, j.created) END AS next_run,
+           COALESCE(s.failures, 0) AS failures, s.last_error
+    FROM assets_fdw.replica_job AS j
+    LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target
+    LEFT JOIN (SELECT r.id FROM assets_fdw.replica_run AS r
+               JOIN pg_catalog.pg_stat_activity AS a ON a.pid = r.pid
+               WHERE r.outcome = 'running') AS u ON u.id = s.run
+    WHERE pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'MEMBER');
+COMMENT ON VIEW assets_fdw.materializations IS
+    'Replicas: their schedule and state. state is new, waiting, running, failing, disabled, or paused (restored from elsewhere)';
+
+CREATE VIEW assets_fdw.refresh_history WITH (security_barrier) AS
+    SELECT r.id, r.target_name AS target, r.reason, r.mode, r.attempt, r.outcome, r.started, r.finished,
+           r.requests, r.seen, r.inserted, r.updated, r.deleted, r.unchanged,
+           r.seconds, r.fetch_seconds, r.apply_seconds, r.sqlstate, r.error, r.detail, r.hint, r.pid
+    FROM assets_fdw.replica_run AS r
+    WHERE pg_catalog.pg_has_role(r.owner, 'MEMBER');
+COMMENT ON VIEW assets_fdw.refresh_history IS
+    'Every refresh, and every refresh that was due and did not happen, with its reason and figures';
+
+CREATE VIEW assets_fdw.refresh_progress WITH (security_barrier) AS
+    SELECT j.target, p.phase, p.done AS objects_done, p.total AS objects_total,
+           pg_catalog.clock_timestamp() - r.started AS running_for,
+           CASE WHEN p.phase = 'fetching' AND p.done > 0 AND p.total > p.done
+                THEN (pg_catalog.clock_timestamp() - r.started) * ((p.total - p.done)::float8 / p.done)
+           END AS time_left,
+           r.id AS run, r.pid
+    FROM assets_fdw.replica_progress AS p
+    JOIN assets_fdw.replica_run AS r ON r.id = p.run AND r.outcome = 'running'
+    JOIN assets_fdw.replica_job AS j ON j.target::pg_catalog.oid = p.target
+    JOIN pg_catalog.pg_stat_activity AS a ON a.pid = r.pid
+    WHERE pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'MEMBER');
+COMMENT ON VIEW assets_fdw.refresh_progress IS 'Refreshes under way: phase, and objects done of about how many';
+
+GRANT SELECT ON assets_fdw.materializations, assets_fdw.refresh_history, assets_fdw.refresh_progress TO PUBLIC;
+
+CREATE FUNCTION assets_fdw.materialize(
+        source regclass, into_table text DEFAULT NULL, every interval DEFAULT '5 minutes',
+        full_every interval DEFAULT '1 day', history boolean DEFAULT false, indexes text[] DEFAULT NULL)
+    RETURNS regclass
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'materialize_wrapper';
+COMMENT ON FUNCTION assets_fdw.materialize(regclass, text, interval, interval, boolean, text[]) IS
+    'Makes a table that follows a foreign table, and returns at once; the first load starts at commit';
+
+CREATE FUNCTION assets_fdw.refresh(target regclass, mode text DEFAULT 'auto')
+    RETURNS TABLE (mode text, requests bigint, seen bigint, inserted bigint, updated bigint, deleted bigint,
+                   unchanged bigint, seconds double precision)
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'refresh_wrapper';
+COMMENT ON FUNCTION assets_fdw.refresh(regclass, text) IS
+    'Refreshes a replica now, in a process of its own, and waits for it';
+
+CREATE FUNCTION assets_fdw.request_refresh(target regclass) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'request_refresh_wrapper';
+COMMENT ON FUNCTION assets_fdw.request_refresh(regclass) IS
+    'Has a replica refreshed as soon as this transaction commits, and returns at once';
+
+CREATE FUNCTION assets_fdw.alter_materialization(
+        target regclass, every interval DEFAULT NULL, full_every interval DEFAULT NULL, enabled boolean DEFAULT NULL)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'alter_materialization_wrapper';
+COMMENT ON FUNCTION assets_fdw.alter_materialization(regclass, interval, interval, boolean) IS
+    'Changes a replica''s schedule; what is NULL stays as it is';
+
+CREATE FUNCTION assets_fdw.dematerialize(target regclass, drop_table boolean DEFAULT true) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dematerialize_wrapper';
+COMMENT ON FUNCTION assets_fdw.dematerialize(regclass, boolean) IS
+    'Ends a replica; its table is dropped, or stays as an ordinary table';

@@ -1,0 +1,123 @@
+//! The difference between what was staged and what the replica holds, written down: deletes before
+//! updates before inserts, so that a key may move from one object to another; only rows that differ.
+//! Plain SQL into an ordinary table: its grants, views, indexes, triggers, partitions and publications
+//! are none of our business and survive.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use tables::ddl::ident;
+
+use super::history::Figures;
+use super::spi::{execute, query_one};
+use super::staging::{Column, TABLE};
+use crate::error;
+
+/// A replica and what it is compared by.
+pub struct Diff<'a> {
+    /// The replica's name, qualified and quoted.
+    pub target: &'a str,
+    /// The columns that are compared and written.
+    pub columns: &'a [Column],
+    /// The column that holds the object's id.
+    pub id: &'a Column,
+}
+
+impl Diff<'_> {
+    /// Writes the difference, inside the transaction that makes it visible. Counts into `figures`.
+    ///
+    /// Raises an ERROR if more than `max_delete_share` of the rows would be deleted.
+    pub fn apply(&self, max_delete_share: f64, figures: &mut Figures) {
+        self.guard(max_delete_share);
+        figures.deleted = count(execute(&self.delete(), &[]));
+        figures.updated = count(execute(&self.update(), &[]));
+        figures.inserted = count(execute(&self.insert(), &[]));
+    }
+
+    /// `t.id = s.id`, in the replica's type.
+    fn same(&self) -> String {
+        format!("t.{} = {}", ident(&self.id.name), self.id.staged())
+    }
+
+    fn guard(&self, max_delete_share: f64) {
+        let (target, same) = (self.target, self.same());
+        let sql = format!(
+            "SELECT count(*), count(*) FILTER (WHERE NOT EXISTS (SELECT FROM {TABLE} AS s WHERE {same}))
+             FROM {target} AS t"
+        );
+        let (rows, gone) =
+            query_one(&sql, &[], |row| (row.must::<i64>(1), row.must::<i64>(2))).unwrap_or((0, 0));
+        if gone as f64 > max_delete_share * rows as f64 {
+            error::raise_hint(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!(
+                    "the refresh of {target} would delete {gone} of {rows} rows, more than \
+                     assets_fdw.max_delete_share ({max_delete_share}) allows"
+                ),
+                "The credential may see less than it did: compare with Assets. If the objects are gone indeed: SET \
+                 assets_fdw.max_delete_share = 1, then call assets_fdw.refresh().",
+            );
+        }
+    }
+
+    fn delete(&self) -> String {
+        let (target, same) = (self.target, self.same());
+        format!("DELETE FROM {target} AS t WHERE NOT EXISTS (SELECT FROM {TABLE} AS s WHERE {same})")
+    }
+
+    /// Rows are compared by their image, which every type has, also those without an equality
+    /// (json), or with one that overlooks differences (citext, numeric's scale).
+    fn update(&self) -> String {
+        let others = || self.columns.iter().filter(|c| c.name != self.id.name);
+        if others().next().is_none() {
+            // Nothing but ids: no row can differ.
+            return format!("UPDATE {} AS t SET {1} = t.{1} WHERE false", self.target, ident(&self.id.name));
+        }
+        let set: Vec<String> = others().map(|c| format!("{} = {}", ident(&c.name), c.staged())).collect();
+        let held: Vec<String> = others().map(|c| format!("t.{}", ident(&c.name))).collect();
+        let staged: Vec<String> = others().map(Column::staged).collect();
+        format!(
+            "UPDATE {} AS t SET {} FROM {TABLE} AS s WHERE {} AND ROW({}) OPERATOR(pg_catalog.*<>) ROW({})",
+            self.target,
+            set.join(", "),
+            self.same(),
+            held.join(", "),
+            staged.join(", ")
+        )
+    }
+
+    fn insert(&self) -> String {
+        let names: Vec<String> = self.columns.iter().map(|c| ident(&c.name)).collect();
+        let staged: Vec<String> = self.columns.iter().map(Column::staged).collect();
+        format!(
+            "INSERT INTO {0} ({1}) SELECT {2} FROM {TABLE} AS s WHERE NOT EXISTS (SELECT FROM {0} AS t WHERE {3})",
+            self.target,
+            names.join(", "),
+            staged.join(", "),
+            self.same()
+        )
+    }
+}
+
+fn count(rows: u64) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+/// The columns that a foreign table and its replica share, by name; inside a transaction. A column
+/// that only the replica has is left alone; one that only the source has is not in the replica.
+pub fn shared_columns(source: pg_sys::Oid, target: pg_sys::Oid) -> Vec<Column> {
+    let sql = "
+        SELECT s.attnum, s.attname::text, pg_catalog.format_type(s.atttypid, s.atttypmod), s.atttypid,
+               pg_catalog.format_type(t.atttypid, t.atttypmod)
+        FROM pg_catalog.pg_attribute AS s
+        JOIN pg_catalog.pg_attribute AS t ON t.attname = s.attname
+        WHERE s.attrelid = $1 AND t.attrelid = $2 AND s.attnum > 0 AND t.attnum > 0
+          AND NOT s.attisdropped AND NOT t.attisdropped AND t.attgenerated = ''
+        ORDER BY s.attnum";
+    super::spi::query(sql, &[source.into(), target.into()], |row| Column {
+        attnum: row.must(1),
+        name: row.must(2),
+        source_type: row.must(3),
+        source_oid: row.must(4),
+        target_type: row.must(5),
+    })
+}

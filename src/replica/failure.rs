@@ -1,0 +1,101 @@
+//! Failures as data: caught in a worker, kept in the history, raised again where someone waits.
+#![allow(unsafe_code)] // ends the failed transaction
+
+use std::panic::AssertUnwindSafe;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+
+use crate::error;
+
+/// What went wrong, as a person is told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The SQLSTATE, five characters.
+    pub sqlstate: String,
+    /// The message.
+    pub message: String,
+    /// DETAIL.
+    pub detail: Option<String>,
+    /// HINT.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure of our own.
+    pub fn new(code: PgSqlErrorCode, message: impl Into<String>) -> Self {
+        Self { sqlstate: sqlstate(code), message: message.into(), detail: None, hint: None }
+    }
+
+    /// Adds what to do about it.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Whether it is the service's, so that every replica of the server shares it: no connection, no
+    /// valid credential, no room in the request budget.
+    pub fn is_of_service(&self) -> bool {
+        matches!(self.sqlstate.as_str(), "HV00N" | "28000" | "53400")
+    }
+
+    /// Raises it as an ERROR, with its own SQLSTATE; `extra` goes in front of the DETAIL.
+    pub fn raise(self, extra: Option<String>) -> ! {
+        let mut report = error::report(PgSqlErrorCode::from(packed(&self.sqlstate)), self.message);
+        let detail: Vec<String> = extra.into_iter().chain(self.detail).collect();
+        if !detail.is_empty() {
+            report = report.set_detail(detail.join("\n"));
+        }
+        if let Some(hint) = self.hint {
+            report = report.set_hint(hint);
+        }
+        report.report(PgLogLevel::ERROR);
+        unreachable!("an ERROR does not return")
+    }
+
+    /// Writes it to the server's log.
+    pub fn log(&self, what: &str) {
+        let hint = self.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        pgrx::log!("assets_fdw: {what}: {}{hint}", self.message);
+    }
+}
+
+impl From<CaughtError> for Failure {
+    fn from(caught: CaughtError) -> Self {
+        let report = match caught {
+            CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic { ereport: report, .. } => report,
+        };
+        Self {
+            sqlstate: sqlstate(report.sql_error_code()),
+            message: report.message().to_owned(),
+            detail: report.detail().map(str::to_owned),
+            hint: report.hint().map(str::to_owned),
+        }
+    }
+}
+
+/// Six bits a character, the first character lowest (PostgreSQL's MAKE_SQLSTATE).
+fn sqlstate(code: PgSqlErrorCode) -> String {
+    (0..5).map(|n| char::from(b'0' + ((code as i32 >> (6 * n)) & 0x3F) as u8)).collect()
+}
+
+fn packed(sqlstate: &str) -> i32 {
+    let digits = sqlstate.bytes().enumerate().take(5);
+    digits.fold(0, |sum, (n, byte)| sum | (i32::from(byte.wrapping_sub(b'0') & 0x3F) << (6 * n)))
+}
+
+/// Runs `body` in a process that has no transaction of a client's: an ERROR ends whatever transaction
+/// is open and becomes a [`Failure`]. FATAL, such as termination, still ends the process.
+pub fn catch<T>(body: impl FnOnce() -> T) -> Result<T, Failure> {
+    let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(body())))
+        .catch_others(|caught| Err(Failure::from(caught)))
+        .execute();
+    if result.is_err() {
+        // SAFETY: rolls back and cleans up whatever is open, in whatever state; no client is waiting.
+        unsafe { pg_sys::AbortOutOfAnyTransaction() };
+    }
+    result
+}

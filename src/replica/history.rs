@@ -1,0 +1,329 @@
+//! The state of jobs and the history of runs: "running, attempt n" is committed before a run, its
+//! result with what it wrote, so that a death is deduced from what was committed (timescaledb's
+//! `job_stat.c`): running, although nobody holds the replica's lock.
+
+use pgrx::pg_sys;
+use schedule::Micros;
+
+use super::failure::Failure;
+use super::jobs::Job;
+use super::spi::{as_extension, execute, query_one};
+use crate::gucs;
+
+/// What a run did.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Figures {
+    /// Requests sent, retries included.
+    pub requests: i64,
+    /// Objects that the service returned.
+    pub seen: i64,
+    /// Rows inserted.
+    pub inserted: i64,
+    /// Rows updated.
+    pub updated: i64,
+    /// Rows deleted.
+    pub deleted: i64,
+    /// Seconds from the run's begin to the last page.
+    pub fetch_seconds: f64,
+    /// Seconds that the difference took.
+    pub apply_seconds: f64,
+}
+
+impl Figures {
+    /// Rows that were right already.
+    pub fn unchanged(&self) -> i64 {
+        self.seen - self.inserted - self.updated
+    }
+
+    /// Rows that changed.
+    pub fn changed(&self) -> i64 {
+        self.inserted + self.updated + self.deleted
+    }
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its number in the history.
+    pub id: i64,
+    /// Why it began.
+    pub reason: String,
+    /// How it compares: `full`.
+    pub mode: &'static str,
+    /// When it began, in microseconds since 1970.
+    pub began: Micros,
+}
+
+/// What the history says of a run that ended without a word.
+fn death() -> Failure {
+    Failure::new(
+        pgrx::PgSqlErrorCode::ERRCODE_CRASH_SHUTDOWN,
+        "the worker died: it was killed, or the server stopped",
+    )
+    .with_hint(
+        "The server's log says what happened. Nothing of the run was kept; the next one starts afresh.",
+    )
+}
+
+/// A number for a run, before anything is written about it.
+pub fn next_run() -> i64 {
+    as_extension(|| query_one("SELECT nextval('assets_fdw.replica_run_id')", &[], |row| row.must(1)))
+        .unwrap_or_default()
+}
+
+/// Notes that a run begins. The caller holds the replica's lock, so a run noted as under way is dead.
+pub fn begin(job: &Job, run: &Run) {
+    as_extension(|| {
+        let sql = "INSERT INTO assets_fdw.replica_state (target) VALUES ($1) ON CONFLICT (target) DO NOTHING";
+        execute(sql, &[job.target.into()]);
+        died_if_running(job);
+        let sql = "
+            INSERT INTO assets_fdw.replica_run
+                (id, target, target_name, owner, reason, mode, attempt, outcome, pid, started)
+            SELECT $1, $2, $3, $4, $5, $6, s.failures + 1, 'running', pg_backend_pid(), clock_timestamp()
+            FROM assets_fdw.replica_state AS s WHERE s.target = $2";
+        execute(
+            sql,
+            &[
+                run.id.into(),
+                job.target.into(),
+                job.name.as_str().into(),
+                job.owner.into(),
+                run.reason.as_str().into(),
+                run.mode.into(),
+            ],
+        );
+        let args = [job.target.into(), run.id.into()];
+        execute("UPDATE assets_fdw.replica_state SET run = $2 WHERE target = $1", &args);
+        let sql = "
+            INSERT INTO assets_fdw.replica_progress (target, run, phase, done, total)
+            SELECT $1, $2, 'starting', 0, s.rows FROM assets_fdw.replica_state AS s WHERE s.target = $1
+            ON CONFLICT (target) DO UPDATE
+                SET run = excluded.run, phase = excluded.phase, done = 0, total = excluded.total";
+        execute(sql, &args);
+        // What is asked for from here on is asked of the next run.
+        execute("DELETE FROM assets_fdw.replica_request WHERE target = $1", &[job.target.into()]);
+    });
+}
+
+/// Notes where a run is.
+pub fn progress(target: pg_sys::Oid, run: &Run, phase: &str, done: i64, total: Option<i64>) {
+    let sql = "UPDATE assets_fdw.replica_progress SET phase = $3, done = $4, total = coalesce($5, total)
+               WHERE target = $1 AND run = $2";
+    let args = [target.into(), run.id.into(), phase.into(), done.into(), total.into()];
+    as_extension(|| execute(sql, &args));
+}
+
+/// Notes that a run succeeded; in the transaction that writes its rows.
+pub fn succeeded(job: &Job, run: &Run, figures: &Figures) {
+    as_extension(|| {
+        let base = query_one(
+            "SELECT (extract(epoch FROM base) * 1000000)::bigint FROM assets_fdw.replica_state WHERE target = $1",
+            &[job.target.into()],
+            |row| row.get::<i64>(1),
+        );
+        let base = schedule::next_base(base.flatten(), job.every, run.began);
+        let sql = "
+            UPDATE assets_fdw.replica_state SET run = NULL, retry_at = NULL, failures = 0, service_failed = NULL,
+                last_error = NULL, last_success = clock_timestamp(), rows = $2,
+                base = 'epoch'::timestamptz + $3 * interval '1 microsecond'
+            WHERE target = $1";
+        execute(sql, &[job.target.into(), figures.seen.into(), base.into()]);
+        end(job, run, "ok", figures, None);
+    });
+}
+
+/// Notes that a run failed.
+pub fn failed(job: &Job, run: &Run, figures: &Figures, failure: &Failure) {
+    as_extension(|| {
+        note_failure(job, failure);
+        // A failed run wrote nothing, whatever it counted on the way.
+        let figures = Figures { inserted: 0, updated: 0, deleted: 0, ..*figures };
+        end(job, run, "failed", &figures, Some(failure));
+    });
+}
+
+/// Notes a run that was due and did not happen.
+pub fn skipped(job: &Job, run: i64, reason: &str, message: &str, hint: Option<&str>) {
+    let sql = "
+        INSERT INTO assets_fdw.replica_run
+            (id, target, target_name, owner, reason, mode, attempt, outcome, started, finished, error, hint)
+        VALUES ($1, $2, $3, $4, $5, 'full', 0, 'skipped', clock_timestamp(), clock_timestamp(), $6, $7)";
+    as_extension(|| {
+        execute(
+            sql,
+            &[
+                run.into(),
+                job.target.into(),
+                job.name.as_str().into(),
+                job.owner.into(),
+                reason.into(),
+                message.into(),
+                hint.into(),
+            ],
+        )
+    });
+}
+
+/// Notes that a job cannot run for the reason given, and when to look again.
+pub fn obstructed(job: &Job, failure: &Failure) {
+    as_extension(|| {
+        let sql = "INSERT INTO assets_fdw.replica_state (target) VALUES ($1) ON CONFLICT (target) DO NOTHING";
+        execute(sql, &[job.target.into()]);
+        note_failure(job, failure);
+        execute("DELETE FROM assets_fdw.replica_request WHERE target = $1", &[job.target.into()]);
+    });
+}
+
+/// Notes the death of a run that is noted as under way. The caller holds the replica's lock.
+pub fn died_if_running(job: &Job) {
+    as_extension(|| {
+        let sql = "SELECT run FROM assets_fdw.replica_state WHERE target = $1 AND run IS NOT NULL FOR UPDATE";
+        let Some(run) = query_one(sql, &[job.target.into()], |row| row.must::<i64>(1)) else { return };
+        let death = death();
+        note_failure(job, &death);
+        let sql = "
+            UPDATE assets_fdw.replica_run SET outcome = 'failed', finished = clock_timestamp(),
+                sqlstate = $2, error = $3, hint = $4
+            WHERE id = $1 AND outcome = 'running'";
+        execute(sql, &[run.into(), death.sqlstate.into(), death.message.into(), death.hint.into()]);
+    });
+}
+
+/// Notes a worker that ended before it could note anything itself. False where it did.
+pub fn never_began(job: &Job, run: i64, reason: &str) -> bool {
+    let failure = Failure::new(
+        pgrx::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
+        "the worker ended before the refresh began",
+    )
+    .with_hint("The server's log says why; the role may have reached its connection limit, for one.");
+    as_extension(|| {
+        let known = "SELECT 1 FROM assets_fdw.replica_run WHERE id = $1";
+        if query_one(known, &[run.into()], |_| ()).is_some() {
+            return false;
+        }
+        let sql = "
+            INSERT INTO assets_fdw.replica_run (id, target, target_name, owner, reason, mode, attempt, outcome,
+                started, finished, sqlstate, error, hint)
+            VALUES ($1, $2, $3, $4, $5, 'full', 0, 'failed', clock_timestamp(), clock_timestamp(), $6, $7, $8)";
+        execute(
+            sql,
+            &[
+                run.into(),
+                job.target.into(),
+                job.name.as_str().into(),
+                job.owner.into(),
+                reason.into(),
+                failure.sqlstate.as_str().into(),
+                failure.message.as_str().into(),
+                failure.hint.as_deref().into(),
+            ],
+        );
+        obstructed(job, &failure);
+        true
+    })
+}
+
+fn note_failure(job: &Job, failure: &Failure) {
+    let sql = "SELECT failures FROM assets_fdw.replica_state WHERE target = $1";
+    let failures = query_one(sql, &[job.target.into()], |row| row.must::<i32>(1)).unwrap_or(0) + 1;
+    let pause = schedule::pause(job.every, failures.unsigned_abs(), u64::from(job.target.to_u32()));
+    let sql = "
+        UPDATE assets_fdw.replica_state SET run = NULL, failures = $2, last_error = $3,
+            last_failure = clock_timestamp(),
+            retry_at = clock_timestamp() + $4 * interval '1 microsecond',
+            service_failed = CASE WHEN $5 THEN clock_timestamp() END
+        WHERE target = $1";
+    let args = [
+        job.target.into(),
+        failures.into(),
+        failure.message.as_str().into(),
+        pause.into(),
+        failure.is_of_service().into(),
+    ];
+    execute(sql, &args);
+}
+
+fn end(job: &Job, run: &Run, outcome: &str, figures: &Figures, failure: Option<&Failure>) {
+    let sql = "
+        UPDATE assets_fdw.replica_run SET outcome = $2, finished = clock_timestamp(), requests = $3, seen = $4,
+            inserted = $5, updated = $6, deleted = $7, unchanged = $8,
+            seconds = extract(epoch FROM clock_timestamp() - started),
+            fetch_seconds = $9, apply_seconds = $10, sqlstate = $11, error = $12, detail = $13, hint = $14
+        WHERE id = $1";
+    let unchanged = if failure.is_none() { Some(figures.unchanged()) } else { None };
+    execute(
+        sql,
+        &[
+            run.id.into(),
+            outcome.into(),
+            figures.requests.into(),
+            figures.seen.into(),
+            figures.inserted.into(),
+            figures.updated.into(),
+            figures.deleted.into(),
+            unchanged.into(),
+            figures.fetch_seconds.into(),
+            figures.apply_seconds.into(),
+            failure.map(|f| f.sqlstate.as_str()).into(),
+            failure.map(|f| f.message.as_str()).into(),
+            failure.and_then(|f| f.detail.as_deref()).into(),
+            failure.and_then(|f| f.hint.as_deref()).into(),
+        ],
+    );
+    execute("DELETE FROM assets_fdw.replica_progress WHERE target = $1", &[job.target.into()]);
+    let minutes = gucs::HISTORY_RETENTION.get();
+    if minutes > 0 {
+        let sql = "DELETE FROM assets_fdw.replica_run
+                   WHERE target = $1 AND finished < clock_timestamp() - $2 * interval '1 minute'";
+        execute(sql, &[job.target.into(), minutes.into()]);
+    }
+}
+
+/// A run's row, for whoever waits for it.
+pub struct Ended {
+    /// `ok`, `failed`, `skipped`, or `running` where it died.
+    pub outcome: String,
+    /// How it compared.
+    pub mode: String,
+    /// What it did.
+    pub figures: Figures,
+    /// How long it took.
+    pub seconds: f64,
+    /// Why it failed or was skipped.
+    pub failure: Option<Failure>,
+}
+
+/// How a run ended, as committed by now; none where it never began.
+pub fn ended(run: i64) -> Option<Ended> {
+    let sql = format!(
+        "SELECT outcome, mode, requests, seen, inserted, updated, deleted, seconds, sqlstate, error, detail, hint
+         FROM assets_fdw.replica_run WHERE id = {run}"
+    );
+    let sql = std::ffi::CString::new(sql).unwrap_or_default();
+    as_extension(|| {
+        super::spi::with_latest_snapshot(|| {
+            super::spi::query_with_active_snapshot(&sql, |row| Ended {
+                outcome: row.must(1),
+                mode: row.must(2),
+                figures: Figures {
+                    requests: row.get(3).unwrap_or(0),
+                    seen: row.get(4).unwrap_or(0),
+                    inserted: row.get(5).unwrap_or(0),
+                    updated: row.get(6).unwrap_or(0),
+                    deleted: row.get(7).unwrap_or(0),
+                    ..Figures::default()
+                },
+                seconds: row.get(8).unwrap_or(0.0),
+                failure: row.get::<String>(10).map(|message| Failure {
+                    sqlstate: row.get(9).unwrap_or_else(|| "XX000".into()),
+                    message,
+                    detail: row.get(11),
+                    hint: row.get(12),
+                }),
+            })
+        })
+    })
+    .into_iter()
+    .next()
+}

@@ -1,0 +1,124 @@
+//! DROP DATABASE, a database's rename or move, and CREATE DATABASE … TEMPLATE refuse to go on while
+//! anybody is connected, and a resident scheduler is somebody. The hook sends the database's workers
+//! away first; where the database stays, they come back after the statement.
+#![allow(unsafe_code)] // the server's hook
+
+use std::ffi::{CStr, c_char};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::shared;
+use crate::fdw::pg;
+use crate::pg_compat;
+
+static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
+
+/// Installs the hook; while the library is preloaded.
+pub fn install() {
+    // SAFETY: in the postmaster, before it has children.
+    unsafe {
+        PREVIOUS = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(process_utility);
+    }
+}
+
+#[pg_guard]
+#[allow(clippy::too_many_arguments)]
+unsafe extern "C-unwind" fn process_utility(
+    statement: *mut pg_sys::PlannedStmt,
+    text: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: called with a utility statement; everything is handed on as it came.
+    unsafe {
+        let _hold = database_of((*statement).utilityStmt).and_then(shared::hold);
+        match PREVIOUS {
+            Some(previous) => pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                previous(
+                    statement,
+                    text,
+                    read_only_tree,
+                    context,
+                    params,
+                    environment,
+                    destination,
+                    completion,
+                )
+            }),
+            None => pg_sys::standard_ProcessUtility(
+                statement,
+                text,
+                read_only_tree,
+                context,
+                params,
+                environment,
+                destination,
+                completion,
+            ),
+        }
+    }
+}
+
+/// The database that a statement wants for itself, if the current user may do that; for anybody else
+/// the statement fails anyway, and the workers stay.
+unsafe fn database_of(node: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
+    // SAFETY: the caller's statement; nodes are what their tags say.
+    unsafe {
+        let (name, template) = match (*node).type_ {
+            pg_sys::NodeTag::T_DropdbStmt => {
+                (CStr::from_ptr((*node.cast::<pg_sys::DropdbStmt>()).dbname).to_owned(), false)
+            }
+            pg_sys::NodeTag::T_RenameStmt => {
+                let rename = node.cast::<pg_sys::RenameStmt>();
+                if (*rename).renameType != pg_sys::ObjectType::OBJECT_DATABASE {
+                    return None;
+                }
+                (CStr::from_ptr((*rename).subname).to_owned(), false)
+            }
+            pg_sys::NodeTag::T_AlterDatabaseStmt => {
+                let alter = node.cast::<pg_sys::AlterDatabaseStmt>();
+                option((*alter).options, "tablespace")?;
+                (CStr::from_ptr((*alter).dbname).to_owned(), false)
+            }
+            pg_sys::NodeTag::T_CreatedbStmt => {
+                let create = node.cast::<pg_sys::CreatedbStmt>();
+                (option((*create).options, "template")?, true)
+            }
+            _ => return None,
+        };
+        // Outside a transaction (there is none in an aborted one's ROLLBACK) nothing can be looked up.
+        if !pg_sys::IsTransactionState() {
+            return None;
+        }
+        let database = pg_sys::get_database_oid(name.as_ptr(), true);
+        if database == pg_sys::InvalidOid || database == pg_sys::MyDatabaseId {
+            return None;
+        }
+        let user = pg_sys::GetUserId();
+        let may = if template {
+            pg_sys::have_createdb_privilege()
+        } else {
+            pg_compat::owns_database(database, user)
+        };
+        may.then_some(database)
+    }
+}
+
+/// The value of an option of the statement.
+unsafe fn option(list: *mut pg_sys::List, name: &str) -> Option<std::ffi::CString> {
+    // SAFETY: a list of DefElem nodes, as the grammar makes for these statements.
+    unsafe {
+        for element in pg::nodes::<pg_sys::DefElem>(list) {
+            if pg::text((*element).defname) == name && !(*element).arg.is_null() {
+                return Some(CStr::from_ptr(pg_sys::defGetString(element)).to_owned());
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,295 @@
+//! Jobs, as `assets_fdw.replica_job` and `assets_fdw.replica_state` hold them.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use schedule::{Facts, Micros};
+
+use super::spi::{Row, as_extension, execute, query, query_one};
+use crate::error;
+
+/// A job's definition.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The replica's table.
+    pub target: pg_sys::Oid,
+    /// The foreign table it follows.
+    pub source: pg_sys::Oid,
+    /// Whose rights and user mapping its runs use.
+    pub owner: pg_sys::Oid,
+    /// Whether that role is still there.
+    pub owner_exists: bool,
+    /// How often it is refreshed.
+    pub every: Micros,
+    /// The replica's name, qualified and quoted.
+    pub name: String,
+}
+
+const JOB: &str = "
+    SELECT j.target::oid, j.source::oid, j.owner::oid,
+           EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = j.owner::oid),
+           (extract(epoch FROM j.every) * 1000000)::bigint,
+           format('%I.%I', n.nspname, c.relname)
+    FROM assets_fdw.replica_job AS j
+    JOIN pg_class AS c ON c.oid = j.target::oid JOIN pg_namespace AS n ON n.oid = c.relnamespace";
+
+fn read_job(row: &Row) -> Job {
+    Job {
+        target: row.must(1),
+        source: row.must(2),
+        owner: row.must(3),
+        owner_exists: row.must(4),
+        every: row.must(5),
+        name: row.must(6),
+    }
+}
+
+/// The job of a table, if it has one.
+pub fn find(target: pg_sys::Oid) -> Option<Job> {
+    as_extension(|| query_one(&format!("{JOB} WHERE j.target = $1"), &[target.into()], read_job))
+}
+
+/// The job of a table, kept from being removed until the transaction ends.
+pub fn find_and_keep(target: pg_sys::Oid) -> Option<Job> {
+    let sql = format!("{JOB} WHERE j.target = $1 FOR KEY SHARE OF j");
+    as_extension(|| query_one(&sql, &[target.into()], read_job))
+}
+
+/// The job of a table that the current user may command: its owner, a member of that role, or,
+/// where the role is gone, the table's owner. Anything else is an ERROR.
+pub fn find_mine(target: pg_sys::Oid) -> Job {
+    let Some(job) = find(target) else {
+        let name = relation_name(target);
+        error::raise_hint(
+            PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            format!("\"{name}\" is not a replica"),
+            "assets_fdw.materializations lists the replicas; assets_fdw.materialize() makes one.",
+        );
+    };
+    if !may_command(&job) {
+        error::raise(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("must be owner of replica {}", job.name),
+        );
+    }
+    job
+}
+
+fn may_command(job: &Job) -> bool {
+    let sql = "SELECT CASE WHEN $1 THEN pg_catalog.pg_has_role($2, 'MEMBER')
+                      ELSE (SELECT pg_catalog.pg_has_role(c.relowner, 'MEMBER')
+                            FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) $3) END";
+    query_one(sql, &[job.owner_exists.into(), job.owner.into(), job.target.into()], |row| row.get(1))
+        .flatten()
+        .unwrap_or(false)
+}
+
+/// The name of a relation for messages, or its number where it has none (any more).
+pub fn relation_name(relation: pg_sys::Oid) -> String {
+    query_one("SELECT $1::pg_catalog.regclass::pg_catalog.text", &[relation.into()], |row| row.must(1))
+        .unwrap_or_else(|| relation.to_u32().to_string())
+}
+
+/// Which cluster and database this is: what tells a restored or copied job from one made here.
+pub fn home() -> String {
+    as_extension(|| {
+        let sql = "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || d.oid::text
+                   FROM pg_database AS d WHERE d.datname = current_database()";
+        query_one(sql, &[], |row| row.must(1)).unwrap_or_default()
+    })
+}
+
+#[pg_extern(sql = false)]
+fn replica_home() -> String {
+    home()
+}
+
+/// What a job is made of.
+pub struct New<'a> {
+    /// The replica's table.
+    pub target: pg_sys::Oid,
+    /// The foreign table.
+    pub source: pg_sys::Oid,
+    /// The owner.
+    pub owner: pg_sys::Oid,
+    /// How often it is refreshed.
+    pub every: &'a pgrx::datum::Interval,
+    /// How often everything is compared.
+    pub full_every: &'a pgrx::datum::Interval,
+}
+
+/// Adds a job.
+pub fn add(new: &New) {
+    let home = home();
+    as_extension(|| {
+        let sql = "INSERT INTO assets_fdw.replica_job (target, source, owner, every, full_every, home)
+                   VALUES ($1, $2, $3, $4, $5, $6)";
+        execute(
+            sql,
+            &[
+                new.target.into(),
+                new.source.into(),
+                new.owner.into(),
+                (*new.every).into(),
+                (*new.full_every).into(),
+                home.into(),
+            ],
+        )
+    });
+}
+
+/// Changes a job's schedule; what is none stays. Enabling one also takes it over: from where it was
+/// restored from, and from an owner that is gone.
+pub fn alter(
+    job: &Job,
+    every: Option<pgrx::datum::Interval>,
+    full_every: Option<pgrx::datum::Interval>,
+    enabled: Option<bool>,
+    user: pg_sys::Oid,
+) {
+    let home = home();
+    let owner = if job.owner_exists { job.owner } else { user };
+    as_extension(|| {
+        let sql = "UPDATE assets_fdw.replica_job SET
+                       every = coalesce($2, every), full_every = coalesce($3, full_every),
+                       enabled = coalesce($4, enabled),
+                       home = CASE WHEN $4 THEN $5 ELSE home END,
+                       owner = CASE WHEN $4 THEN $6::regrole ELSE owner END
+                   WHERE target = $1";
+        execute(
+            sql,
+            &[job.target.into(), every.into(), full_every.into(), enabled.into(), home.into(), owner.into()],
+        );
+        if enabled == Some(true) {
+            // Not the state, which is the workers': a request is what a session may add.
+            execute("INSERT INTO assets_fdw.replica_request (target) VALUES ($1)", &[job.target.into()]);
+        }
+    });
+}
+
+/// Removes a job; its history stays.
+pub fn remove(target: pg_sys::Oid) {
+    as_extension(|| execute("DELETE FROM assets_fdw.replica_job WHERE target = $1", &[target.into()]));
+}
+
+/// Asks for a refresh.
+pub fn request(target: pg_sys::Oid) {
+    let sql = "INSERT INTO assets_fdw.replica_request (target) VALUES ($1)";
+    as_extension(|| execute(sql, &[target.into()]));
+}
+
+/// Stops a job that cannot go on. Leaves one alone that a session is changing at the moment; it
+/// comes up again. Returns whether it was stopped.
+pub fn disable(target: pg_sys::Oid) -> bool {
+    let sql = "UPDATE assets_fdw.replica_job SET enabled = false
+               WHERE target IN (SELECT target FROM assets_fdw.replica_job WHERE target = $1
+                                FOR NO KEY UPDATE SKIP LOCKED)";
+    as_extension(|| execute(sql, &[target.into()])) > 0
+}
+
+/// A job as the scheduler sees it.
+pub struct Scheduled {
+    /// What decides when it runs.
+    pub facts: Facts,
+    /// The replica's table.
+    pub target: pg_sys::Oid,
+    /// The owner.
+    pub owner: pg_sys::Oid,
+    /// The run that is noted as under way.
+    pub run: Option<i64>,
+    /// Why it cannot run at all.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// Why a job cannot run.
+pub struct Obstacle {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+    /// Whether the job is stopped over it; else it is tried again.
+    pub disables: bool,
+}
+
+/// Every job of this database that is enabled and was made here.
+pub fn scheduled() -> Vec<Scheduled> {
+    let home = home();
+    let sql = "
+        SELECT j.target::oid, j.owner::oid, (extract(epoch FROM j.every) * 1000000)::bigint,
+               s.run, (extract(epoch FROM s.base) * 1000000)::bigint,
+               (extract(epoch FROM s.retry_at) * 1000000)::bigint, coalesce(s.failures, 0),
+               (extract(epoch FROM s.last_success) * 1000000)::bigint,
+               (extract(epoch FROM s.service_failed) * 1000000)::bigint,
+               EXISTS (SELECT FROM assets_fdw.replica_request AS q WHERE q.target = j.target::oid),
+               coalesce(f.ftserver, 0::oid), j.source::oid,
+               r.rolname::text, coalesce(r.rolcanlogin, false),
+               coalesce(has_database_privilege(r.oid, d.oid, 'CONNECT'), false), d.datname::text
+        FROM assets_fdw.replica_job AS j
+        JOIN pg_database AS d ON d.datname = current_database()
+        LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target
+        LEFT JOIN pg_foreign_table AS f ON f.ftrelid = j.source::oid
+        LEFT JOIN pg_roles AS r ON r.oid = j.owner::oid
+        WHERE j.enabled AND j.home = $1";
+    as_extension(|| {
+        query(sql, &[home.into()], |row| {
+            let target: pg_sys::Oid = row.must(1);
+            let server: pg_sys::Oid = row.must(11);
+            let failures: i32 = row.must(7);
+            Scheduled {
+                facts: Facts {
+                    id: target.to_u32(),
+                    server: server.to_u32(),
+                    every: row.must(3),
+                    base: row.get(5),
+                    retry_at: row.get(6),
+                    failures: failures.unsigned_abs(),
+                    last_success: row.get(8),
+                    service_failed: row.get(9),
+                    requested: row.must(10),
+                },
+                target,
+                owner: row.must(2),
+                run: row.get(4),
+                obstacle: obstacle(row, server),
+            }
+        })
+    })
+}
+
+fn obstacle(row: &Row, server: pg_sys::Oid) -> Option<Obstacle> {
+    let (source, owner): (pg_sys::Oid, pg_sys::Oid) = (row.must(12), row.must(2));
+    if server == pg_sys::InvalidOid {
+        return Some(Obstacle {
+            message: format!("the source, foreign table {}, is gone", source.to_u32()),
+            hint:
+                "The table keeps its rows. dematerialize(…, drop_table => false) makes it an ordinary table; \
+                   a new foreign table needs a new materialize()."
+                    .into(),
+            disables: true,
+        });
+    }
+    let Some(role) = row.get::<String>(13) else {
+        return Some(Obstacle {
+            message: format!("the replica's owner, role {}, is gone", owner.to_u32()),
+            hint: "alter_materialization(…, enabled => true), called by the table's owner, takes the replica over."
+                .into(),
+            disables: true,
+        });
+    };
+    let may = |disallowed: bool, message: String, hint: String| {
+        disallowed.then_some(Obstacle { message, hint, disables: false })
+    };
+    let ident = tables::ddl::ident(&role);
+    may(
+        !row.must::<bool>(14),
+        format!("the replica's owner, role \"{role}\", may not log in"),
+        format!("Its refreshes run as that role: ALTER ROLE {ident} LOGIN; it needs no password for that."),
+    )
+    .or_else(|| {
+        let database = row.must::<String>(16);
+        may(
+            !row.must::<bool>(15),
+            format!("the replica's owner, role \"{role}\", may not connect to database \"{database}\""),
+            format!("GRANT CONNECT ON DATABASE {} TO {ident}.", tables::ddl::ident(&database)),
+        )
+    })
+}

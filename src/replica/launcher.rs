@@ -1,0 +1,198 @@
+//! The launcher: one process a server, started with it, that starts the scheduler of every database
+//! that has, or may have, jobs. It is connected to no database. It looks once at every database when
+//! the server starts and when the configuration is read again; from then on sessions that make a job
+//! tell it so (`shared`).
+#![allow(unsafe_code)] // the entry point of a process, and a look through pg_database
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::shared::{self, Database, Scheduler};
+use super::txn::transaction;
+use super::worker::{self, Next};
+use crate::gucs;
+
+/// How many schedulers may be about to look whether they have anything to do, so that a server with
+/// many databases does not spend all of its worker processes on the question.
+const AT_ONCE: usize = 2;
+/// A scheduler that has not begun after so long never will.
+const TO_BEGIN: i64 = 10_000_000;
+
+/// Registers the launcher; while the library is preloaded.
+pub fn register() {
+    BackgroundWorkerBuilder::new("assets_fdw launcher")
+        .set_type("assets_fdw launcher")
+        .set_library("assets_fdw")
+        .set_function("assets_fdw_launcher_main")
+        .enable_spi_access()
+        // Not on a standby; a promoted one starts it then.
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        // However it ends, it ends with exit code 1 and is started again (pg_cron #99).
+        .set_restart_time(Some(Duration::from_secs(1)))
+        .load();
+}
+
+/// The launcher's process.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub extern "C-unwind" fn assets_fdw_launcher_main(_argument: pg_sys::Datum) {
+    worker::handle_signals();
+    // SAFETY: no database, no role: only the shared catalogues can be read.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) };
+    // SAFETY: no preconditions.
+    shared::set_launcher(unsafe { pg_sys::MyProcPid });
+    let mut asked = HashSet::new();
+    let mut look_at_all = true;
+    let mut unlucky = false;
+    worker::forever("the launcher", naptime, || {
+        if worker::serve_reload() {
+            asked.clear();
+            look_at_all = true;
+        }
+        if look_at_all {
+            want_all(&mut asked);
+            look_at_all = false;
+        }
+        serve(&mut unlucky);
+        Next::Again
+    });
+    // Exit code 0 would keep it from being started again.
+    // SAFETY: ends the process in the server's own way.
+    unsafe { pg_sys::proc_exit(1) };
+}
+
+fn naptime() -> i64 {
+    i64::from(gucs::NAPTIME.get())
+}
+
+struct Known {
+    oid: u32,
+    name: String,
+}
+
+/// Databases that take connections and are no templates.
+fn connectable() -> Vec<Known> {
+    // SAFETY: pg_database is a shared catalogue, readable without a database, as autovacuum's
+    // launcher does; the tuples are used while the scan holds them.
+    transaction(|| unsafe {
+        let mut found = Vec::new();
+        let relation = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
+        let scan = pg_sys::table_beginscan_catalog(relation, 0, std::ptr::null_mut());
+        loop {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            let row = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_database>(tuple);
+            if (*row).datallowconn && !(*row).datistemplate {
+                found.push(Known {
+                    oid: (*row).oid.to_u32(),
+                    name: crate::fdw::pg::text((*row).datname.data.as_ptr()),
+                });
+            }
+        }
+        pg_compat_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        found
+    })
+}
+
+unsafe fn pg_compat_endscan(scan: pg_sys::TableScanDesc) {
+    // SAFETY: the caller's scan, ended once; what the inline function table_endscan does.
+    unsafe {
+        if let Some(end) = (*(*(*scan).rs_rd).rd_tableam).scan_end {
+            end(scan);
+        }
+    }
+}
+
+fn want_all(asked: &mut HashSet<u32>) {
+    for database in connectable() {
+        if shared::is_listed(&database.name) && asked.insert(database.oid) {
+            let oid = pg_sys::Oid::from(database.oid);
+            if !shared::wake(oid) {
+                pgrx::warning!(
+                    "assets_fdw: no room to remember database \"{}\"; its replicas are not scheduled",
+                    database.name
+                );
+            }
+        }
+    }
+}
+
+/// Starts the schedulers that are wanted.
+fn serve(unlucky: &mut bool) {
+    let now = worker::now();
+    let entries = shared::databases();
+    for entry in entries.iter().filter(|entry| is_lost(entry, now)) {
+        shared::lost(entry.oid);
+    }
+    let entries = shared::databases();
+    let wanted: Vec<&Database> = entries
+        .iter()
+        .filter(|entry| entry.scheduler == Scheduler::Wanted && now >= entry.started + pause(entry))
+        .filter(|entry| !shared::is_held(entry.oid))
+        .collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let known = connectable();
+    let beginning = entries.iter().filter(|e| e.scheduler == Scheduler::Started && e.pid == 0).count();
+    let mut room = AT_ONCE.saturating_sub(beginning);
+    for entry in wanted {
+        let Some(database) = known.iter().find(|known| known.oid == entry.oid) else {
+            shared::forget(entry.oid);
+            continue;
+        };
+        if !shared::is_listed(&database.name) {
+            shared::scheduler_leaves(entry.oid);
+            continue;
+        }
+        if room == 0 {
+            return;
+        }
+        room -= 1;
+        shared::starting(entry.oid, now);
+        let started = BackgroundWorkerBuilder::new(&format!("assets_fdw scheduler for {}", database.name))
+            .set_type("assets_fdw scheduler")
+            .set_library("assets_fdw")
+            .set_function("assets_fdw_scheduler_main")
+            .enable_spi_access()
+            .set_argument(Some(pg_sys::Datum::from(entry.oid)))
+            // SAFETY: no preconditions.
+            .set_notify_pid(unsafe { pg_sys::MyProcPid })
+            .load_dynamic();
+        match started {
+            Ok(_) => *unlucky = false,
+            Err(_) => {
+                shared::lost(entry.oid);
+                if !std::mem::replace(unlucky, true) {
+                    pgrx::warning!(
+                        "assets_fdw: no background worker to spare for the scheduler of database \"{}\"; raise \
+                         max_worker_processes",
+                        database.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Whether a scheduler ended without leaving word, or never began.
+fn is_lost(entry: &Database, now: i64) -> bool {
+    entry.scheduler == Scheduler::Started
+        && if entry.pid == 0 { now > entry.started + TO_BEGIN } else { !shared::is_alive(entry.pid) }
+}
+
+/// How long to wait before a scheduler that was lost is started again: from half a second, doubling
+/// to a minute.
+fn pause(entry: &Database) -> i64 {
+    match entry.starts {
+        0 => 0,
+        n => (500_000_i64 << (n - 1).min(7)).min(60_000_000),
+    }
+}

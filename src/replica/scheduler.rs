@@ -1,0 +1,212 @@
+//! The scheduler of one database: looks at its jobs every `assets_fdw.naptime`, and when woken, and
+//! starts workers for those that are due. It has rights over the extension's tables only to read jobs
+//! and to note what no worker can note: a death, a job that cannot run. It leaves when there is no job,
+//! so that a database without replicas has no resident process.
+#![allow(unsafe_code)] // the entry point of a process
+
+use std::collections::HashSet;
+
+use pgrx::bgworkers::{BackgroundWorkerStatus, DynamicBackgroundWorker};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::failure::Failure;
+use super::jobs::{self, Obstacle, Scheduled};
+use super::txn::transaction;
+use super::worker::{self, Next, Task};
+use super::{history, shared};
+use crate::gucs;
+
+struct Launched {
+    target: pg_sys::Oid,
+    run: i64,
+    reason: &'static str,
+    handle: DynamicBackgroundWorker,
+}
+
+#[derive(Default)]
+struct Scheduler {
+    database: u32,
+    launched: Vec<Launched>,
+    /// Jobs that were due and found no worker; noted once, until they run.
+    starved: HashSet<u32>,
+}
+
+/// The scheduler's process. Its argument is the database's OID.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub extern "C-unwind" fn assets_fdw_scheduler_main(argument: pg_sys::Datum) {
+    worker::handle_signals();
+    let database = pg_sys::Oid::from(argument.value() as u32);
+    // SAFETY: no preconditions.
+    if !shared::scheduler_begins(database.to_u32(), unsafe { pg_sys::MyProcPid }) {
+        return;
+    }
+    worker::connect(database, pg_sys::InvalidOid, c"assets_fdw scheduler");
+    let mut scheduler = Scheduler { database: database.to_u32(), ..Scheduler::default() };
+    worker::forever("the scheduler", || i64::from(gucs::NAPTIME.get()), || scheduler.look());
+}
+
+impl Scheduler {
+    fn look(&mut self) -> Next {
+        worker::serve_reload();
+        if shared::is_held(self.database) {
+            // Whoever holds the database has it looked after again.
+            return Next::Done;
+        }
+        let Some(mut jobs) = transaction(jobs_here) else { return self.leave() };
+        self.reap();
+        self.find_dead(&jobs);
+        let now = worker::now();
+        jobs.retain(|job| match &job.obstacle {
+            Some(obstacle) => {
+                self.report(job, obstacle, now);
+                false
+            }
+            None => true,
+        });
+        self.start(&jobs, now);
+        shared::scheduler_works(self.database);
+        if jobs.is_empty() && self.launched.is_empty() { self.leave() } else { Next::Again }
+    }
+
+    /// Says that nobody schedules here any more and then looks once more, so that a job that came
+    /// just now is seen: by us, or by the scheduler that whoever made it asked for.
+    fn leave(&self) -> Next {
+        shared::scheduler_leaves(self.database);
+        let work = transaction(|| jobs_here().is_some_and(|jobs| !jobs.is_empty()));
+        // SAFETY: no preconditions.
+        if work && shared::scheduler_begins(self.database, unsafe { pg_sys::MyProcPid }) {
+            return Next::Again;
+        }
+        Next::Done
+    }
+
+    /// Takes note of workers that have ended.
+    fn reap(&mut self) {
+        let ended: Vec<Launched> = self
+            .launched
+            .extract_if(.., |launched| {
+                matches!(
+                    launched.handle.pid(),
+                    Err(BackgroundWorkerStatus::Stopped | BackgroundWorkerStatus::PostmasterDied)
+                )
+            })
+            .collect();
+        for launched in ended {
+            if worker::try_lock(launched.target) {
+                transaction(|| {
+                    if let Some(job) = jobs::find(launched.target)
+                        && !shared::is_held(self.database)
+                        && !history::never_began(&job, launched.run, launched.reason)
+                    {
+                        history::died_if_running(&job);
+                    }
+                });
+                worker::unlock(launched.target);
+            }
+        }
+    }
+
+    /// Takes note of runs that are noted as under way although no process does them: the server was
+    /// restarted, or the worker was killed while somebody else waited for it.
+    fn find_dead(&self, jobs: &[Scheduled]) {
+        let ours = |job: &&Scheduled| self.launched.iter().any(|l| l.target == job.target);
+        for job in jobs.iter().filter(|job| job.run.is_some() && !ours(job)) {
+            if worker::try_lock(job.target) {
+                transaction(|| {
+                    if let Some(job) = jobs::find(job.target) {
+                        history::died_if_running(&job);
+                    }
+                });
+                worker::unlock(job.target);
+            }
+        }
+    }
+
+    /// A job that cannot run is noted when it is due, and stopped where that will not change by itself.
+    fn report(&self, scheduled: &Scheduled, obstacle: &Obstacle, now: i64) {
+        let (at, reason) = schedule::due(&scheduled.facts, None);
+        if at > now || self.launched.iter().any(|l| l.target == scheduled.target) {
+            return;
+        }
+        transaction(|| {
+            let Some(job) = jobs::find(scheduled.target) else { return };
+            if obstacle.disables && !jobs::disable(job.target) {
+                return;
+            }
+            let failure = Failure::new(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, obstacle.message.as_str());
+            history::skipped(
+                &job,
+                history::next_run(),
+                reason.as_str(),
+                &obstacle.message,
+                Some(&obstacle.hint),
+            );
+            history::obstructed(&job, &failure);
+        });
+    }
+
+    fn start(&mut self, jobs: &[Scheduled], now: i64) {
+        let facts: Vec<schedule::Facts> = jobs.iter().map(|job| job.facts).collect();
+        let busy: Vec<u32> = self.launched.iter().map(|l| l.target.to_u32()).collect();
+        let most = usize::try_from(gucs::MAX_WORKERS.get()).unwrap_or(1);
+        for (id, reason) in schedule::choose(&facts, &busy, most, now) {
+            let Some(job) = jobs.iter().find(|job| job.facts.id == id) else { continue };
+            // Somebody's refresh() is at it: once that is over, the job is looked at again.
+            if !worker::try_lock(job.target) {
+                continue;
+            }
+            worker::unlock(job.target);
+            let Some((run, name)) =
+                transaction(|| jobs::find(job.target).map(|found| (history::next_run(), found.name)))
+            else {
+                continue;
+            };
+            let task = Task {
+                database: pg_sys::Oid::from(self.database),
+                owner: job.owner,
+                target: job.target,
+                run,
+                max_delete_share: None,
+                scheduled: true,
+                reason: reason.as_str().to_owned(),
+            };
+            match worker::start(&task, &name) {
+                Some(handle) => {
+                    self.starved.remove(&id);
+                    let (target, reason) = (job.target, reason.as_str());
+                    self.launched.push(Launched { target, run, reason, handle });
+                }
+                None => self.starve(job, reason.as_str()),
+            }
+        }
+    }
+
+    fn starve(&mut self, job: &Scheduled, reason: &str) {
+        if self.starved.insert(job.facts.id) {
+            transaction(|| {
+                if let Some(job) = jobs::find(job.target) {
+                    let hint = "Raise max_worker_processes; the refresh is tried again and again meanwhile.";
+                    let what = "the server has no background worker to spare";
+                    history::skipped(&job, history::next_run(), reason, what, Some(hint));
+                }
+            });
+        }
+    }
+}
+
+/// The jobs; none where nothing is scheduled at all: no extension, or a database that
+/// `assets_fdw.databases` does not name.
+fn jobs_here() -> Option<Vec<Scheduled>> {
+    let listed = database_name().is_some_and(|name| shared::is_listed(&name));
+    (listed && worker::extension_exists()).then(jobs::scheduled)
+}
+
+fn database_name() -> Option<String> {
+    // SAFETY: a catalogue look-up inside a transaction; the name is palloc'd.
+    unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        (!name.is_null()).then(|| crate::fdw::pg::text(name))
+    }
+}

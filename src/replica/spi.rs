@@ -1,0 +1,139 @@
+//! SQL from Rust, through SPI: text and arguments in, rows out.
+//!
+//! Statements over the extension's own tables run with the extension's rights and with a search path
+//! that nobody else can put anything into ([`as_extension`]); statements over a replica run as whoever
+//! runs them.
+#![allow(unsafe_code)] // user ids, settings and SPI itself
+
+use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use pgrx::spi::SpiHeapTupleData;
+
+use crate::error;
+
+/// One row of a result.
+pub struct Row<'a>(SpiHeapTupleData<'a>);
+
+impl Row<'_> {
+    /// A column by its number, from 1; none for NULL. The statement casts it to the type wanted.
+    pub fn get<T: FromDatum + IntoDatum>(&self, n: usize) -> Option<T> {
+        self.0.get(n).unwrap_or_else(|e| broken(&e))
+    }
+
+    /// A column that is never NULL.
+    pub fn must<T: FromDatum + IntoDatum>(&self, n: usize) -> T {
+        self.get(n).unwrap_or_else(|| broken(&format!("column {n} of a row of our own is NULL")))
+    }
+}
+
+fn broken(what: &dyn std::fmt::Display) -> ! {
+    error::raise(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("{what}"))
+}
+
+/// Runs a statement; returns how many rows it touched or gave.
+pub fn execute(sql: &str, args: &[DatumWithOid]) -> u64 {
+    Spi::connect_mut(|client| {
+        client.update(sql, None, args).unwrap_or_else(|e| broken(&e));
+        // SAFETY: set by the statement that just ran.
+        unsafe { pg_sys::SPI_processed }
+    })
+}
+
+/// Runs a query and reads its rows.
+pub fn query<T>(sql: &str, args: &[DatumWithOid], mut read: impl FnMut(&Row) -> T) -> Vec<T> {
+    Spi::connect_mut(|client| {
+        let table = client.update(sql, None, args).unwrap_or_else(|e| broken(&e));
+        table.map(|tuple| read(&Row(tuple))).collect()
+    })
+}
+
+/// Runs a query for at most one row.
+pub fn query_one<T>(sql: &str, args: &[DatumWithOid], read: impl FnMut(&Row) -> T) -> Option<T> {
+    query(sql, args, read).into_iter().next()
+}
+
+/// Runs `body` with the extension's rights and with nothing but the system's schema in the search
+/// path. Only for statements of our own over our own tables.
+pub fn as_extension<T>(body: impl FnOnce() -> T) -> T {
+    let _elevated = Elevated::new();
+    body()
+}
+
+struct Elevated {
+    user: pg_sys::Oid,
+    context: i32,
+    settings: i32,
+}
+
+impl Elevated {
+    fn new() -> Self {
+        let mut user = pg_sys::InvalidOid;
+        let mut context = 0;
+        // SAFETY: reads and sets the user id of this backend, as postgres' own maintenance commands
+        // do; an ERROR that unwinds past the guard also ends the transaction, which puts both back.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            pg_sys::SetUserIdAndSecContext(
+                pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID),
+                context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+            );
+            let settings = pg_sys::NewGUCNestLevel();
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+            Self { user, context, settings }
+        }
+    }
+}
+
+impl Drop for Elevated {
+    fn drop(&mut self) {
+        // SAFETY: puts back what `new` found. While an ERROR unwinds, the settings are left to the end
+        // of the transaction, which is where they were saved.
+        unsafe {
+            if !std::thread::panicking() {
+                pg_sys::AtEOXact_GUC(true, self.settings);
+            }
+            pg_sys::SetUserIdAndSecContext(self.user, self.context);
+        }
+    }
+}
+
+/// Runs `body` with a snapshot that sees everything committed by now, also in a transaction that
+/// otherwise keeps to the snapshot of its first statement.
+pub fn with_latest_snapshot<T>(body: impl FnOnce() -> T) -> T {
+    // SAFETY: pushed and popped in pairs; an ERROR in between ends the transaction, which pops it.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+    let value = body();
+    // SAFETY: as above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    value
+}
+
+/// Runs a query with the active snapshot as it is; see [`with_latest_snapshot`]. `sql` takes no
+/// arguments.
+pub fn query_with_active_snapshot<T>(sql: &std::ffi::CStr, mut read: impl FnMut(&Row) -> T) -> Vec<T> {
+    Spi::connect_mut(|_| {
+        // SAFETY: SPI is connected, the text outlives the call; "read only" is what makes SPI use the
+        // active snapshot instead of one of its own.
+        unsafe {
+            let status = pg_sys::SPI_execute(sql.as_ptr(), true, 0);
+            if status != pg_sys::SPI_OK_SELECT as i32 {
+                broken(&format!("SPI_execute returned {status}"));
+            }
+            let table = pg_sys::SPI_tuptable;
+            (0..(*table).numvals as usize)
+                .filter_map(|n| SpiHeapTupleData::new((*table).tupdesc, *(*table).vals.add(n)).ok().flatten())
+                .map(|tuple| read(&Row(tuple)))
+                .collect()
+        }
+    })
+}

@@ -1,0 +1,247 @@
+//! Processes: how each begins, how a run's worker is started, and the lock that makes it the only one
+//! for its replica.
+#![allow(unsafe_code)] // signals, connections and locks of a process of our own
+
+use std::ffi::c_int;
+use std::time::{Duration, SystemTime};
+
+use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, DynamicBackgroundWorker};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::failure::{self, Failure};
+use super::{refresh, shared};
+use crate::pg_compat;
+
+unsafe extern "C-unwind" {
+    /// The server's own handler of SIGTERM: sets ProcDiePending, served by the next check for
+    /// interrupts, also in the middle of a lock wait. pgrx's handler sets a flag that nothing there
+    /// looks at.
+    fn die(signal: c_int);
+    /// The server's own handler of SIGINT: the statement fails with 57014.
+    fn StatementCancelHandler(signal: c_int);
+    /// The server's own handler of SIGHUP.
+    fn SignalHandlerForConfigReload(signal: c_int);
+}
+
+/// Sets the signal handlers; the first thing in every process.
+pub fn handle_signals() {
+    // SAFETY: at the begin of a process, before signals are let in; the handlers are the server's.
+    unsafe {
+        pg_compat::on_signal(libc::SIGTERM, die);
+        pg_compat::on_signal(libc::SIGINT, StatementCancelHandler);
+        pg_compat::on_signal(libc::SIGHUP, SignalHandlerForConfigReload);
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// Serves a reload of the configuration, where one is pending.
+pub fn serve_reload() -> bool {
+    // SAFETY: a flag of this process, set by its signal handler; the main loop is where the server
+    // itself reads the files.
+    unsafe {
+        if pg_sys::ConfigReloadPending == 0 {
+            return false;
+        }
+        pg_sys::ConfigReloadPending = 0;
+        pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+    }
+    true
+}
+
+/// Connects to a database as a role; InvalidOid: as the bootstrap superuser. What roles and
+/// databases may set is then set to what our statements rely on, as logical replication does.
+pub fn connect(database: pg_sys::Oid, role: pg_sys::Oid, name: &std::ffi::CStr) {
+    BackgroundWorker::connect_worker_to_spi_by_oid(Some(database), Some(role));
+    let settings = [
+        (c"search_path", c""),
+        (c"row_security", c"off"),
+        (c"default_transaction_isolation", c"read committed"),
+        (c"default_transaction_read_only", c"off"),
+        (c"default_transaction_deferrable", c"off"),
+        (c"statement_timeout", c"0"),
+        (c"application_name", name),
+    ];
+    for (setting, value) in settings {
+        // SAFETY: both are C strings; the process has read its roles' settings by now.
+        unsafe {
+            pg_sys::SetConfigOption(
+                setting.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+            );
+        }
+    }
+}
+
+/// Now, in microseconds since 1970.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Whether the extension is (still) in the database; inside a transaction.
+pub fn extension_exists() -> bool {
+    // SAFETY: a catalogue look-up.
+    unsafe { pg_sys::get_extension_oid(c"assets_fdw".as_ptr(), true) != pg_sys::InvalidOid }
+}
+
+/// What a run's worker is told. 128 bytes of text are all that can be told it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// The database.
+    pub database: pg_sys::Oid,
+    /// The job's owner, whom the worker runs as.
+    pub owner: pg_sys::Oid,
+    /// The replica.
+    pub target: pg_sys::Oid,
+    /// The run's number in the history.
+    pub run: i64,
+    /// `assets_fdw.max_delete_share` of whoever asked; none: the worker's own.
+    pub max_delete_share: Option<f64>,
+    /// Whether a scheduler started it; else someone waits for it.
+    pub scheduled: bool,
+    /// Why it runs.
+    pub reason: String,
+}
+
+impl Task {
+    fn to_text(&self) -> String {
+        format!(
+            "{} {} {} {} {} {} {}",
+            self.database.to_u32(),
+            self.owner.to_u32(),
+            self.target.to_u32(),
+            self.run,
+            self.max_delete_share.map_or_else(|| "-".to_owned(), |share| share.to_string()),
+            u8::from(self.scheduled),
+            self.reason
+        )
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let mut words = text.splitn(7, ' ');
+        let oid = |word: Option<&str>| word?.parse::<u32>().ok().map(pg_sys::Oid::from);
+        Some(Self {
+            database: oid(words.next())?,
+            owner: oid(words.next())?,
+            target: oid(words.next())?,
+            run: words.next()?.parse().ok()?,
+            max_delete_share: words.next()?.parse().ok(),
+            scheduled: words.next()? == "1",
+            reason: words.next()?.to_owned(),
+        })
+    }
+}
+
+/// Starts a run's worker; the calling process is told when it begins and ends. None where the server
+/// has no worker to spare (`max_worker_processes`).
+pub fn start(task: &Task, name: &str) -> Option<DynamicBackgroundWorker> {
+    BackgroundWorkerBuilder::new(&format!("assets_fdw refresh of {}", fit(name)))
+        .set_type("assets_fdw refresh")
+        .set_library("assets_fdw")
+        .set_function("assets_fdw_refresh_main")
+        .enable_spi_access()
+        // SAFETY: no preconditions.
+        .set_notify_pid(unsafe { pg_sys::MyProcPid })
+        .set_extra(&task.to_text())
+        .load_dynamic()
+        .ok()
+}
+
+/// Names of processes have 95 bytes.
+fn fit(name: &str) -> &str {
+    let mut end = name.len().min(70);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
+}
+
+/// A run's process.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub extern "C-unwind" fn assets_fdw_refresh_main(_arg: pg_sys::Datum) {
+    handle_signals();
+    let Some(task) = Task::from_text(BackgroundWorker::get_extra()) else {
+        pgrx::log!("assets_fdw: a refresh worker was started without a task");
+        return;
+    };
+    // SAFETY: no preconditions.
+    let me = unsafe { pg_sys::MyProcPid };
+    if task.scheduled {
+        shared::run_begins(task.database.to_u32(), me);
+        // SAFETY: runs at the end of this process, before it leaves shared memory.
+        unsafe { pg_sys::before_shmem_exit(Some(run_ends), pg_sys::Datum::from(0usize)) };
+    }
+    connect(task.database, task.owner, c"assets_fdw refresh");
+    if task.scheduled && shared::is_held(task.database.to_u32()) {
+        return;
+    }
+    refresh::run(&task);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn run_ends(_code: c_int, _arg: pg_sys::Datum) {
+    // SAFETY: no preconditions.
+    shared::run_ends(unsafe { pg_sys::MyProcPid });
+}
+
+/// The lock that a run holds from its begin to the end of its process: an advisory lock of a kind that
+/// SQL cannot name (pg_advisory_lock uses 1 and 2 as the fourth field).
+fn lock_tag(target: pg_sys::Oid) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        // SAFETY: no preconditions.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: 0,
+        locktag_field3: target.to_u32(),
+        locktag_field4: 0xA55E,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    }
+}
+
+/// Takes the lock of a replica for this process, outside of transactions. False where a run holds it.
+pub fn try_lock(target: pg_sys::Oid) -> bool {
+    let tag = lock_tag(target);
+    // SAFETY: a session lock of this process; does not wait.
+    let got = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, true, true) };
+    got != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// Gives the lock back; a process that ends does so anyway.
+pub fn unlock(target: pg_sys::Oid) {
+    let tag = lock_tag(target);
+    // SAFETY: as taken by `try_lock`.
+    unsafe { pg_sys::LockRelease(&tag, pg_sys::ExclusiveLock as i32, true) };
+}
+
+/// Runs a process' work again and again until it says that it is done. A failure is logged and the
+/// next look waits a little, so that one that lasts does not fill the log.
+pub fn forever(what: &str, naptime: impl Fn() -> i64, mut step: impl FnMut() -> Next) {
+    let mut failures: u32 = 0;
+    loop {
+        pgrx::check_for_interrupts!();
+        let mut pause = naptime();
+        match failure::catch(&mut step) {
+            Ok(Next::Done) => return,
+            Ok(Next::Again) => failures = 0,
+            Err(failure) => {
+                failures = failures.saturating_add(1);
+                Failure::log(&failure, what);
+                pause = pause.max(1000 * i64::from(failures.min(60)));
+            }
+        }
+        shared::wait(pause);
+    }
+}
+
+/// What a step of [`forever`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Look again after the pause, or when woken.
+    Again,
+    /// End the process.
+    Done,
+}
