@@ -12,17 +12,22 @@ CREATE FOREIGN DATA WRAPPER assets_fdw
 
 -- IMPORT FOREIGN SCHEMA may only create tables; their comments, from Assets' descriptions, are
 -- set at the end of the command.
-CREATE FUNCTION assets_fdw.import_comments() RETURNS SETOF text
+CREATE FUNCTION assets_fdw.import_comments() RETURNS TABLE (foreign_table text, statement text)
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'import_comments_wrapper';
 
 CREATE FUNCTION assets_fdw.comment_imported() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY INVOKER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    statement text;
+    comment record;
 BEGIN
-    FOR statement IN SELECT c FROM assets_fdw.import_comments() AS c LOOP
-        EXECUTE statement;
+    FOR comment IN
+        SELECT c.statement
+        FROM assets_fdw.import_comments() AS c
+        JOIN pg_event_trigger_ddl_commands() AS made
+          ON made.classid = 'pg_class'::regclass AND made.objid = to_regclass(c.foreign_table)
+    LOOP
+        EXECUTE comment.statement;
     END LOOP;
 END
 $$;

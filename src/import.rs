@@ -141,23 +141,27 @@ fn read_options(given: &options::Options) -> Options {
     read
 }
 
-/// Called by the event trigger at the end of IMPORT FOREIGN SCHEMA: the comments of the tables
-/// just made, as statements.
+/// Called by the event trigger at the end of IMPORT FOREIGN SCHEMA: for each table, the statements
+/// that set its comments. An IMPORT that failed may have left some behind: the caller runs only
+/// those of tables that the command at hand made.
 #[pg_extern(sql = false)]
-fn import_comments() -> SetOfIterator<'static, String> {
+#[allow(clippy::type_complexity)]
+fn import_comments() -> TableIterator<'static, (name!(foreign_table, String), name!(statement, String))> {
     let pending = PENDING.with_borrow_mut(std::mem::take);
     let mut statements = Vec::new();
     for (schema, table) in pending {
         let qualified = format!("{}.{}", ddl::ident(&schema), ddl::ident(&table.name));
         if let Some(comment) = &table.comment {
-            statements.push(format!("COMMENT ON FOREIGN TABLE {qualified} IS {}", ddl::literal(comment)));
+            let statement = format!("COMMENT ON FOREIGN TABLE {qualified} IS {}", ddl::literal(comment));
+            statements.push((qualified.clone(), statement));
         }
         for column in &table.columns {
             if let Some(comment) = &column.comment {
                 let name = ddl::ident(&column.name);
-                statements.push(format!("COMMENT ON COLUMN {qualified}.{name} IS {}", ddl::literal(comment)));
+                let statement = format!("COMMENT ON COLUMN {qualified}.{name} IS {}", ddl::literal(comment));
+                statements.push((qualified.clone(), statement));
             }
         }
     }
-    SetOfIterator::new(statements)
+    TableIterator::new(statements)
 }
