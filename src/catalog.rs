@@ -125,11 +125,10 @@ impl Resolver {
     pub async fn resolve(self, client: Arc<Client>) -> Result<Resolved, Error> {
         let root = self.object_type(&client).await?;
         let include = self.options.get("children") == Some("include");
-        let types = if include {
-            with_descendants(&client.types(root.schema_id).await?, root.id)
-        } else {
-            vec![root.id]
-        };
+        let known = if include { client.types(root.schema_id).await? } else { Arc::from([]) };
+        let types = if include { with_descendants(&known, root.id) } else { vec![root.id] };
+        let named: Vec<(i64, String)> =
+            known.iter().filter(|t| types.contains(&t.id)).map(|t| (t.id, t.name.clone())).collect();
         let mut filter = type_filter(&types);
         if let Some(own) = self.options.get("aql") {
             filter = format!("{filter} AND ({own})");
@@ -144,7 +143,7 @@ impl Resolver {
         let attributes = if needs_attributes { client.attributes(root.id).await? } else { Arc::from([]) };
         for column in &self.columns {
             let resolution = match column.field() {
-                Some(field) => column.of_field(field, &attributes, include),
+                Some(field) => column.of_field(field, &attributes, include, &named),
                 None => match column.find(&attributes) {
                     Some(attribute) => column.of_attribute(attribute, &attributes),
                     None => {
@@ -346,7 +345,13 @@ impl Wanted {
         attributes.iter().find(|a| a.id == *id)
     }
 
-    fn of_field(&self, field: Field, attributes: &[Attribute], include: bool) -> Resolution {
+    fn of_field(
+        &self,
+        field: Field,
+        attributes: &[Attribute],
+        include: bool,
+        types: &[(i64, String)],
+    ) -> Resolution {
         let decode = match field {
             Field::Id => self.conversion.natural(Kind::Integer),
             Field::Created | Field::Updated => self.conversion.natural(Kind::DateTime),
@@ -358,6 +363,7 @@ impl Wanted {
             Field::Key => Some(aql::Column::Key),
             Field::Created => Some(aql::Column::Created),
             Field::Updated => Some(aql::Column::Updated),
+            Field::ObjectType if include => Some(aql::Column::ObjectType(types.to_vec())),
             // Another type's label may be another attribute.
             Field::Label if !include => {
                 attributes.iter().find(|a| a.label && kind(a) == aql::Kind::Text).and_then(|a| {
@@ -388,7 +394,7 @@ impl Wanted {
         let asked = match (kind, part) {
             (_, Part::Value) => aql::Part::Value,
             (aql::Kind::Object, Part::Label) => aql::Part::Value,
-            (aql::Kind::Status, Part::Name) => aql::Part::Value,
+            (aql::Kind::Status | aql::Kind::User | aql::Kind::Group, Part::Name) => aql::Part::Value,
             (aql::Kind::Object, Part::Key) => aql::Part::Key,
             (aql::Kind::User, Part::AccountId) => aql::Part::AccountId,
             _ => aql::Part::Other,
@@ -457,6 +463,7 @@ fn kind(attribute: &Attribute) -> aql::Kind {
         Kind::IpAddress => aql::Kind::IpAddress,
         Kind::Object => aql::Kind::Object,
         Kind::User => aql::Kind::User,
+        Kind::Group => aql::Kind::Group,
         Kind::Status => aql::Kind::Status,
         _ => aql::Kind::Other,
     }

@@ -219,7 +219,7 @@ impl Walker<'_> {
         }
     }
 
-    /// `x IS DISTINCT FROM v`, for a value known now.
+    /// `x IS DISTINCT FROM v`; under NOT it is `IS NOT DISTINCT FROM`.
     unsafe fn distinct_expr(&mut self, expr: *mut pg_sys::DistinctExpr) -> Pred {
         // SAFETY: as for `pred`.
         unsafe {
@@ -238,14 +238,7 @@ impl Walker<'_> {
             {
                 return local("a nondeterministic collation");
             }
-            match self.operand(&subject, Op::Eq, other) {
-                Some(Operand::Value(Literal::Null)) => leaf(subject, Op::IsNotNull, Operand::None),
-                Some(value @ Operand::Value(_)) => {
-                    let there = leaf(subject.clone(), Op::IsNotNull, Operand::None);
-                    Pred::Not(Box::new(Pred::And(vec![leaf(subject, Op::Eq, value), there])))
-                }
-                _ => local("IS DISTINCT FROM a value known only when the query runs"),
-            }
+            self.compare(subject, Op::Distinct, other)
         }
     }
 

@@ -44,3 +44,45 @@ pub fn instant_text(us: i64) -> Option<String> {
 pub fn day_start(days: i32) -> i64 {
     i64::from(days) * DAY_US
 }
+
+/// How far the zone of [`in_another_zone`] is east of UTC, in hours: so far that skipping it moves any
+/// instant to another half of the day.
+const ELSEWHERE_HOURS: i64 = 13;
+
+/// What [`instant_text`] wrote, as the same instant with another offset; none for any other text.
+pub fn in_another_zone(text: &str) -> Option<String> {
+    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let number = |s: &str| s.parse::<i64>().ok();
+    let mut date = day.split('-');
+    let (year, month, of_month) = (number(date.next()?)?, number(date.next()?)?, number(date.next()?)?);
+    let (hour, rest) = time.split_once(':')?;
+    let hours = number(hour)? + ELSEWHERE_HOURS;
+    let days = days_of(year, month, of_month) + hours.div_euclid(24);
+    Some(format!("{}T{:02}:{rest}+{ELSEWHERE_HOURS:02}:00", day_text(days)?, hours.rem_euclid(24)))
+}
+
+/// Days since 1970-01-01 of a calendar day.
+fn days_of(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_zone_names_the_same_instant() {
+        let moved = |text: &str| in_another_zone(text).unwrap();
+        assert_eq!(moved("2024-02-28T12:30:00.123Z"), "2024-02-29T01:30:00.123+13:00");
+        assert_eq!(moved("2023-12-31T23:00:00.000Z"), "2024-01-01T12:00:00.000+13:00");
+        assert_eq!(in_another_zone("2024-02-28"), None);
+        for day in [-719_162, -1, 0, 59, 60, 19_782, 2_932_896] {
+            let (y, m, d) = civil(day);
+            assert_eq!(days_of(y, i64::from(m), i64::from(d)), day);
+        }
+    }
+}

@@ -33,6 +33,7 @@ pub enum Value {
 #[allow(missing_docs)]
 pub enum Cmp {
     Eq,
+    Same,
     Ne,
     Lt,
     Le,
@@ -56,6 +57,12 @@ pub enum Expr {
     In(Path, Vec<Value>),
     /// `in (…)` with a list known only when the query runs.
     InParam(Path, usize),
+    /// `not in (…)`; never empty.
+    NotIn(Path, Vec<Value>),
+    /// `not in (…)` with a list known only when the query runs.
+    NotInParam(Path, usize),
+    /// `NOT (…)`
+    Not(Box<Expr>),
     /// `is EMPTY`
     IsEmpty(Path),
     /// `is not EMPTY`
@@ -93,6 +100,7 @@ impl fmt::Display for Cmp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Cmp::Eq => "=",
+            Cmp::Same => "==",
             Cmp::Ne => "!=",
             Cmp::Lt => "<",
             Cmp::Le => "<=",
@@ -113,22 +121,27 @@ impl fmt::Display for Expr {
             Expr::And(list) => group(f, list, " AND "),
             Expr::Or(list) => group(f, list, " OR "),
             Expr::Compare(path, cmp, value) => write!(f, "{path} {cmp} {value}"),
-            Expr::In(path, values) => {
-                write!(f, "{path} in (")?;
-                for (i, value) in values.iter().enumerate() {
-                    if i > 0 {
-                        f.write_str(", ")?;
-                    }
-                    write!(f, "{value}")?;
-                }
-                f.write_char(')')
-            }
+            Expr::In(path, values) => list(f, path, "in", values),
             Expr::InParam(path, n) => write!(f, "{path} in (${})", n + 1),
+            Expr::NotIn(path, values) => list(f, path, "not in", values),
+            Expr::NotInParam(path, n) => write!(f, "{path} not in (${})", n + 1),
+            Expr::Not(inner) => write!(f, "NOT ({inner})"),
             Expr::IsEmpty(path) => write!(f, "{path} is EMPTY"),
             Expr::IsNotEmpty(path) => write!(f, "{path} is not EMPTY"),
             Expr::Verbatim(text) => f.write_str(text),
         }
     }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, path: &Path, word: &str, values: &[Value]) -> fmt::Result {
+    write!(f, "{path} {word} (")?;
+    for (i, value) in values.iter().enumerate() {
+        if i > 0 {
+            f.write_str(", ")?;
+        }
+        write!(f, "{value}")?;
+    }
+    f.write_char(')')
 }
 
 fn group(f: &mut fmt::Formatter<'_>, list: &[Expr], between: &str) -> fmt::Result {

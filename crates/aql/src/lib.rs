@@ -7,19 +7,24 @@
 //! A [`Pred`] is SQL's condition over one object: three-valued, exact. [`lower()`] finds the
 //! strongest AQL condition that selects **at least** the objects for which the condition is true,
 //! whichever way the service behaves where its documentation is silent. [`Fidelity`] says whether
-//! it may select more. Rules live in [`rules`], each with the fact it rests on.
+//! it may select more. Rules live in [`rules`], each with the fact it rests on; [`facts`] are what has been
+//! proven of one service, by [`probe`]s that are judged by [`eval`].
 //!
 //! No dependencies, no I/O, no `unsafe`.
 #![forbid(unsafe_code)]
 
 pub mod date;
+pub mod eval;
 pub mod expr;
+pub mod facts;
 pub mod like;
 pub mod lower;
 pub mod name;
 pub mod pred;
+pub mod probe;
 pub mod rules;
 
 pub use expr::Expr;
-pub use lower::{Fidelity, Lowered, lower};
+pub use facts::Facts;
+pub use lower::{Fidelity, Lowered, facts_used, lower, lower_with};
 pub use pred::{Class, Column, Kind, Leaf, Literal, Op, Operand, Part, Pred, Subject};

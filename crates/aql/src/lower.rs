@@ -2,11 +2,13 @@
 //! fidelities.
 
 use crate::date;
+use crate::eval;
 use crate::expr::{Cmp, Expr, Path, Value};
+use crate::facts::{self, Facts};
 use crate::like;
 use crate::name;
 use crate::pred::{Column, Leaf, Literal, Op, Operand, Part, Pred};
-use crate::rules::{self, Form};
+use crate::rules::{self, Form, Found};
 
 /// How the objects that an AQL condition selects relate to those SQL wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +36,36 @@ pub enum Lowered {
 /// (assets-api.md 13).
 const LIST_CLAUSE: usize = 50;
 
-/// Lowers a condition. NOT is moved to the leaves first; AND keeps what it can; OR goes out only
-/// if every branch does.
+/// Most values of a list that are compared one by one.
+const ONE_BY_ONE: usize = 20;
+
+/// Longest `not in`: it cannot be cut into several queries.
+const NEGATED_LIST: usize = 200;
+
+/// Lowers a condition by what holds of every service. NOT is moved to the leaves first; AND keeps
+/// what it can; OR goes out only if every branch does.
 pub fn lower(pred: &Pred) -> Lowered {
-    lower_normal(&pred.clone().normalized())
+    lower_with(pred, &facts::NONE)
 }
 
-fn lower_normal(pred: &Pred) -> Lowered {
+/// Lowers a condition by what has been proven of the service that will be asked, too.
+pub fn lower_with(pred: &Pred, facts: &Facts) -> Lowered {
+    lower_normal(&pred.clone().normalized(), facts)
+}
+
+/// The facts without which a condition would have been lowered otherwise.
+pub fn facts_used(pred: &Pred, facts: &Facts) -> Vec<&'static str> {
+    let lowered = lower_with(pred, facts);
+    let changes = |rest: &Facts| lower_with(pred, rest) != lowered;
+    facts.each_left_out().filter(|(_, rest)| changes(rest)).map(|(name, _)| name).collect()
+}
+
+fn lower_normal(pred: &Pred, facts: &Facts) -> Lowered {
     match pred {
-        Pred::And(list) => all_of(list.iter().map(lower_normal)),
-        Pred::Or(list) => one_of(list.iter().map(lower_normal)),
+        Pred::And(list) => all_of(list.iter().map(|p| lower_normal(p, facts))),
+        Pred::Or(list) => one_of(list.iter().map(|p| lower_normal(p, facts))),
         Pred::Not(_) => Lowered::Local("NOT over something AQL has no words for".into()),
-        Pred::Leaf(leaf) => lower_leaf(leaf),
+        Pred::Leaf(leaf) => lower_leaf(leaf, facts),
         Pred::Local(why) => Lowered::Local(why.clone()),
     }
 }
@@ -99,7 +119,22 @@ fn one_of(parts: impl Iterator<Item = Lowered>) -> Lowered {
     }
 }
 
-fn lower_leaf(leaf: &Leaf) -> Lowered {
+fn lower_leaf(leaf: &Leaf, facts: &Facts) -> Lowered {
+    let other = |op, operand| Leaf { subject: leaf.subject.clone(), op, operand };
+    match (leaf.op, &leaf.operand) {
+        (Op::Same, Operand::Value(Literal::Null)) => {
+            return lower_leaf(&other(Op::IsNull, Operand::None), facts);
+        }
+        (Op::Same, operand) => return lower_leaf(&other(Op::Eq, operand.clone()), facts),
+        (Op::Distinct, Operand::Value(Literal::Null)) => {
+            return lower_leaf(&other(Op::IsNotNull, Operand::None), facts);
+        }
+        (Op::Distinct, operand) => {
+            let parts = [other(Op::Ne, operand.clone()), other(Op::IsNull, Operand::None)];
+            return one_of(parts.iter().map(|part| lower_leaf(part, facts)));
+        }
+        _ => {}
+    }
     // A comparison with NULL is never true, whatever its rule.
     if let Operand::Value(value) = &leaf.operand
         && never_true(leaf.op, value)
@@ -111,19 +146,60 @@ fn lower_leaf(leaf: &Leaf) -> Lowered {
     {
         return Lowered::Local(format!("the attribute name \"{name}\" could be misread in AQL"));
     }
-    let (form, fidelity) = match rules::find(&leaf.subject, leaf.op) {
+    let found = match rules::find(&leaf.subject, leaf.op, facts) {
         Ok(found) => found,
         Err(why) => return Lowered::Local(why),
     };
+    match build(leaf, found.form) {
+        Some(expr) => Lowered::Pushed(expr, found.fidelity),
+        None => unproven(leaf, &found),
+    }
+}
+
+/// A value that the proven form cannot vouch for goes out as on any other service.
+fn unproven(leaf: &Leaf, found: &Found) -> Lowered {
+    match found.unproven {
+        Some(fidelity) if found.form != found.rule.form => match build(leaf, found.rule.form) {
+            Some(expr) => Lowered::Pushed(expr, fidelity),
+            None => misread(),
+        },
+        _ => misread(),
+    }
+}
+
+fn misread() -> Lowered {
+    Lowered::Local("the value could be misread in AQL".into())
+}
+
+/// The condition in a given form; none where the form has no safe words for the value.
+pub(crate) fn build(leaf: &Leaf, form: Form) -> Option<Expr> {
+    if form == Form::TypeIds {
+        return type_ids(leaf);
+    }
     let path = path(&leaf.subject.column);
-    let built = match &leaf.operand {
+    match &leaf.operand {
         Operand::Param(n) => Some(with_param(form, leaf.op, path, *n)),
         Operand::None => with_value(form, leaf.op, path, &Literal::Null),
         Operand::Value(value) => with_value(form, leaf.op, path, value),
+    }
+}
+
+/// The object types whose names satisfy the comparison, by id. Where none does, a name may be newer
+/// than what is known here, so nothing is asked.
+fn type_ids(leaf: &Leaf) -> Option<Expr> {
+    let Column::ObjectType(types) = &leaf.subject.column else { return None };
+    let path = path(&leaf.subject.column);
+    let value = match &leaf.operand {
+        Operand::Param(n) => return Some(Expr::InParam(path, *n)),
+        Operand::None => return None,
+        Operand::Value(value) => value,
     };
-    match built {
-        Some(expr) => Lowered::Pushed(expr, fidelity),
-        None => Lowered::Local("the value could be misread in AQL".into()),
+    let picked = types.iter().filter(|(_, name)| eval::holds(leaf.op, &Literal::Text(name.clone()), value));
+    let mut ids: Vec<Value> = picked.map(|(id, _)| Value::Int(*id)).collect();
+    match ids.len() {
+        0 => None,
+        1 => Some(Expr::Compare(path, Cmp::Eq, ids.remove(0))),
+        _ => Some(Expr::In(path, ids)),
     }
 }
 
@@ -144,6 +220,7 @@ fn path(column: &Column) -> Path {
         Column::Key => Path::Keyword("Key"),
         Column::Created => Path::Keyword("Created"),
         Column::Updated => Path::Keyword("Updated"),
+        Column::ObjectType(_) => Path::Keyword("objectTypeId"),
         Column::Attribute { name, part: Part::Key, .. } => Path::KeyOf(name.clone()),
         Column::Attribute { name, .. } => Path::Attribute(name.clone()),
     }
@@ -152,10 +229,29 @@ fn path(column: &Column) -> Path {
 /// The text for EXPLAIN while the value is not known yet.
 fn with_param(form: Form, op: Op, path: Path, n: usize) -> Expr {
     let cmp = match form {
-        Form::OneOf => return Expr::InParam(path, n),
-        Form::DoubleRange | Form::DayRange | Form::InstantRange if op == Op::In => {
+        Form::OneOf | Form::KeyOneOf | Form::SameOneOf => return Expr::InParam(path, n),
+        Form::DoubleRange | Form::DayRange | Form::InstantRange | Form::Days | Form::Instants
+            if op == Op::In =>
+        {
             return Expr::InParam(path, n);
         }
+        Form::NoId => return Expr::NotInParam(path, n),
+        Form::Differs | Form::NoneOf => {
+            let there = Expr::IsNotEmpty(path.clone());
+            let differs = match op {
+                Op::NotIn => Expr::NotInParam(path, n),
+                _ => Expr::Compare(path, Cmp::Ne, Value::Param(n)),
+            };
+            return Expr::And(vec![differs, there]);
+        }
+        Form::NotSame => {
+            let same = match op {
+                Op::NotIn => Expr::InParam(path.clone(), n),
+                _ => Expr::Compare(path.clone(), Cmp::Same, Value::Param(n)),
+            };
+            return Expr::And(vec![Expr::Not(Box::new(same)), Expr::IsNotEmpty(path)]);
+        }
+        Form::Same => Cmp::Same,
         Form::Pattern | Form::Contains => Cmp::Like,
         Form::Prefix | Form::Ipv4 => Cmp::StartsWith,
         _ => comparison(op),
@@ -187,6 +283,25 @@ fn with_value(form: Form, op: Op, path: Path, value: &Literal) -> Option<Expr> {
         Form::Plain => plain(op, path, value),
         Form::TextEqual => text_equal(path, value),
         Form::OneOf => list_of(path, value),
+        Form::Differs => {
+            let differs = Expr::Compare(path.clone(), Cmp::Ne, number(value)?);
+            Some(Expr::And(vec![differs, Expr::IsNotEmpty(path)]))
+        }
+        Form::NoneOf => {
+            let none = none_of(path.clone(), value)?;
+            Some(Expr::And(vec![none, Expr::IsNotEmpty(path)]))
+        }
+        Form::NoId => none_of(path, value),
+        Form::KeyEqual => all_in_capitals(value).then(|| text_equal(path, value))?,
+        Form::KeyOneOf => all_in_capitals(value).then(|| list_of(path, value))?,
+        Form::Same => Some(Expr::Compare(path, Cmp::Same, to_the_letter(value)?)),
+        Form::SameOneOf => any_same(path, value),
+        Form::NotSame => {
+            let same = any_same(path.clone(), value)?;
+            Some(Expr::And(vec![Expr::Not(Box::new(same)), Expr::IsNotEmpty(path)]))
+        }
+        // Built from the names, by `type_ids`.
+        Form::TypeIds => None,
         Form::AllOf => {
             let Literal::List(list) = value else { return None };
             let parts: Option<Vec<Expr>> = list.iter().map(|v| text_equal(path.clone(), v)).collect();
@@ -220,6 +335,20 @@ fn with_value(form: Form, op: Op, path: Path, value: &Literal) -> Option<Expr> {
             };
             date::instant_text(us.checked_add(date::WIDEN_INSTANT_US * side)?).map(Value::Text)
         }),
+        Form::Days => one_by_one(op, path, value, |v| {
+            let Literal::Date(day) = v else { return None };
+            let day = i64::from(*day);
+            Some(Bounds { below: day - 1, up_to: day, from: day, above: day + 1 })
+        })
+        .and_then(|points| points.written(|day| date::day_text(day).map(Value::Text))),
+        Form::Instants => one_by_one(op, path, value, |v| {
+            // A day begins in the session's zone, not in the service's: only the widened form fits.
+            let Literal::Timestamp(us) = v else { return None };
+            let (floor, ceil) =
+                (us.div_euclid(1000), us.div_euclid(1000) + i64::from(us.rem_euclid(1000) != 0));
+            Some(Bounds { below: ceil - 1, up_to: floor, from: ceil, above: floor + 1 })
+        })
+        .and_then(|points| points.written(|ms| date::instant_text(ms.checked_mul(1000)?).map(Value::Text))),
         Form::Ipv4 => {
             let Literal::Text(text) = value else { return None };
             let address = text.strip_suffix("/32").unwrap_or(text);
@@ -261,6 +390,69 @@ fn text_equal(path: Path, value: &Literal) -> Option<Expr> {
         };
     }
     Some(Expr::Compare(path, Cmp::Eq, Value::Text(text.clone())))
+}
+
+/// A number as it is written; none for those that plain decimal notation cannot hold.
+fn number(value: &Literal) -> Option<Value> {
+    match value {
+        Literal::Int(n) => Some(Value::Int(*n)),
+        Literal::Double(x) => {
+            double_bound(*x, 0)?;
+            Some(Value::Double(x + 0.0))
+        }
+        _ => None,
+    }
+}
+
+/// `not in`, of one value or a list of whole numbers.
+fn none_of(path: Path, value: &Literal) -> Option<Expr> {
+    let values = match value {
+        Literal::Int(n) => vec![Value::Int(*n)],
+        Literal::List(list) if !list.is_empty() && list.len() <= NEGATED_LIST => list
+            .iter()
+            .map(|item| match item {
+                Literal::Int(n) => Some(Value::Int(*n)),
+                _ => None,
+            })
+            .collect::<Option<Vec<_>>>()?,
+        _ => return None,
+    };
+    Some(Expr::NotIn(path, values))
+}
+
+/// A text that `==` can only mean to the letter: nothing at its ends that may be trimmed.
+fn to_the_letter(value: &Literal) -> Option<Value> {
+    let Literal::Text(text) = value else { return None };
+    let plain = name::is_sendable(text) && !name::has_placeholder(text) && text.trim() == text;
+    plain.then(|| Value::Text(text.clone()))
+}
+
+/// `==` one of a few texts.
+fn any_same(path: Path, value: &Literal) -> Option<Expr> {
+    let list = match value {
+        Literal::List(list) => list.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let known: Vec<&Literal> = list.iter().filter(|v| **v != Literal::Null).collect();
+    if known.is_empty() || known.len() > ONE_BY_ONE {
+        return None;
+    }
+    let mut parts = known
+        .into_iter()
+        .map(|v| Some(Expr::Compare(path.clone(), Cmp::Same, to_the_letter(v)?)))
+        .collect::<Option<Vec<_>>>()?;
+    Some(if parts.len() == 1 { parts.remove(0) } else { Expr::Or(parts) })
+}
+
+/// Whether keys are written as all keys are: then ignoring case changes nothing.
+fn all_in_capitals(value: &Literal) -> bool {
+    match value {
+        Literal::Text(key) => {
+            !key.is_empty() && key.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_lowercase())
+        }
+        Literal::List(list) => list.iter().all(|v| *v == Literal::Null || all_in_capitals(v)),
+        _ => false,
+    }
 }
 
 fn list_of(path: Path, value: &Literal) -> Option<Expr> {
@@ -378,6 +570,70 @@ fn range(
     }
 }
 
+/// The whole steps next to a value: the last below it, the last up to it, the first from it on, the
+/// first above it.
+struct Bounds {
+    below: i64,
+    up_to: i64,
+    from: i64,
+    above: i64,
+}
+
+/// Ranges between whole steps, ORed.
+struct Points {
+    path: Path,
+    ranges: Vec<(Option<i64>, Option<i64>)>,
+}
+
+impl Points {
+    fn written(self, text: impl Fn(i64) -> Option<Value>) -> Option<Expr> {
+        let mut parts = Vec::new();
+        for (from, to) in self.ranges {
+            let mut ends = Vec::new();
+            if let Some(from) = from {
+                ends.push(Expr::Compare(self.path.clone(), Cmp::Ge, text(from)?));
+            }
+            if let Some(to) = to {
+                ends.push(Expr::Compare(self.path.clone(), Cmp::Le, text(to)?));
+            }
+            parts.push(and(ends)?);
+        }
+        Some(if parts.len() == 1 { parts.remove(0) } else { Expr::Or(parts) })
+    }
+}
+
+/// A comparison as ranges that hold exactly the values it is true for, closed at both ends: only
+/// `>=` and `<=` are proven. None for lists that are too long to be compared one by one.
+fn one_by_one(
+    op: Op,
+    path: Path,
+    value: &Literal,
+    bounds: impl Fn(&Literal) -> Option<Bounds>,
+) -> Option<Points> {
+    let list = match (op, value) {
+        (Op::In, Literal::List(list)) => list.as_slice(),
+        (Op::In, _) => return None,
+        (_, one) => std::slice::from_ref(one),
+    };
+    let known: Vec<&Literal> = list.iter().filter(|v| **v != Literal::Null).collect();
+    if known.is_empty() || known.len() > ONE_BY_ONE {
+        return None;
+    }
+    let mut ranges = Vec::new();
+    for v in known {
+        let at = bounds(v)?;
+        ranges.push(match op {
+            Op::Lt => (None, Some(at.below)),
+            Op::Le => (None, Some(at.up_to)),
+            Op::Gt => (Some(at.above), None),
+            Op::Ge => (Some(at.from), None),
+            Op::Eq | Op::In => (Some(at.from), Some(at.up_to)),
+            _ => return None,
+        });
+    }
+    Some(Points { path, ranges })
+}
+
 fn order(value: &Literal) -> f64 {
     match value {
         Literal::Double(x) => *x,
@@ -392,6 +648,9 @@ fn order(value: &Literal) -> f64 {
 fn double_bound(x: f64, side: i64) -> Option<f64> {
     if !x.is_finite() || (x != 0.0 && !(1e-6..1e15).contains(&x.abs())) {
         return None;
+    }
+    if side == 0 {
+        return Some(x);
     }
     let moved = if side < 0 { x.next_down() } else { x.next_up() };
     // Around zero the next double has hundreds of digits: any small number serves as a bound.
@@ -449,6 +708,9 @@ pub fn in_clauses(expr: Expr) -> Expr {
         Expr::In(path, values) if values.len() > LIST_CLAUSE => {
             Expr::Or(values.chunks(LIST_CLAUSE).map(|chunk| Expr::In(path.clone(), chunk.to_vec())).collect())
         }
+        Expr::NotIn(path, values) if values.len() > LIST_CLAUSE => Expr::And(
+            values.chunks(LIST_CLAUSE).map(|chunk| Expr::NotIn(path.clone(), chunk.to_vec())).collect(),
+        ),
         Expr::And(list) => Expr::And(list.into_iter().map(in_clauses).collect()),
         Expr::Or(list) => Expr::Or(list.into_iter().map(in_clauses).collect()),
         other => other,

@@ -21,16 +21,18 @@ pub enum Kind {
     Object,
     /// A user.
     User,
+    /// A group.
+    Group,
     /// A status.
     Status,
-    /// Whatever no rule is known for: Time, Group, Version, Project, Confluence, unknown kinds.
+    /// Whatever no rule is known for: Time, Version, Project, Confluence, unknown kinds.
     Other,
 }
 
 /// Which part of a value the column shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
-    /// The plain value; a reference's label; a user's display name; a status's name.
+    /// The plain value; a reference's label; a user's display name; a group's or a status's name.
     Value,
     /// A reference's object key.
     Key,
@@ -72,6 +74,8 @@ pub enum Column {
     Created,
     /// Time of the last change: `Updated`.
     Updated,
+    /// The object type's name, of a table that holds several: their ids and names.
+    ObjectType(Vec<(i64, String)>),
     /// An attribute.
     Attribute {
         /// Its name as AQL knows it.
@@ -142,6 +146,10 @@ pub enum Op {
     ArrayOverlaps,
     /// The negation of an array test.
     ArrayNot,
+    /// `IS NOT DISTINCT FROM`: NULL is a value like any other; never null itself.
+    Same,
+    /// `IS DISTINCT FROM`
+    Distinct,
     /// `IS NULL`; no operand.
     IsNull,
     /// `IS NOT NULL`; no operand.
@@ -166,6 +174,8 @@ impl Op {
             Op::NotILike => Op::ILike,
             Op::EqFolded => Op::NeFolded,
             Op::NeFolded => Op::EqFolded,
+            Op::Same => Op::Distinct,
+            Op::Distinct => Op::Same,
             Op::IsNull => Op::IsNotNull,
             Op::IsNotNull => Op::IsNull,
             Op::Prefix | Op::Contains | Op::NotPart => Op::NotPart,

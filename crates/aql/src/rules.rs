@@ -1,14 +1,20 @@
 //! The table of rules: which comparison of which column becomes which AQL, and what that rests on.
 //!
+//! A row says what holds of every service, and what a [`Proof`] on the user's own site turns it
+//! into. A row without a fidelity is off until it is proven; a row that was disproven is off too.
+//! Exact without proof are only rows that rest on documented facts.
+//!
 //! A comparison that no row covers stays at home. Rows that are missing on purpose:
 //! - `<`, `>` on text and keys: the order is a collation's (assets-api.md 4.6).
-//! - `<>`, NOT IN, NOT LIKE on text: AQL ignores case, so rows that differ only in case would be
-//!   lost (4.3); on arrays: whether any or all values must differ is undocumented (10.5).
+//! - NOT LIKE on text: AQL ignores case, so rows that differ only in case would be lost (4.3); any
+//!   negation on arrays: whether any or all values must differ is undocumented (10.5).
 //! - LIKE and prefixes on Key: the service answers 400 (13); on a status: finds nothing (8.7).
-//! - a user's display name, a group: comparison by them is unproven (13).
+//! - `lower(x) = v` as `==`: it is about letters of another case.
+//! - Double as exact: another spelling of the same double may be stored, which no sample can exclude.
 //! - an attribute of one kind under a column of another class (`bigint` over a Text attribute):
 //!   `007` is 7 here and not there.
 
+use crate::facts::{self, Facts};
 use crate::lower::Fidelity::{self, Exact, Inexact};
 use crate::pred::{Class, Column, Kind, Op, Part, Subject};
 
@@ -21,8 +27,13 @@ pub enum Target {
     Key,
     /// `Created`, `Updated`
     Stamp,
+    /// One of several object types by name.
+    ObjectType,
     /// An attribute.
     Attribute(Kind, Part),
+    /// An attribute, whatever part of it the column shows (but NULL tests ask only of parts that a
+    /// value always has).
+    Whole(Kind),
 }
 
 /// Single-valued, multi-valued, or no matter.
@@ -41,8 +52,26 @@ pub enum Arity {
 pub enum Form {
     /// `path op value`, the operator as it is; numbers and booleans.
     Plain,
+    /// `path != value AND path is not EMPTY`, whichever way `!=` treats EMPTY.
+    Differs,
+    /// `path not in (…) AND path is not EMPTY`, the same for lists.
+    NoneOf,
+    /// `objectId not in (…)`; every object has an id.
+    NoId,
     /// `path = "text"`.
     TextEqual,
+    /// `path == "text"`, to the letter.
+    Same,
+    /// `path = "KEY"`: exact for keys in capitals, as all are.
+    KeyEqual,
+    /// `path in ("KEY", …)`, the same.
+    KeyOneOf,
+    /// `path == "text"` for each of a short list, ORed.
+    SameOneOf,
+    /// `NOT (path == "text") AND path is not EMPTY`, for one value or each of a short list.
+    NotSame,
+    /// The ids of the object types whose names SQL's comparison picks.
+    TypeIds,
     /// `path in ("…", …)`, or `in (1, 2)`.
     OneOf,
     /// Every element with `path = "text"`, ANDed.
@@ -59,6 +88,10 @@ pub enum Form {
     DayRange,
     /// A range of instants, widened.
     InstantRange,
+    /// A range of days to the day.
+    Days,
+    /// A range of instants to the millisecond, which is as fine as the service shows them.
+    Instants,
     /// `startswith` a dotted IPv4 address, whatever mask the stored text carries.
     Ipv4,
     /// `is EMPTY`
@@ -84,12 +117,25 @@ pub struct Rule {
     pub ops: &'static [Op],
     /// How the text is built.
     pub form: Form,
-    /// How faithful it is.
-    pub fidelity: Fidelity,
+    /// How faithful it is on every service; none: the rule is off without proof.
+    pub fidelity: Option<Fidelity>,
+    /// What a proof on the user's own site turns it into.
+    pub proof: Option<Proof>,
     /// The fact it rests on, by section of assets-api.md.
     pub rests_on: &'static str,
     /// Whether Atlassian documents the fact.
     pub documented: bool,
+}
+
+/// What a rule becomes where a fact has been proven.
+#[derive(Debug, Clone, Copy)]
+pub struct Proof {
+    /// The fact, one of [`facts::KNOWN`].
+    pub fact: &'static str,
+    /// How the text is built then.
+    pub form: Form,
+    /// How faithful it is then.
+    pub fidelity: Fidelity,
 }
 
 const RANGE: &[Op] = &[Op::Eq, Op::Lt, Op::Le, Op::Gt, Op::Ge, Op::In];
@@ -111,11 +157,62 @@ const fn rule(
     rests_on: &'static str,
     documented: bool,
 ) -> Rule {
-    Rule { name, target, class, arity, ops, form, fidelity, rests_on, documented }
+    Rule {
+        name,
+        target,
+        class,
+        arity,
+        ops,
+        form,
+        fidelity: Some(fidelity),
+        proof: None,
+        rests_on,
+        documented,
+    }
+}
+
+/// A row that is off without proof.
+const fn off(
+    name: &'static str,
+    target: Target,
+    class: Option<Class>,
+    arity: Arity,
+    ops: &'static [Op],
+    proof: Proof,
+    rests_on: &'static str,
+) -> Rule {
+    let form = proof.form;
+    Rule {
+        name,
+        target,
+        class,
+        arity,
+        ops,
+        form,
+        fidelity: None,
+        proof: Some(proof),
+        rests_on,
+        documented: false,
+    }
+}
+
+const fn proof(fact: &'static str, form: Form, fidelity: Fidelity) -> Proof {
+    Proof { fact, form, fidelity }
+}
+
+impl Rule {
+    /// What the row becomes where `fact` has been proven.
+    const fn proven(mut self, fact: &'static str, form: Form, fidelity: Fidelity) -> Self {
+        self.proof = Some(proof(fact, form, fidelity));
+        self
+    }
 }
 
 use Arity::{Any, Many, One};
 use Class::{Bool, Date, Double, Inet, Int, Text, Timestamp};
+
+const REFERENCE_KEY: Target = Target::Attribute(Kind::Object, Part::Key);
+const ACCOUNT: Target = Target::Attribute(Kind::User, Part::AccountId);
 
 /// The table. The first row that fits is used.
 #[rustfmt::skip]
@@ -123,15 +220,25 @@ pub const RULES: &[Rule] = &[
     // Object id and key.
     rule("id =", Target::Id, Some(Int), One, &[Op::Eq], Form::Plain, Exact, "4.2 objectId with =", true),
     rule("id in", Target::Id, Some(Int), One, &[Op::In], Form::OneOf, Exact, "4.2 in (1, 2) works for ids", true),
-    rule("id range", Target::Id, Some(Int), One, &[Op::Lt, Op::Le, Op::Gt, Op::Ge], Form::Plain, Inexact, "13 id ranges, >= and <= only", false),
+    rule("id range", Target::Id, Some(Int), One, &[Op::Lt, Op::Le, Op::Gt, Op::Ge], Form::Plain, Inexact, "13 id ranges, >= and <= only", false)
+        .proven(facts::ID_RANGE, Form::Plain, Exact),
+    rule("id not in", Target::Id, Some(Int), One, &[Op::Ne, Op::NotIn], Form::NoId, Inexact, "13 objectId NOT IN with 50 ids a clause", false)
+        .proven(facts::ID_NOT_IN, Form::NoId, Exact),
     rule("key =", Target::Key, Some(Text), One, EQ, Form::TextEqual, Inexact, "13 exact Key = is the supported form; 4.3 ignores case", true),
     rule("key in", Target::Key, Some(Text), One, &[Op::In], Form::OneOf, Inexact, "4.3 in as =", true),
-    rule("key is null", Target::Key, None, One, &[Op::IsNotNull], Form::NotEmpty, Inexact, "13 Key is not EMPTY selects everything", false),
+    rule("key is not null", Target::Key, None, One, &[Op::IsNotNull], Form::NotEmpty, Inexact, "13 Key is not EMPTY selects everything", false),
+    // The object type, where a table takes its children in.
+    rule("object type", Target::ObjectType, Some(Text), One, &[Op::Eq, Op::In, Op::EqFolded], Form::TypeIds, Inexact, "4.2 objectTypeId; by id, never by name", true),
     // Created and Updated: always there.
-    rule("stamp range", Target::Stamp, Some(Timestamp), One, RANGE, Form::InstantRange, Inexact, "4.3 < > on dates; 10.6 zone and precision unknown, widened", true),
+    rule("stamp range", Target::Stamp, Some(Timestamp), One, RANGE, Form::InstantRange, Inexact, "4.3 < > on dates; 10.6 zone and precision unknown, widened", true)
+        .proven(facts::STAMP, Form::Instants, Exact),
     // Text.
-    rule("text =", attr(Kind::Text), Some(Text), One, EQ, Form::TextEqual, Inexact, "4.3 = ignores case", true),
-    rule("text in", attr(Kind::Text), Some(Text), One, &[Op::In], Form::OneOf, Inexact, "4.3 in as =", true),
+    rule("text =", attr(Kind::Text), Some(Text), One, &[Op::Eq], Form::TextEqual, Inexact, "4.3 = ignores case", true)
+        .proven(facts::SAME, Form::Same, Exact),
+    rule("text in", attr(Kind::Text), Some(Text), One, &[Op::In], Form::OneOf, Inexact, "4.3 in as =", true)
+        .proven(facts::SAME, Form::SameOneOf, Exact),
+    rule("text folded =", attr(Kind::Text), Some(Text), One, &[Op::EqFolded], Form::TextEqual, Inexact, "4.3 = ignores case", true),
+    off("text <>", attr(Kind::Text), Some(Text), One, &[Op::Ne, Op::NotIn], proof(facts::NOT_SAME, Form::NotSame, Inexact), "4.3 ==; 4.1 NOT before a group is not documented; an empty text may not be EMPTY"),
     rule("text like", attr(Kind::Text), Some(Text), One, &[Op::Like, Op::ILike], Form::Pattern, Inexact, "4.3 like, startswith, endswith ignore case", true),
     rule("text prefix", attr(Kind::Text), Some(Text), One, &[Op::Prefix], Form::Prefix, Inexact, "4.3 startswith", true),
     rule("text contains", attr(Kind::Text), Some(Text), One, &[Op::Contains], Form::Contains, Inexact, "4.3 like is contains", true),
@@ -142,13 +249,21 @@ pub const RULES: &[Rule] = &[
     // Numbers and booleans.
     rule("integer compare", attr(Kind::Integer), Some(Int), One, &[Op::Eq, Op::Lt, Op::Le, Op::Gt, Op::Ge], Form::Plain, Exact, "4.3 = < > on numbers", true),
     rule("integer in", attr(Kind::Integer), Some(Int), One, &[Op::In], Form::OneOf, Exact, "4.3 in as =", true),
-    rule("integers has", attr(Kind::Integer), Some(Int), Many, &[Op::ArrayHas], Form::Plain, Inexact, "4.3 = matches if any value equals", false),
-    rule("integers overlap", attr(Kind::Integer), Some(Int), Many, &[Op::ArrayOverlaps], Form::OneOf, Inexact, "4.3 = matches if any value equals", false),
+    rule("integer <>", attr(Kind::Integer), Some(Int), One, &[Op::Ne], Form::Differs, Exact, "4.3 != is inequality; EMPTY, which is open, is excluded by is not EMPTY", true),
+    rule("integer not in", attr(Kind::Integer), Some(Int), One, &[Op::NotIn], Form::NoneOf, Exact, "4.3 not in as !=; EMPTY is excluded", true),
+    rule("integers has", attr(Kind::Integer), Some(Int), Many, &[Op::ArrayHas], Form::Plain, Inexact, "4.3 = matches if any value equals", false)
+        .proven(facts::ANY_INTEGER, Form::Plain, Exact),
+    rule("integers overlap", attr(Kind::Integer), Some(Int), Many, &[Op::ArrayOverlaps], Form::OneOf, Inexact, "4.3 = matches if any value equals", false)
+        .proven(facts::ANY_INTEGER, Form::OneOf, Exact),
     rule("double range", attr(Kind::Double), Some(Double), One, RANGE, Form::DoubleRange, Inexact, "4.3 < > on numbers; one step wider for other spellings of the same double", true),
-    rule("boolean =", attr(Kind::Boolean), Some(Bool), One, &[Op::Eq, Op::Ne], Form::Plain, Inexact, "4.4 Active = true", false),
+    rule("double <>", attr(Kind::Double), Some(Double), One, &[Op::Ne], Form::Differs, Inexact, "4.3 != is inequality; another double is another number", true),
+    rule("boolean =", attr(Kind::Boolean), Some(Bool), One, &[Op::Eq, Op::Ne], Form::Plain, Inexact, "4.4 Active = true", false)
+        .proven(facts::BOOLEAN, Form::Plain, Exact),
     // Dates.
-    rule("date range", attr(Kind::Date), Some(Date), One, RANGE, Form::DayRange, Inexact, "13 date-only literals with >= and <=; widened", true),
-    rule("datetime range", attr(Kind::DateTime), Some(Timestamp), One, RANGE, Form::InstantRange, Inexact, "4.3 < > on dates; 10.6 zone and precision unknown, widened", true),
+    rule("date range", attr(Kind::Date), Some(Date), One, RANGE, Form::DayRange, Inexact, "13 date-only literals with >= and <=; widened", true)
+        .proven(facts::DAY, Form::Days, Exact),
+    rule("datetime range", attr(Kind::DateTime), Some(Timestamp), One, RANGE, Form::InstantRange, Inexact, "4.3 < > on dates; 10.6 zone and precision unknown, widened", true)
+        .proven(facts::DATETIME, Form::Instants, Exact),
     // Addresses.
     rule("ip =", attr(Kind::IpAddress), Some(Inet), One, &[Op::Eq], Form::Ipv4, Inexact, "4.3 startswith", true),
     rule("ip text =", attr(Kind::IpAddress), Some(Text), One, EQ, Form::TextEqual, Inexact, "4.3 = ignores case", true),
@@ -156,75 +271,111 @@ pub const RULES: &[Rule] = &[
     rule("reference =", attr(Kind::Object), Some(Text), One, EQ, Form::TextEqual, Inexact, "4.3 compares with the label", true),
     rule("reference in", attr(Kind::Object), Some(Text), One, &[Op::In], Form::OneOf, Inexact, "4.3 in as =", true),
     rule("references has", attr(Kind::Object), Some(Text), Many, &[Op::ArrayHas], Form::TextEqual, Inexact, "4.3 = matches if any value equals", false),
-    rule("reference key =", Target::Attribute(Kind::Object, Part::Key), Some(Text), One, EQ, Form::TextEqual, Inexact, "4.3 \"City\".Key = …", true),
-    rule("reference key in", Target::Attribute(Kind::Object, Part::Key), Some(Text), One, &[Op::In], Form::OneOf, Inexact, "4.3 \"City\".Key; in as =", true),
-    rule("reference keys has", Target::Attribute(Kind::Object, Part::Key), Some(Text), Many, &[Op::ArrayHas], Form::TextEqual, Inexact, "4.3 \"City\".Key = …", false),
-    rule("reference keys overlap", Target::Attribute(Kind::Object, Part::Key), Some(Text), Many, &[Op::ArrayOverlaps], Form::OneOf, Inexact, "4.3 \"City\".Key; in as =", false),
-    // Users by account id, statuses by name.
-    rule("user account =", Target::Attribute(Kind::User, Part::AccountId), Some(Text), One, EQ, Form::TextEqual, Inexact, "13 a User attribute compares by account id", false),
-    rule("user account in", Target::Attribute(Kind::User, Part::AccountId), Some(Text), One, &[Op::In], Form::OneOf, Inexact, "13 a User attribute compares by account id", false),
-    rule("user accounts has", Target::Attribute(Kind::User, Part::AccountId), Some(Text), Many, &[Op::ArrayHas], Form::TextEqual, Inexact, "13 a User attribute compares by account id", false),
+    rule("references overlap", attr(Kind::Object), Some(Text), Many, &[Op::ArrayOverlaps], Form::OneOf, Inexact, "4.3 = matches if any value equals", false),
+    rule("reference key =", REFERENCE_KEY, Some(Text), One, &[Op::Eq], Form::TextEqual, Inexact, "4.3 \"City\".Key = …", true)
+        .proven(facts::REFERENCE_KEY, Form::KeyEqual, Exact),
+    rule("reference key in", REFERENCE_KEY, Some(Text), One, &[Op::In], Form::OneOf, Inexact, "4.3 \"City\".Key; in as =", true)
+        .proven(facts::REFERENCE_KEY, Form::KeyOneOf, Exact),
+    rule("reference key folded =", REFERENCE_KEY, Some(Text), One, &[Op::EqFolded], Form::TextEqual, Inexact, "4.3 \"City\".Key = …", true),
+    rule("reference keys has", REFERENCE_KEY, Some(Text), Many, &[Op::ArrayHas], Form::TextEqual, Inexact, "4.3 \"City\".Key = …", false),
+    rule("reference keys overlap", REFERENCE_KEY, Some(Text), Many, &[Op::ArrayOverlaps], Form::OneOf, Inexact, "4.3 \"City\".Key; in as =", false),
+    // Users by account id, and by name where that is proven; groups by name; statuses by name.
+    rule("user account =", ACCOUNT, Some(Text), One, EQ, Form::TextEqual, Inexact, "13 a User attribute compares by account id", false),
+    rule("user account in", ACCOUNT, Some(Text), One, &[Op::In], Form::OneOf, Inexact, "13 a User attribute compares by account id", false),
+    rule("user accounts has", ACCOUNT, Some(Text), Many, &[Op::ArrayHas], Form::TextEqual, Inexact, "13 a User attribute compares by account id", false),
+    rule("user accounts overlap", ACCOUNT, Some(Text), Many, &[Op::ArrayOverlaps], Form::OneOf, Inexact, "13 a User attribute compares by account id", false),
+    off("user name =", attr(Kind::User), Some(Text), One, EQ, proof(facts::USER_NAME, Form::TextEqual, Inexact), "4.3 display name example; 13 unproven"),
+    off("user name in", attr(Kind::User), Some(Text), One, &[Op::In], proof(facts::USER_NAME, Form::OneOf, Inexact), "4.3 display name example; 13 unproven"),
+    off("user names has", attr(Kind::User), Some(Text), Many, &[Op::ArrayHas], proof(facts::USER_NAME, Form::TextEqual, Inexact), "4.3 display name example; 13 unproven"),
+    off("group =", attr(Kind::Group), Some(Text), One, EQ, proof(facts::GROUP_NAME, Form::TextEqual, Inexact), "3.4 a group is its name; 4.3 says nothing of ="),
+    off("group in", attr(Kind::Group), Some(Text), One, &[Op::In], proof(facts::GROUP_NAME, Form::OneOf, Inexact), "3.4 a group is its name; 4.3 says nothing of in"),
+    off("groups has", attr(Kind::Group), Some(Text), Many, &[Op::ArrayHas], proof(facts::GROUP_NAME, Form::TextEqual, Inexact), "3.4 a group is its name; 4.3 says nothing of ="),
     rule("status =", attr(Kind::Status), Some(Text), One, EQ, Form::TextEqual, Inexact, "4.3 Status = \"Running\"", true),
     rule("status in", attr(Kind::Status), Some(Text), One, &[Op::In], Form::OneOf, Inexact, "4.3 in as =", true),
+    // Emptiness, whatever the column's class: a value that is there is not EMPTY, and one that is
+    // not there is.
+    rule("integer is null", Target::Whole(Kind::Integer), None, Any, &[Op::IsNull], Form::Empty, Exact, "4.3 is EMPTY", true),
+    rule("double is null", Target::Whole(Kind::Double), None, Any, &[Op::IsNull], Form::Empty, Exact, "4.3 is EMPTY", true),
+    rule("boolean is null", Target::Whole(Kind::Boolean), None, Any, &[Op::IsNull], Form::Empty, Exact, "4.3 is EMPTY", true),
+    rule("date is null", Target::Whole(Kind::Date), None, Any, &[Op::IsNull], Form::Empty, Exact, "4.3 is EMPTY", true),
+    rule("datetime is null", Target::Whole(Kind::DateTime), None, Any, &[Op::IsNull], Form::Empty, Exact, "4.3 is EMPTY", true),
+    rule("ip is null", Target::Whole(Kind::IpAddress), None, Any, &[Op::IsNull], Form::EmptyOrBlank, Inexact, "4.3 is EMPTY; an empty text is NULL here", true),
+    rule("reference is null", Target::Whole(Kind::Object), None, Any, &[Op::IsNull], Form::Empty, Inexact, "4.3 is EMPTY", true),
+    rule("status is null", Target::Whole(Kind::Status), None, Any, &[Op::IsNull], Form::Empty, Inexact, "4.3 is EMPTY", true),
+    rule("text is not null", Target::Whole(Kind::Text), None, Any, &[Op::IsNotNull], Form::NotEmpty, Inexact, "4.3 is not EMPTY", true),
+    rule("integer is not null", Target::Whole(Kind::Integer), None, Any, &[Op::IsNotNull], Form::NotEmpty, Exact, "4.3 is not EMPTY", true),
+    rule("double is not null", Target::Whole(Kind::Double), None, Any, &[Op::IsNotNull], Form::NotEmpty, Exact, "4.3 is not EMPTY", true),
+    rule("boolean is not null", Target::Whole(Kind::Boolean), None, Any, &[Op::IsNotNull], Form::NotEmpty, Exact, "4.3 is not EMPTY", true),
+    rule("date is not null", Target::Whole(Kind::Date), None, Any, &[Op::IsNotNull], Form::NotEmpty, Exact, "4.3 is not EMPTY", true),
+    rule("datetime is not null", Target::Whole(Kind::DateTime), None, Any, &[Op::IsNotNull], Form::NotEmpty, Exact, "4.3 is not EMPTY", true),
+    rule("ip is not null", Target::Whole(Kind::IpAddress), None, Any, &[Op::IsNotNull], Form::NotEmpty, Inexact, "4.3 is not EMPTY", true),
+    rule("reference is not null", Target::Whole(Kind::Object), None, Any, &[Op::IsNotNull], Form::NotEmpty, Inexact, "4.3 is not EMPTY", true),
+    rule("user is not null", Target::Whole(Kind::User), None, Any, &[Op::IsNotNull], Form::NotEmpty, Inexact, "4.3 is not EMPTY", true),
+    rule("group is not null", Target::Whole(Kind::Group), None, Any, &[Op::IsNotNull], Form::NotEmpty, Inexact, "4.3 is not EMPTY", true),
+    rule("status is not null", Target::Whole(Kind::Status), None, Any, &[Op::IsNotNull], Form::NotEmpty, Inexact, "4.3 is not EMPTY", true),
+    rule("other is not null", Target::Whole(Kind::Other), None, Any, &[Op::IsNotNull], Form::NotEmpty, Inexact, "4.3 is not EMPTY", true),
 ];
 
-/// Rules on emptiness that hold for a kind whatever the column's class: a value that is there is
-/// not EMPTY, and one that is not there is.
-#[rustfmt::skip]
-pub const EMPTINESS: &[(Kind, Op, Form, Fidelity, &str)] = &[
-    (Kind::Integer, Op::IsNull, Form::Empty, Exact, "4.3 is EMPTY"),
-    (Kind::Double, Op::IsNull, Form::Empty, Exact, "4.3 is EMPTY"),
-    (Kind::Boolean, Op::IsNull, Form::Empty, Exact, "4.3 is EMPTY"),
-    (Kind::Date, Op::IsNull, Form::Empty, Exact, "4.3 is EMPTY"),
-    (Kind::DateTime, Op::IsNull, Form::Empty, Exact, "4.3 is EMPTY"),
-    (Kind::IpAddress, Op::IsNull, Form::EmptyOrBlank, Inexact, "4.3 is EMPTY; an empty text is NULL here"),
-    (Kind::Object, Op::IsNull, Form::Empty, Inexact, "4.3 is EMPTY"),
-    (Kind::Status, Op::IsNull, Form::Empty, Inexact, "4.3 is EMPTY"),
-    (Kind::Text, Op::IsNotNull, Form::NotEmpty, Inexact, "4.3 is not EMPTY"),
-    (Kind::Integer, Op::IsNotNull, Form::NotEmpty, Exact, "4.3 is not EMPTY"),
-    (Kind::Double, Op::IsNotNull, Form::NotEmpty, Exact, "4.3 is not EMPTY"),
-    (Kind::Boolean, Op::IsNotNull, Form::NotEmpty, Exact, "4.3 is not EMPTY"),
-    (Kind::Date, Op::IsNotNull, Form::NotEmpty, Exact, "4.3 is not EMPTY"),
-    (Kind::DateTime, Op::IsNotNull, Form::NotEmpty, Exact, "4.3 is not EMPTY"),
-    (Kind::IpAddress, Op::IsNotNull, Form::NotEmpty, Inexact, "4.3 is not EMPTY"),
-    (Kind::Object, Op::IsNotNull, Form::NotEmpty, Inexact, "4.3 is not EMPTY"),
-    (Kind::User, Op::IsNotNull, Form::NotEmpty, Inexact, "4.3 is not EMPTY"),
-    (Kind::Status, Op::IsNotNull, Form::NotEmpty, Inexact, "4.3 is not EMPTY"),
-    (Kind::Other, Op::IsNotNull, Form::NotEmpty, Inexact, "4.3 is not EMPTY"),
-];
+/// A row as it applies to a comparison.
+#[derive(Debug, Clone, Copy)]
+pub struct Found {
+    /// The row.
+    pub rule: &'static Rule,
+    /// How the text is built.
+    pub form: Form,
+    /// How faithful it is.
+    pub fidelity: Fidelity,
+    /// What to fall back to for a value that the proven form cannot vouch for; none: the rule is off
+    /// without proof.
+    pub unproven: Option<Fidelity>,
+}
 
-/// The rule's form and fidelity for a comparison, or why there is none.
-pub fn find(subject: &Subject, op: Op) -> Result<(Form, Fidelity), String> {
-    let target = match &subject.column {
-        Column::Id => Target::Id,
-        Column::Key => Target::Key,
-        Column::Created | Column::Updated => Target::Stamp,
-        Column::Attribute { kind, part, .. } => Target::Attribute(*kind, *part),
-    };
-    let arity = if subject.multi { Many } else { One };
-    let row = RULES.iter().find(|r| {
-        r.target == target
-            && r.class.is_none_or(|class| class == subject.class)
-            && (r.arity == Any || r.arity == arity)
-            && r.ops.contains(&op)
-    });
+impl Rule {
+    /// Whether the row is about a comparison.
+    pub fn covers(&self, subject: &Subject, op: Op) -> bool {
+        let target = match (&subject.column, self.target) {
+            (Column::Id, Target::Id)
+            | (Column::Key, Target::Key)
+            | (Column::Created | Column::Updated, Target::Stamp)
+            | (Column::ObjectType(_), Target::ObjectType) => true,
+            (Column::Attribute { kind, part, .. }, Target::Attribute(k, p)) => *kind == k && *part == p,
+            (Column::Attribute { kind, part, .. }, Target::Whole(k)) => {
+                *kind == k && (op == Op::IsNotNull || *part != Part::Other)
+            }
+            _ => false,
+        };
+        let arity = match self.arity {
+            Any => true,
+            One => !subject.multi,
+            Many => subject.multi,
+        };
+        target && arity && self.class.is_none_or(|class| class == subject.class) && self.ops.contains(&op)
+    }
+}
+
+/// The row for a comparison, as it applies where `facts` are known, or why there is none.
+pub fn find(subject: &Subject, op: Op, facts: &Facts) -> Result<Found, String> {
     if op == Op::IsNull && subject.null_is_vague {
         return Err("a value that does not fit also reads as NULL here".into());
     }
-    if let Some(row) = row {
-        return Ok((row.form, row.fidelity));
+    let Some(rule) = RULES.iter().find(|r| r.covers(subject, op)) else { return Err(why_not(subject, op)) };
+    if facts.breaks(rule.name) {
+        return Err(format!("this service was found to lose objects by it: {}", rule.name));
     }
-    if let Column::Attribute { kind, part, .. } = &subject.column {
-        let known_part = matches!(part, Part::Value | Part::Key | Part::AccountId);
-        let row = EMPTINESS.iter().find(|r| r.0 == *kind && r.1 == op);
-        if let Some((_, _, form, fidelity, _)) = row
-            && (op == Op::IsNotNull || known_part)
-        {
-            let exact = *fidelity == Exact && !subject.null_is_vague && !subject.multi;
-            return Ok((*form, if exact { Exact } else { Inexact }));
-        }
-    }
-    Err(match op {
+    let proof = rule.proof.filter(|proof| facts.has(proof.fact));
+    let (form, fidelity) = match (proof, rule.fidelity) {
+        (Some(proof), _) => (proof.form, proof.fidelity),
+        (None, Some(fidelity)) => (rule.form, fidelity),
+        (None, None) => return Err(format!("{}; it is unproven: {}", why_not(subject, op), rule.name)),
+    };
+    // NULL here may be a value there; several values are one NULL test's, but open in the rest.
+    let vague = subject.null_is_vague || (subject.multi && matches!(op, Op::IsNull | Op::IsNotNull));
+    let weaken = |fidelity| if vague { Inexact } else { fidelity };
+    Ok(Found { rule, form, fidelity: weaken(fidelity), unproven: rule.fidelity.map(weaken) })
+}
+
+fn why_not(subject: &Subject, op: Op) -> String {
+    match op {
         Op::NotLike | Op::NotILike | Op::NotPart | Op::NeFolded => {
             "AQL ignores case, so a negation would lose rows".into()
         }
@@ -241,5 +392,5 @@ pub fn find(subject: &Subject, op: Op) -> Result<(Form, Fidelity), String> {
             "the service refuses this on Key".into()
         }
         _ => "no AQL that is known to select every such object".into(),
-    })
+    }
 }

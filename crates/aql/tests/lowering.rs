@@ -69,7 +69,10 @@ fn a_pattern_goes_out_as_its_certain_runs() {
     assert_eq!(like("web%"), "\"Name\" startswith \"web\"");
     assert_eq!(like("%web"), "\"Name\" endswith \"web\"");
     assert_eq!(like("%web%"), "\"Name\" like \"web\"");
-    assert_eq!(like("a%b_c"), "\"Name\" startswith \"a\" AND \"Name\" like \"b\" AND \"Name\" endswith \"c\"");
+    assert_eq!(
+        like("a%b_c"),
+        "\"Name\" startswith \"a\" AND \"Name\" like \"b\" AND \"Name\" endswith \"c\""
+    );
     assert_eq!(like("100\\%"), "\"Name\" = \"100%\"");
     assert!(is_local(&leaf(text("Name"), Op::Like, str("%"))));
     assert!(is_local(&leaf(text("Name"), Op::Like, str("broken\\"))));
@@ -91,7 +94,10 @@ fn a_backslash_is_never_part_of_a_substring_because_it_may_escape() {
 fn values_with_control_characters_and_placeholders_stay_at_home() {
     for value in ["a\nb", "a\u{7f}b", "${x}", ""] {
         assert!(is_local(&leaf(text("Name"), Op::Eq, str(value))), "{value:?}");
-        assert!(is_local(&leaf(text("Name"), Op::In, Literal::List(vec![str(value), str("b")]))), "{value:?}");
+        assert!(
+            is_local(&leaf(text("Name"), Op::In, Literal::List(vec![str(value), str("b")]))),
+            "{value:?}"
+        );
     }
 }
 
@@ -153,10 +159,7 @@ fn an_or_with_an_impossible_branch_is_the_rest_of_it() {
 fn groups_stand_in_parentheses() {
     let n = |v| leaf(attribute("N", Kind::Integer, Class::Int), Op::Eq, Literal::Int(v));
     let tree = Pred::And(vec![Pred::Or(vec![n(1), n(2)]), Pred::Or(vec![n(3), Pred::And(vec![n(4), n(5)])])]);
-    assert_eq!(
-        aql_of(&tree),
-        "(\"N\" = 1 OR \"N\" = 2) AND (\"N\" = 3 OR (\"N\" = 4 AND \"N\" = 5))"
-    );
+    assert_eq!(aql_of(&tree), "(\"N\" = 1 OR \"N\" = 2) AND (\"N\" = 3 OR (\"N\" = 4 AND \"N\" = 5))");
 }
 
 #[test]
@@ -208,7 +211,8 @@ fn dates_are_asked_for_with_room_for_any_zone_and_precision() {
         aql_of(&leaf(day, Op::Eq, Literal::Date(19_782))),
         "\"D\" >= \"2024-02-28\" AND \"D\" <= \"2024-03-01\""
     );
-    let updated = Subject { column: Column::Updated, class: Class::Timestamp, multi: false, null_is_vague: false };
+    let updated =
+        Subject { column: Column::Updated, class: Class::Timestamp, multi: false, null_is_vague: false };
     assert_eq!(
         aql_of(&leaf(updated.clone(), Op::Gt, Literal::Timestamp(1_709_164_800_123_456))),
         "Updated >= \"2024-02-27T00:00:00.123Z\""

@@ -1,0 +1,355 @@
+//! What a proof on the user's own site loosens, and what it must not: each test fails if a rule is
+//! loosened without its fact, or further than the fact carries.
+#![allow(missing_docs)]
+
+use std::collections::HashSet;
+
+use aql::facts;
+use aql::probe::{Verdict, judge, probes};
+use aql::rules::RULES;
+use aql::{
+    Class, Column, Facts, Fidelity, Kind, Leaf, Literal, Lowered, Op, Operand, Part, Pred, Subject,
+    facts_used, lower_with,
+};
+
+fn attribute(name: &str, kind: Kind, part: Part, class: Class) -> Subject {
+    let column = Column::Attribute { name: name.into(), kind, part };
+    Subject { column, class, multi: false, null_is_vague: false }
+}
+
+fn text() -> Subject {
+    attribute("Name", Kind::Text, Part::Value, Class::Text)
+}
+
+fn keyword(column: Column, class: Class) -> Subject {
+    Subject { column, class, multi: false, null_is_vague: false }
+}
+
+fn leaf(subject: Subject, op: Op, value: Literal) -> Pred {
+    Pred::Leaf(Leaf { subject, op, operand: Operand::Value(value) })
+}
+
+fn str(s: &str) -> Literal {
+    Literal::Text(s.into())
+}
+
+fn proven(names: &[&str]) -> Facts {
+    let mut facts = Facts::default();
+    names.iter().for_each(|name| facts.learn(name, true));
+    facts
+}
+
+fn asked(pred: &Pred, facts: &Facts) -> (String, Fidelity) {
+    match lower_with(pred, facts) {
+        Lowered::Pushed(expr, fidelity) => (expr.to_string(), fidelity),
+        other => panic!("not pushed: {other:?}"),
+    }
+}
+
+/// Without the fact as `before` (none: at home), with it as `after`.
+#[track_caller]
+fn turns(pred: &Pred, fact: &str, before: Option<(&str, Fidelity)>, after: (&str, Fidelity)) {
+    match (before, lower_with(pred, &facts::NONE)) {
+        (Some((text, fidelity)), Lowered::Pushed(expr, f)) => {
+            assert_eq!((expr.to_string().as_str(), f), (text, fidelity));
+        }
+        (None, Lowered::Local(_)) => {}
+        (_, other) => panic!("without proof: {other:?}"),
+    }
+    let every_other: Vec<&str> = facts::KNOWN.iter().copied().filter(|known| *known != fact).collect();
+    assert_eq!(
+        lower_with(pred, &proven(&every_other)),
+        lower_with(pred, &facts::NONE),
+        "another fact loosens it"
+    );
+    let (text, fidelity) = asked(pred, &proven(&[fact]));
+    assert_eq!((text.as_str(), fidelity), after);
+    assert_eq!(facts_used(pred, &proven(facts::KNOWN)), [fact]);
+}
+
+use Fidelity::{Exact, Inexact};
+
+#[test]
+fn the_table_is_consistent() {
+    let names: HashSet<&str> = RULES.iter().map(|r| r.name).collect();
+    assert_eq!(names.len(), RULES.len(), "names are unique");
+    for rule in RULES {
+        assert!(rule.fidelity != Some(Exact) || rule.documented, "{} is exact without proof", rule.name);
+        assert!(!rule.rests_on.is_empty());
+        assert!(rule.fidelity.is_some() || rule.proof.is_some(), "{} can never be used", rule.name);
+        if let Some(proof) = rule.proof {
+            assert!(facts::KNOWN.contains(&proof.fact), "{}", rule.name);
+            assert!(!names.contains(proof.fact), "a fact is not called like a rule: {}", proof.fact);
+        }
+    }
+}
+
+#[test]
+fn text_equality_is_exact_where_double_equal_is_proven_and_only_for_values_it_can_vouch_for() {
+    turns(
+        &leaf(text(), Op::Eq, str("web")),
+        facts::SAME,
+        Some(("\"Name\" = \"web\"", Inexact)),
+        ("\"Name\" == \"web\"", Exact),
+    );
+    let list = |items: &[&str]| Literal::List(items.iter().map(|s| str(s)).collect());
+    turns(
+        &leaf(text(), Op::In, list(&["a", "b"])),
+        facts::SAME,
+        Some(("\"Name\" in (\"a\", \"b\")", Inexact)),
+        ("\"Name\" == \"a\" OR \"Name\" == \"b\"", Exact),
+    );
+    let known = proven(&[facts::SAME]);
+    // What may be trimmed, and lists too long to be compared one by one, go out as without proof.
+    assert_eq!(asked(&leaf(text(), Op::Eq, str(" web")), &known), ("\"Name\" like \"web\"".into(), Inexact));
+    let long: Vec<String> = (0..40).map(|n| format!("v{n}")).collect();
+    let long = list(&long.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(asked(&leaf(text(), Op::In, long), &known).1, Inexact);
+    // lower(x) = v is about another case; a sample says nothing of arrays.
+    assert_eq!(
+        asked(&leaf(text(), Op::EqFolded, str("web")), &known),
+        ("\"Name\" = \"web\"".into(), Inexact)
+    );
+    let tags = Subject { multi: true, ..text() };
+    assert_eq!(asked(&leaf(tags, Op::ArrayHas, str("a")), &known), ("\"Name\" = \"a\"".into(), Inexact));
+    let vague = Subject { null_is_vague: true, ..text() };
+    assert_eq!(asked(&leaf(vague, Op::Eq, str("web")), &known).1, Inexact);
+}
+
+#[test]
+fn text_inequality_goes_out_only_where_not_same_is_proven_and_is_never_exact() {
+    turns(
+        &leaf(text(), Op::Ne, str("web")),
+        facts::NOT_SAME,
+        None,
+        ("NOT (\"Name\" == \"web\") AND \"Name\" is not EMPTY", Inexact),
+    );
+    let known = proven(&[facts::NOT_SAME]);
+    assert!(matches!(lower_with(&leaf(text(), Op::Ne, str("web ")), &known), Lowered::Local(_)));
+    let both = Literal::List(vec![str("a"), str("b")]);
+    assert_eq!(
+        asked(&leaf(text(), Op::NotIn, both), &known).0,
+        "NOT (\"Name\" == \"a\" OR \"Name\" == \"b\") AND \"Name\" is not EMPTY"
+    );
+    let negated = Pred::Not(Box::new(leaf(text(), Op::Like, str("a%"))));
+    assert!(matches!(lower_with(&negated, &proven(facts::KNOWN)), Lowered::Local(_)));
+}
+
+#[test]
+fn instants_are_exact_to_the_millisecond_and_days_only_widened() {
+    let updated = || keyword(Column::Updated, Class::Timestamp);
+    // 2024-02-29T00:00:00.123456Z
+    let t = 1_709_164_800_123_456;
+    let at = |op| leaf(updated(), op, Literal::Timestamp(t));
+    turns(
+        &at(Op::Gt),
+        facts::STAMP,
+        Some(("Updated >= \"2024-02-27T00:00:00.123Z\"", Inexact)),
+        ("Updated >= \"2024-02-29T00:00:00.124Z\"", Exact),
+    );
+    let known = proven(&[facts::STAMP]);
+    assert_eq!(asked(&at(Op::Ge), &known).0, "Updated >= \"2024-02-29T00:00:00.124Z\"");
+    assert_eq!(asked(&at(Op::Lt), &known).0, "Updated <= \"2024-02-29T00:00:00.123Z\"");
+    assert_eq!(asked(&at(Op::Le), &known).0, "Updated <= \"2024-02-29T00:00:00.123Z\"");
+    let whole = |op| asked(&leaf(updated(), op, Literal::Timestamp(t - 456)), &known).0;
+    assert_eq!(whole(Op::Gt), "Updated >= \"2024-02-29T00:00:00.124Z\"");
+    assert_eq!(whole(Op::Ge), "Updated >= \"2024-02-29T00:00:00.123Z\"");
+    assert_eq!(whole(Op::Lt), "Updated <= \"2024-02-29T00:00:00.122Z\"");
+    assert_eq!(whole(Op::Le), "Updated <= \"2024-02-29T00:00:00.123Z\"");
+    // A day begins in the session's zone.
+    let (text, fidelity) = asked(&leaf(updated(), Op::Gt, Literal::Date(19_782)), &known);
+    assert_eq!((text.as_str(), fidelity), ("Updated >= \"2024-02-27T00:00:00.000Z\"", Inexact));
+    turns(
+        &leaf(
+            attribute("At", Kind::DateTime, Part::Value, Class::Timestamp),
+            Op::Eq,
+            Literal::Timestamp(t - 456),
+        ),
+        facts::DATETIME,
+        Some(("\"At\" >= \"2024-02-27T00:00:00.123Z\" AND \"At\" <= \"2024-03-02T00:00:00.123Z\"", Inexact)),
+        ("\"At\" >= \"2024-02-29T00:00:00.123Z\" AND \"At\" <= \"2024-02-29T00:00:00.123Z\"", Exact),
+    );
+}
+
+#[test]
+fn days_are_exact_where_proven_and_a_list_names_each() {
+    let day = |op, value| leaf(attribute("D", Kind::Date, Part::Value, Class::Date), op, value);
+    turns(
+        &day(Op::Lt, Literal::Date(19_782)),
+        facts::DAY,
+        Some(("\"D\" <= \"2024-03-01\"", Inexact)),
+        ("\"D\" <= \"2024-02-28\"", Exact),
+    );
+    let known = proven(&[facts::DAY]);
+    let list = Literal::List(vec![Literal::Date(19_782), Literal::Null, Literal::Date(19_790)]);
+    assert_eq!(
+        asked(&day(Op::In, list), &known).0,
+        "(\"D\" >= \"2024-02-29\" AND \"D\" <= \"2024-02-29\") OR (\"D\" >= \"2024-03-08\" AND \"D\" <= \"2024-03-08\")"
+    );
+    let long = Literal::List((0..30).map(|n| Literal::Date(19_782 + n)).collect());
+    assert_eq!(asked(&day(Op::In, long), &known).1, Inexact);
+}
+
+#[test]
+fn ids_booleans_arrays_and_keys_become_exact_by_their_own_fact() {
+    let id = || keyword(Column::Id, Class::Int);
+    turns(
+        &leaf(id(), Op::Gt, Literal::Int(7)),
+        facts::ID_RANGE,
+        Some(("objectId >= 8", Inexact)),
+        ("objectId >= 8", Exact),
+    );
+    turns(
+        &leaf(id(), Op::Ne, Literal::Int(7)),
+        facts::ID_NOT_IN,
+        Some(("objectId not in (7)", Inexact)),
+        ("objectId not in (7)", Exact),
+    );
+    turns(
+        &leaf(attribute("B", Kind::Boolean, Part::Value, Class::Bool), Op::Ne, Literal::Bool(true)),
+        facts::BOOLEAN,
+        Some(("\"B\" = false", Inexact)),
+        ("\"B\" = false", Exact),
+    );
+    let ports = Subject { multi: true, ..attribute("P", Kind::Integer, Part::Value, Class::Int) };
+    turns(
+        &leaf(ports.clone(), Op::ArrayHas, Literal::Int(80)),
+        facts::ANY_INTEGER,
+        Some(("\"P\" = 80", Inexact)),
+        ("\"P\" = 80", Exact),
+    );
+    let negated = Pred::Not(Box::new(leaf(ports, Op::ArrayHas, Literal::Int(80))));
+    assert!(matches!(lower_with(&negated, &proven(facts::KNOWN)), Lowered::Local(_)));
+    let owner = || attribute("Owner", Kind::Object, Part::Key, Class::Text);
+    turns(
+        &leaf(owner(), Op::Eq, str("HR-1")),
+        facts::REFERENCE_KEY,
+        Some(("\"Owner\".Key = \"HR-1\"", Inexact)),
+        ("\"Owner\".Key = \"HR-1\"", Exact),
+    );
+    let known = proven(&[facts::REFERENCE_KEY]);
+    assert_eq!(asked(&leaf(owner(), Op::Eq, str("hr-1")), &known).1, Inexact, "the case is ignored there");
+}
+
+#[test]
+fn users_and_groups_go_out_by_name_only_where_that_is_proven() {
+    turns(
+        &leaf(attribute("U", Kind::User, Part::Value, Class::Text), Op::Eq, str("Ann Lee")),
+        facts::USER_NAME,
+        None,
+        ("\"U\" = \"Ann Lee\"", Inexact),
+    );
+    turns(
+        &leaf(attribute("G", Kind::Group, Part::Value, Class::Text), Op::Eq, str("admins")),
+        facts::GROUP_NAME,
+        None,
+        ("\"G\" = \"admins\"", Inexact),
+    );
+}
+
+#[test]
+fn a_rule_that_loses_objects_here_stays_at_home() {
+    let mut facts = Facts::default();
+    facts.learn("user account =", false);
+    let account = attribute("U", Kind::User, Part::AccountId, Class::Text);
+    let pred = leaf(account, Op::Eq, str("5b10"));
+    assert!(matches!(lower_with(&pred, &facts), Lowered::Local(_)));
+    assert_eq!(facts_used(&pred, &facts), ["user account ="]);
+    facts.learn("no such rule", false);
+    facts.learn("no such fact", true);
+    assert!(!facts.has("no such fact") && !facts.breaks("no such rule"));
+    facts.learn(facts::SAME, true);
+    facts.learn(facts::SAME, false);
+    assert!(!facts.has(facts::SAME), "a fact that does not hold any more is gone");
+}
+
+#[test]
+fn unequal_numbers_go_out_whichever_way_the_service_treats_empty() {
+    let n = || attribute("N", Kind::Integer, Part::Value, Class::Int);
+    let none = &facts::NONE;
+    assert_eq!(
+        asked(&leaf(n(), Op::Ne, Literal::Int(5)), none),
+        ("\"N\" != 5 AND \"N\" is not EMPTY".into(), Exact)
+    );
+    let list = Literal::List(vec![Literal::Int(1), Literal::Int(2)]);
+    assert_eq!(
+        asked(&Pred::Not(Box::new(leaf(n(), Op::In, list))), none),
+        ("\"N\" not in (1, 2) AND \"N\" is not EMPTY".into(), Exact)
+    );
+    let with_null = Literal::List(vec![Literal::Int(1), Literal::Null]);
+    assert_eq!(lower_with(&leaf(n(), Op::NotIn, with_null), none), Lowered::Never);
+    let several = Subject { multi: true, ..n() };
+    assert!(matches!(lower_with(&leaf(several, Op::Ne, Literal::Int(5)), none), Lowered::Local(_)));
+    let x = || attribute("X", Kind::Double, Part::Value, Class::Double);
+    assert_eq!(
+        asked(&leaf(x(), Op::Ne, Literal::Double(0.5)), none),
+        ("\"X\" != 0.5 AND \"X\" is not EMPTY".into(), Inexact)
+    );
+    assert!(matches!(lower_with(&leaf(x(), Op::Ne, Literal::Double(f64::NAN)), none), Lowered::Local(_)));
+}
+
+#[test]
+fn a_number_that_may_be_there_but_read_as_null_is_never_exact() {
+    let n = Subject { null_is_vague: true, ..attribute("N", Kind::Integer, Part::Value, Class::Int) };
+    assert_eq!(asked(&leaf(n, Op::Gt, Literal::Int(5)), &proven(facts::KNOWN)).1, Inexact);
+}
+
+#[test]
+fn not_distinct_from_a_value_of_the_moment_is_equality_or_emptiness() {
+    let n = || attribute("N", Kind::Integer, Part::Value, Class::Int);
+    let same = Pred::Leaf(Leaf { subject: n(), op: Op::Same, operand: Operand::Param(0) });
+    assert_eq!(asked(&same, &facts::NONE).0, "\"N\" = $1");
+    assert_eq!(asked(&same.bound(&[Literal::Int(5)]), &facts::NONE).0, "\"N\" = 5");
+    assert_eq!(asked(&same.bound(&[Literal::Null]), &facts::NONE).0, "\"N\" is EMPTY");
+    let distinct = Pred::Not(Box::new(same));
+    assert_eq!(
+        asked(&distinct.bound(&[Literal::Int(5)]), &facts::NONE).0,
+        "(\"N\" != 5 AND \"N\" is not EMPTY) OR \"N\" is EMPTY"
+    );
+    assert_eq!(asked(&distinct.bound(&[Literal::Null]), &facts::NONE).0, "\"N\" is not EMPTY");
+    let name = leaf(text(), Op::Distinct, str("a"));
+    assert!(matches!(lower_with(&name, &facts::NONE), Lowered::Local(_)));
+}
+
+#[test]
+fn an_object_type_is_asked_for_by_id_and_an_unknown_name_stays_at_home() {
+    let types = vec![(7, "Router".to_owned()), (9, "Switch".to_owned()), (11, "router".to_owned())];
+    let subject = || keyword(Column::ObjectType(types.clone()), Class::Text);
+    let none = &facts::NONE;
+    assert_eq!(asked(&leaf(subject(), Op::Eq, str("Router")), none).0, "objectTypeId = 7");
+    let list = Literal::List(vec![str("Router"), str("Switch")]);
+    assert_eq!(asked(&leaf(subject(), Op::In, list), none).0, "objectTypeId in (7, 9)");
+    assert!(matches!(lower_with(&leaf(subject(), Op::Eq, str("Hub")), none), Lowered::Local(_)));
+    assert!(matches!(lower_with(&leaf(subject(), Op::Lt, str("S")), none), Lowered::Local(_)));
+}
+
+#[test]
+fn probes_ask_for_values_that_are_there_and_know_who_has_them() {
+    let values = [str("Alpha one"), str("Beta two"), Literal::Null, str("Gamma three")];
+    let asked = probes(&text(), &values);
+    let same: Vec<_> =
+        asked.iter().filter(|p| p.fact == Some(facts::SAME) && p.rule.name == "text =").collect();
+    assert_eq!(same[0].aql.to_string(), "\"Name\" == \"Beta two\"");
+    assert_eq!(same[0].wanted, [false, true, false, false]);
+    assert_eq!(same[1].aql.to_string(), "\"Name\" == \"bETA TWO\"");
+    assert_eq!(same[1].wanted, [false; 4], "a letter of another case is another text");
+    assert!(asked.iter().any(|p| p.rule.name == "text is null" && p.wanted == [false, false, true, false]));
+    // A value at the bound, and the same instant written in another zone.
+    let updated = keyword(Column::Updated, Class::Timestamp);
+    let stamps: Vec<Literal> =
+        (0..4).map(|n| Literal::Timestamp(1_700_000_000_000_000 + n * 1_000)).collect();
+    let asked = probes(&updated, &stamps);
+    let proof: Vec<String> =
+        asked.iter().filter(|p| p.fact == Some(facts::STAMP)).map(|p| p.aql.to_string()).collect();
+    assert!(proof.contains(&"Updated >= \"2023-11-14T22:13:20.002Z\"".to_owned()), "{proof:#?}");
+    assert!(proof.contains(&"Updated >= \"2023-11-15T11:13:20.002+13:00\"".to_owned()), "{proof:#?}");
+}
+
+#[test]
+fn a_verdict_is_the_worst_that_the_objects_show() {
+    assert_eq!(judge(&[true, false], &[true, false]), Verdict::Exact);
+    assert_eq!(judge(&[true, false], &[true, true]), Verdict::Superset);
+    assert_eq!(judge(&[true, false], &[false, true]), Verdict::Wrong);
+    assert!(Verdict::Superset.keeps(Inexact) && !Verdict::Superset.keeps(Exact));
+    assert!(!Verdict::Refused.keeps(Inexact) && !Verdict::Wrong.keeps(Inexact));
+}
