@@ -7,4 +7,5 @@ mod golden;
 mod harness;
 mod install;
 mod live;
+mod scans;
 mod tables;
