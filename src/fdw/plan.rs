@@ -250,7 +250,9 @@ unsafe fn limit(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo) ->
             && !(*query).hasAggs
             && !(*query).hasWindowFuncs
             && !(*query).hasTargetSRFs;
-        let tuples = (*root).limit_tuples;
-        (alone && plain && tuples >= 1.0 && tuples < 1e9).then_some(tuples as u64)
+        // Of a LIMIT; else of EXISTS, which says by an absolute fraction that one row will do.
+        let tuples =
+            if (*root).limit_tuples >= 1.0 { (*root).limit_tuples } else { (*root).tuple_fraction };
+        (alone && plain && (1.0..1e9).contains(&tuples)).then_some(tuples as u64)
     }
 }
