@@ -367,8 +367,9 @@ impl Wanted {
             // Another type's label may be another attribute.
             Field::Label if !include => {
                 attributes.iter().find(|a| a.label && kind(a) == aql::Kind::Text).and_then(|a| {
-                    unambiguous(a, attributes).then(|| aql::Column::Attribute {
-                        name: a.name.clone(),
+                    let aql_name = self.options.get("aql_name");
+                    (aql_name.is_some() || unambiguous(a, attributes)).then(|| aql::Column::Attribute {
+                        name: aql_name.unwrap_or(&a.name).to_owned(),
                         kind: aql::Kind::Text,
                         part: aql::Part::Value,
                     })
