@@ -76,7 +76,7 @@ impl Diff<'_> {
         let held: Vec<String> = others().map(|c| format!("t.{}", ident(&c.name))).collect();
         let staged: Vec<String> = others().map(Column::staged).collect();
         format!(
-            "UPDATE {} AS t SET {} FROM {TABLE} AS s WHERE {} AND ROW({}) OPERATOR(pg_catalog.*<>) ROW({})",
+            "UPDATE {} AS t SET {} FROM {TABLE} AS s WHERE {} AND pg_catalog.record_image_ne(ROW({}), ROW({}))",
             self.target,
             set.join(", "),
             self.same(),

@@ -31,7 +31,7 @@ use super::spi::execute;
 use super::staging::{Column, Staging};
 use super::txn::transaction;
 use super::worker::{self, Task};
-use crate::catalog::ForeignTable;
+use crate::catalog::{ForeignTable, Resolver};
 use crate::fdw::output::Output;
 use crate::runtime::PageStream;
 use crate::session::Connection;
@@ -107,6 +107,8 @@ fn lock(task: &Task, job: &Job) -> bool {
 struct Definition {
     table: ForeignTable,
     connection: Rc<Connection>,
+    /// What finds out what the columns mean; made while catalogues may be read, used without.
+    resolver: Resolver,
     columns: Vec<Column>,
 }
 
@@ -115,13 +117,10 @@ fn work(job: &Job, run: &Run, max_delete_share: f64, figures: &mut Figures) {
     let definition = transaction(|| define(job));
     let client = definition.connection.client.clone();
     let stats = Arc::new(ScanStats::default());
-    let result = failure::catch(|| {
-        let (staging, id) = fetch(job, run, &definition, &stats, figures);
-        figures.fetch_seconds = began.elapsed().as_secs_f64();
-        (staging, id)
-    });
+    let result = failure::catch(|| fetch(job, run, definition, &stats, figures));
+    figures.fetch_seconds = began.elapsed().as_secs_f64();
     figures.requests = i64::try_from(client.stats().requests.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
-    let (staging, id) = result.unwrap_or_else(|failure| failure.raise(None));
+    let Fetched { staging, columns, id } = result.unwrap_or_else(|failure| failure.raise(None));
     staging.warn();
     let applying = Instant::now();
     transaction(|| execute(&format!("ANALYZE {}", super::staging::TABLE), &[]));
@@ -135,7 +134,7 @@ fn work(job: &Job, run: &Run, max_delete_share: f64, figures: &mut Figures) {
         else {
             error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile");
         };
-        let diff = Diff { target: &job.name, columns: &definition.columns, id: &id };
+        let diff = Diff { target: &job.name, columns: &columns, id: &id };
         diff.apply(max_delete_share, figures);
         figures.apply_seconds = applying.elapsed().as_secs_f64();
         if figures.changed() > 0 {
@@ -172,7 +171,9 @@ fn define(job: &Job) -> Definition {
     let table = ForeignTable::load(job.source);
     // SAFETY: no preconditions.
     let connection = session::connect(table.server, unsafe { pg_sys::GetUserId() });
-    Definition { table, connection, columns: apply::shared_columns(job.source, job.target) }
+    let columns = apply::shared_columns(job.source, job.target);
+    let attnums: Vec<i16> = columns.iter().map(|c| c.attnum).collect();
+    Definition { resolver: table.resolver(&attnums), table, connection, columns }
 }
 
 fn lock_relation(relation: pg_sys::Oid, mode: u32) {
@@ -180,26 +181,32 @@ fn lock_relation(relation: pg_sys::Oid, mode: u32) {
     unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) };
 }
 
-/// Brings every object into a staging table; none is missing, or an ERROR is raised. Returns it and
-/// the column of ids.
+/// Everything the service returned.
+struct Fetched {
+    staging: Staging,
+    columns: Vec<Column>,
+    /// The column of ids, one of `columns`.
+    id: Column,
+}
+
+/// Brings every object into a staging table; none is missing, or an ERROR is raised.
 fn fetch(
     job: &Job,
     run: &Run,
-    definition: &Definition,
+    definition: Definition,
     stats: &Arc<ScanStats>,
     figures: &mut Figures,
-) -> (Staging, Column) {
-    let client = definition.connection.client.clone();
-    let attnums: Vec<i16> = definition.columns.iter().map(|c| c.attnum).collect();
-    let resolver = definition.table.resolver(&attnums);
+) -> Fetched {
+    let Definition { table, connection, resolver, columns } = definition;
+    let client = connection.client.clone();
     let resolved = error::or_raise(runtime::wait(resolver.resolve(client.clone())));
 
     let mut specs = Vec::new();
     let mut outputs = Vec::new();
     let mut id = None;
-    for column in &definition.columns {
+    for column in &columns {
         let (Some(defined), Some(resolution)) =
-            (definition.table.column(column.attnum), resolved.columns.get(&column.attnum))
+            (table.column(column.attnum), resolved.columns.get(&column.attnum))
         else {
             error::raise(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
@@ -234,7 +241,7 @@ fn fetch(
     });
     let mut staging = transaction(|| {
         history::progress(job.target, run, "fetching", 0, total);
-        Staging::create(&definition.columns, outputs)
+        Staging::create(&columns, outputs)
     });
     let spec = ScanSpec { filter: resolved.filter, columns: specs.into(), limit: None };
     let mut pages = PageStream::start(client, spec, stats.clone());
@@ -256,7 +263,7 @@ fn fetch(
             }
         });
     }
-    (staging, id)
+    Fetched { staging, columns, id }
 }
 
 fn notify(job: &Job, run: &Run, figures: &Figures) {
