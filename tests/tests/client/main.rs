@@ -3,9 +3,12 @@
 #![forbid(unsafe_code)]
 
 mod differential;
+mod faults;
 mod golden;
 mod harness;
 mod install;
 mod live;
+mod replica;
 mod scans;
 mod tables;
+mod upper;

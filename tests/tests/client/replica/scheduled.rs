@@ -1,0 +1,213 @@
+//! What happens by itself, on a server with the library preloaded.
+
+use std::time::Instant;
+
+use assets_fdw_tests::assets_sim::{Endpoint, Fault, FaultKind};
+
+use super::*;
+
+const OK_RUNS: &str = "SELECT count(*) FROM assets_fdw.refresh_history WHERE outcome = 'ok'";
+
+#[test]
+fn materialize_returns_at_once_and_the_first_load_starts_at_commit() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.naptime", "1h")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client.batch_execute("BEGIN; SELECT assets_fdw.materialize('itsm.server', every => '1 hour')").unwrap();
+    sim.clear_log();
+    let mut other = database.connect();
+    assert_eq!(number(&mut other, "SELECT count(*) FROM assets_fdw.materializations"), 0);
+    client.batch_execute("COMMIT").unwrap();
+    let committed = Instant::now();
+    // With a naptime of an hour: it is the commit that wakes the launcher, and it the scheduler.
+    wait_for(
+        &mut client,
+        "the first load",
+        "SELECT last_success IS NOT NULL FROM assets_fdw.materializations",
+    );
+    assert!(committed.elapsed() < Duration::from_secs(10));
+    assert_eq!(differences(&mut client), 0);
+    let run = text(&mut client, "SELECT reason || ' ' || outcome FROM assets_fdw.refresh_history");
+    assert_eq!(run, "first load ok");
+    assert_eq!(server.crashes(), Vec::<String>::new());
+}
+
+#[test]
+fn a_rolled_back_materialize_leaves_nothing_and_starts_nothing() {
+    let (sim, server) = (small(), preloaded(&[]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client.batch_execute("BEGIN; SELECT assets_fdw.materialize('itsm.server'); ROLLBACK").unwrap();
+    assert_eq!(number(&mut client, "SELECT count(*) FROM pg_namespace WHERE nspname = 'itsm_replica'"), 0);
+    assert_eq!(number(&mut client, "SELECT count(*) FROM assets_fdw.materializations"), 0);
+}
+
+#[test]
+fn changes_arrive_by_themselves_and_a_request_brings_them_at_once() {
+    let (sim, server) = (small(), preloaded(&[]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    loaded(&mut client, "1 second");
+    let keys = client.query("SELECT key FROM itsm.server ORDER BY id LIMIT 2", &[]).unwrap();
+    let (changed, gone): (String, String) = (keys[0].get(0), keys[1].get(0));
+    sim.update(&changed, "Operating System", &["Plan 9"]).unwrap();
+    sim.delete(&gone).unwrap();
+    let sql = format!(
+        "SELECT (SELECT operating_system FROM itsm_replica.server WHERE key = '{changed}') = 'Plan 9'
+                AND NOT EXISTS (SELECT FROM itsm_replica.server WHERE key = '{gone}')"
+    );
+    wait_for(&mut client, "the changes", &sql);
+
+    client
+        .batch_execute("SELECT assets_fdw.alter_materialization('itsm_replica.server', every => '1 day')")
+        .unwrap();
+    wait_for(
+        &mut client,
+        "the last run of the old schedule is over",
+        "SELECT state = 'waiting' FROM assets_fdw.materializations",
+    );
+    sim.update(&changed, "Operating System", &["Inferno"]).unwrap();
+    client.batch_execute("SELECT assets_fdw.request_refresh('itsm_replica.server')").unwrap();
+    let sql = format!("SELECT operating_system = 'Inferno' FROM itsm_replica.server WHERE key = '{changed}'");
+    wait_for(&mut client, "what was asked for", &sql);
+    let reasons =
+        text(&mut client, "SELECT string_agg(DISTINCT reason, ', ') FROM assets_fdw.refresh_history");
+    assert_eq!(reasons, "first load, request, schedule");
+    assert_eq!(differences(&mut client), 0);
+}
+
+#[test]
+fn a_disabled_replica_is_left_alone_until_it_is_enabled() {
+    let (sim, server) = (small(), preloaded(&[]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    loaded(&mut client, "1 second");
+    client
+        .batch_execute("SELECT assets_fdw.alter_materialization('itsm_replica.server', enabled => false)")
+        .unwrap();
+    wait_for(&mut client, "nothing runs", "SELECT state = 'disabled' FROM assets_fdw.materializations");
+    // The scheduler leaves a database in which nothing is to be done.
+    wait_for(
+        &mut client,
+        "the scheduler has left",
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'assets_fdw scheduler'",
+    );
+    let before = number(&mut client, OK_RUNS);
+    client
+        .batch_execute("SELECT assets_fdw.alter_materialization('itsm_replica.server', enabled => true)")
+        .unwrap();
+    wait_for(&mut client, "it goes on", &format!("SELECT ({OK_RUNS}) > {before}"));
+}
+
+#[test]
+fn failures_back_off_say_why_and_end_when_the_service_recovers() {
+    let (sim, server) = (small(), preloaded(&[]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client.batch_execute("ALTER SERVER assets OPTIONS (ADD retry_timeout '100ms')").unwrap();
+    loaded(&mut client, "1 second");
+    sim.fault(Fault::new(FaultKind::Status { status: 503 }).on(Endpoint::ObjectAql));
+    wait_for(
+        &mut client,
+        "two failures",
+        "SELECT state = 'failing' AND failures >= 2 AND last_error IS NOT NULL AND next_run > now()
+         FROM assets_fdw.materializations",
+    );
+    let sql =
+        "SELECT string_agg(DISTINCT sqlstate, ',') FROM assets_fdw.refresh_history WHERE outcome = 'failed'";
+    assert_eq!(text(&mut client, sql), "HV00N");
+    sim.clear_faults();
+    wait_for(
+        &mut client,
+        "it recovers",
+        "SELECT state = 'waiting' AND failures = 0 AND last_error IS NULL FROM assets_fdw.materializations",
+    );
+    let attempts = "SELECT max(attempt)::bigint FROM assets_fdw.refresh_history WHERE outcome = 'ok'";
+    assert!(number(&mut client, attempts) >= 3);
+    assert_eq!(differences(&mut client), 0);
+}
+
+#[test]
+fn a_replica_that_always_fails_holds_up_no_other() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.max_workers", "1")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client
+        .batch_execute(
+            "CREATE FOREIGN TABLE broken (id bigint OPTIONS (field 'id'), x text OPTIONS (attribute 'No Such Thing'))
+                 SERVER assets OPTIONS (object_schema 'ITSM', object_type 'Server');
+             SELECT assets_fdw.materialize('broken', 'broken_replica', every => '1 second')",
+        )
+        .unwrap();
+    client.batch_execute("SELECT assets_fdw.materialize('itsm.server', every => '1 second')").unwrap();
+    wait_for(&mut client, "three good runs", &format!("SELECT ({OK_RUNS}) >= 3"));
+    let sql = "SELECT failures > 0 AND last_error LIKE '%No Such Thing%' FROM assets_fdw.materializations
+               WHERE target = 'broken_replica'::regclass";
+    wait_for(&mut client, "the broken one says why", sql);
+}
+
+#[test]
+fn max_workers_bounds_what_runs_at_once() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.max_workers", "2")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    sim.fault(Fault::new(FaultKind::StallBefore { ms: 200 }).on(Endpoint::ObjectAql));
+    client
+        .batch_execute("SELECT assets_fdw.materialize('itsm.server', 'r' || n, every => '1 hour') FROM generate_series(1, 5) AS n")
+        .unwrap();
+    wait_for(
+        &mut client,
+        "all are loaded",
+        "SELECT count(*) = 5 FROM assets_fdw.materializations WHERE last_success IS NOT NULL",
+    );
+    let most = "SELECT max(n) FROM (SELECT count(*) AS n FROM assets_fdw.refresh_history AS a JOIN assets_fdw.refresh_history AS b
+                ON a.started >= b.started AND a.started < b.finished GROUP BY a.id) AS t";
+    assert!(number(&mut client, most) <= 2, "{}", history(&mut client));
+}
+
+#[test]
+fn a_reload_changes_which_databases_are_looked_after() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.databases", "elsewhere")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client.batch_execute("SELECT assets_fdw.materialize('itsm.server', every => '1 second')").unwrap();
+    client
+        .batch_execute(&format!("ALTER SYSTEM SET assets_fdw.databases = 'elsewhere,{}'", database.name()))
+        .unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").unwrap();
+    wait_for(
+        &mut client,
+        "the first load",
+        "SELECT last_success IS NOT NULL FROM assets_fdw.materializations",
+    );
+    client.batch_execute("ALTER SYSTEM SET assets_fdw.databases = ''").unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").unwrap();
+    wait_for(
+        &mut client,
+        "the scheduler has left",
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'assets_fdw scheduler'",
+    );
+}
+
+#[test]
+fn a_server_without_a_worker_to_spare_says_so_and_goes_on_when_there_is_one() {
+    // One for the launcher, one for the scheduler, none for a run.
+    let (sim, server) =
+        (small(), preloaded(&[("max_worker_processes", "3"), ("assets_fdw.max_workers", "2")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client
+        .batch_execute("SELECT assets_fdw.materialize('itsm.server', 'r' || n, every => '1 second') FROM generate_series(1, 3) AS n")
+        .unwrap();
+    wait_for(
+        &mut client,
+        "all are loaded, one after the other",
+        "SELECT count(*) = 3 FROM assets_fdw.materializations WHERE last_success IS NOT NULL",
+    );
+    wait_for(
+        &mut client,
+        "a skipped run is in the history",
+        "SELECT bool_or(outcome = 'skipped' AND error LIKE '%no background worker to spare%'
+                        OR sqlstate = '53400') FROM assets_fdw.refresh_history",
+    );
+}
