@@ -36,6 +36,12 @@ WHERE operating_system LIKE 'Debian%' AND memory_gb >= 256 ORDER BY memory_gb DE
 EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)
 SELECT key, name FROM itsm.server WHERE operating_system LIKE 'Debian%' AND memory_gb >= 256;
 
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)
+SELECT count(*) FROM itsm.server WHERE memory_gb >= 256;
+
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)
+SELECT key, name, updated FROM itsm.server ORDER BY updated DESC LIMIT 3;
+
 \echo
 \echo '=== 5. A join of three live tables ==='
 SELECT s.name, o.name AS owner, d.name AS department
@@ -98,7 +104,22 @@ SELECT key, name, updated FROM itsm_replica.server WHERE key = :'changed';
 
 \echo
 \echo '=== 9. What the worker did ==='
-SELECT * FROM assets_fdw.refresh_progress;
+SELECT assets_fdw.request_refresh('itsm_replica.server');
 
-SELECT started_at, status, requests, seen, inserted, updated, deleted, unchanged
-FROM assets_fdw.refresh_history ORDER BY started_at DESC LIMIT 5;
+DO $$
+BEGIN
+    FOR i IN 1..100 LOOP
+        EXIT WHEN EXISTS (SELECT FROM assets_fdw.refresh_progress WHERE objects_done > 0);
+        PERFORM pg_sleep(0.02);
+    END LOOP;
+END $$;
+
+SELECT target, phase, objects_done, objects_total FROM assets_fdw.refresh_progress;
+
+SELECT mode, requests, seen, inserted, updated, deleted, unchanged
+FROM assets_fdw.refresh('itsm_replica.server');
+
+SELECT target, every, rows, staleness < '1 minute' AS fresh, failures FROM assets_fdw.materializations;
+
+SELECT started::timestamp(0), reason, outcome, requests, seen, inserted, updated, deleted, unchanged
+FROM assets_fdw.refresh_history ORDER BY started DESC LIMIT 5;
