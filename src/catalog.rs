@@ -45,6 +45,8 @@ pub struct Resolved {
     pub filter: String,
     /// The columns that a query uses, by attribute number.
     pub columns: HashMap<i16, Resolution>,
+    /// What has been proven of the service; the resolver leaves it empty.
+    pub facts: aql::Facts,
 }
 
 /// What a column means to the service.
@@ -158,7 +160,7 @@ impl Resolver {
             };
             columns.insert(column.attnum, resolution);
         }
-        Ok(Resolved { filter, columns })
+        Ok(Resolved { filter, columns, facts: aql::Facts::default() })
     }
 
     async fn object_type(&self, client: &Client) -> Result<ObjectType, Error> {

@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 
 mod catalog;
 mod error;
+mod facts;
 mod fdw;
 mod functions;
 mod gucs;
@@ -17,6 +18,7 @@ mod pg_compat;
 mod replica;
 mod runtime;
 mod session;
+mod verify;
 
 pgrx::pg_module_magic!();
 
@@ -24,6 +26,7 @@ pgrx::pg_module_magic!();
 pgrx::extension_sql_file!("../sql/10-fdw.sql", name = "fdw", bootstrap);
 pgrx::extension_sql_file!("../sql/20-functions.sql", name = "functions", requires = ["fdw"]);
 pgrx::extension_sql_file!("../sql/30-replica.sql", name = "replica", requires = ["functions"]);
+pgrx::extension_sql_file!("../sql/40-facts.sql", name = "facts", requires = ["replica"]);
 
 /// Runs when the library is loaded: in the postmaster under `shared_preload_libraries`, else in
 /// each backend that first uses it. No threads here (toolchain: the postmaster forks).

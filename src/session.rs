@@ -24,10 +24,21 @@ use crate::{error, pg_compat, runtime};
 pub struct Connection {
     /// The client.
     pub client: Arc<Client>,
+    /// The foreign server's name, which facts about its service are kept by.
+    pub server_name: String,
     /// Conditions that the service refused in this session, by their text.
     pub refused: RefCell<HashSet<String>>,
     /// `use_remote_estimate`
     pub remote_estimate: bool,
+    /// Which site it is, as facts about its service are kept by.
+    pub service: String,
+}
+
+impl Connection {
+    /// What has been proven of the service, as of now.
+    pub fn facts(&self) -> aql::Facts {
+        crate::facts::of(&self.server_name, &self.service)
+    }
 }
 
 struct Entry {
@@ -99,12 +110,14 @@ fn require_ours(server: pg_sys::Oid) {
 fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid) -> Entry {
     // SAFETY: catalogue look-ups inside a transaction; both raise an ERROR where nothing is found,
     // and their results live in the current memory context.
-    let (server_options, mapping_options) = unsafe {
+    let (server_name, server_options, mapping_options) = unsafe {
         let found = pg_sys::GetForeignServer(server);
         let mapped = pg_sys::GetUserMapping(user, server);
-        (read_options((*found).options), read_options((*mapped).options))
+        (text((*found).servername), read_options((*found).options), read_options((*mapped).options))
     };
     let config = config(&server_options);
+    let parts = [config.site.as_deref(), Some(config.api_url.as_str()), config.workspace_id.as_deref()];
+    let service = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let budget = Arc::new(SlidingWindow::new(config.requests_per_minute));
     let credential = credential(&mapping_options);
     let client = {
@@ -113,8 +126,10 @@ fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid) -> Entry {
     };
     let connection = Rc::new(Connection {
         client: Arc::new(client),
+        server_name,
         refused: RefCell::default(),
         remote_estimate: server_options.flag("use_remote_estimate", true),
+        service,
     });
     let hash = |cache: u32, oid: pg_sys::Oid| {
         let none = pg_sys::Datum::from(0usize);

@@ -53,7 +53,8 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, _flag
         let connection = session::connect(table.server, user);
         let resolver = table.resolver(&private.columns);
         let client = connection.client.clone();
-        let resolved = error::or_raise(runtime::wait(resolver.resolve(client)));
+        let mut resolved = error::or_raise(runtime::wait(resolver.resolve(client)));
+        resolved.facts = connection.facts();
         let question = Question::new(connection, &resolved, quals, relid, node);
         let scan = Scan::new(question, &table, &resolved, &private.columns, private.limit);
         let made = match counted {
@@ -75,6 +76,7 @@ pub unsafe extern "C-unwind" fn iterate(node: *mut pg_sys::ForeignScanState) -> 
             Some(State::Scan(scan)) => {
                 if let Some(row) = scan.next(node) {
                     scan.store(&row, slot);
+                    scan.question.recheck(node, slot, &row.key);
                 }
             }
             Some(State::Count(count)) => {

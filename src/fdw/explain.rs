@@ -24,6 +24,10 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
         } else {
             text(es, c"AQL", &question.shown_filter());
         }
+        let facts = question.facts_used();
+        if !facts.is_empty() {
+            text(es, c"Facts", &facts.join(", "));
+        }
         if counts {
             text(es, c"Count", "asked of the service");
         }

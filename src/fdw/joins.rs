@@ -78,7 +78,10 @@ unsafe fn is_pushed(
     // SAFETY: the planner's nodes.
     unsafe {
         let mut walker = Walker { relid: (*rel).relid, columns: &resolved.columns, operands: Vec::new() };
-        matches!(aql::lower(&walker.pred((*clause).clause.cast())), Lowered::Pushed(..))
+        matches!(
+            aql::lower_with(&walker.pred((*clause).clause.cast()), &resolved.facts),
+            Lowered::Pushed(..)
+        )
     }
 }
 

@@ -16,7 +16,7 @@ use crate::catalog::{ForeignTable, Resolved};
 use crate::fdw::clause::Walker;
 use crate::fdw::private::Private;
 use crate::fdw::{joins, pg, upper};
-use crate::{gucs, pg_compat, runtime, session};
+use crate::{facts, gucs, pg_compat, runtime, session};
 
 /// The number of objects of a type that the service does not tell.
 const DEFAULT_ROWS: f64 = 1000.0;
@@ -103,7 +103,10 @@ unsafe fn resolve(
     let connection = session::connect(table.server, user);
     let client = connection.client.clone();
     let resolver = table.resolver(columns);
-    let resolved = runtime::wait(in_time(resolver.resolve(client.clone())))?;
+    let mut resolved = runtime::wait(in_time(resolver.resolve(client.clone())))?;
+    resolved.facts = connection.facts();
+    // SAFETY: the planner's nodes.
+    unsafe { facts::depend(root) };
     if !connection.remote_estimate {
         return Some((resolved, DEFAULT_ROWS));
     }
@@ -144,7 +147,7 @@ pub unsafe fn narrowed(
     unsafe {
         let mut walker = Walker { relid: (*rel).relid, columns: &resolved.columns, operands: Vec::new() };
         let pred = walker.pred((*clause).clause.cast());
-        if !matches!(aql::lower(&pred), Lowered::Pushed(..)) {
+        if !matches!(aql::lower_with(&pred, &resolved.facts), Lowered::Pushed(..)) {
             return fetched;
         }
         let none = std::ptr::null_mut();

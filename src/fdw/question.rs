@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use aql::expr::Expr;
 use aql::lower;
-use aql::{Fidelity, Literal, Lowered, Pred};
+use aql::{Facts, Fidelity, Literal, Lowered, Pred};
 use assets::error::{Error, Kind};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -16,7 +16,7 @@ use crate::fdw::clause::Walker;
 use crate::fdw::datum;
 use crate::fdw::pg;
 use crate::session::Connection;
-use crate::{error, gucs, runtime};
+use crate::{error, facts, gucs, runtime};
 
 /// The longest condition sent in one query (assets-api.md 4.7: keep it below 8 kB).
 const MAX_QUERY_BYTES: usize = 6_000;
@@ -31,6 +31,8 @@ pub struct Question {
     clauses: Vec<Clause>,
     /// The right-hand sides known only at run time: their expressions and types.
     operands: Vec<(*mut pg_sys::ExprState, pg_sys::Oid)>,
+    /// What has been proven of the service.
+    facts: Facts,
     /// What was pushed this time: each clause's shape, and the condition that asks it alone.
     pushed: Vec<(String, String)>,
 }
@@ -43,6 +45,12 @@ pub struct Clause {
     pub lowered: Lowered,
     /// The text by which it is remembered when the service refuses it.
     pub shape: String,
+    /// The facts that changed what becomes of it.
+    rests_on: Vec<&'static str>,
+    /// The qual itself, where it rests on facts.
+    check: Option<*mut pg_sys::ExprState>,
+    /// The facts by which it is exact with the values of the moment.
+    trusted: Vec<&'static str>,
 }
 
 impl Question {
@@ -58,25 +66,96 @@ impl Question {
         node: *mut pg_sys::ForeignScanState,
     ) -> Self {
         let mut walker = Walker { relid, columns: &resolved.columns, operands: Vec::new() };
+        let facts = resolved.facts.clone();
         let mut clauses = Vec::new();
         // SAFETY: the caller's promise; the operands' expressions are part of the quals.
         let operands = unsafe {
             if gucs::ENABLE_PUSHDOWN.get() {
                 for qual in pg::nodes::<pg_sys::Node>(quals) {
                     let pred = walker.pred(qual);
-                    let lowered = aql::lower(&pred);
+                    let lowered = aql::lower_with(&pred, &facts);
                     let shape = match &lowered {
                         Lowered::Pushed(expr, _) => expr.to_string(),
                         _ => String::new(),
                     };
-                    clauses.push(Clause { pred, lowered, shape });
+                    let rests_on = aql::facts_used(&pred, &facts);
+                    let check = (!rests_on.is_empty()).then(|| {
+                        let one = pg_sys::lappend(std::ptr::null_mut(), qual.cast());
+                        pg_sys::ExecInitQual(one, &raw mut (*node).ss.ps)
+                    });
+                    clauses.push(Clause { pred, lowered, shape, rests_on, check, trusted: Vec::new() });
                 }
             }
             let parent = &raw mut (*node).ss.ps;
             let states = walker.operands.iter();
             states.map(|expr| (pg_sys::ExecInitExpr(*expr, parent), pg_sys::exprType(expr.cast()))).collect()
         };
-        Self { connection, filter: resolved.filter.clone(), clauses, operands, pushed: Vec::new() }
+        let filter = resolved.filter.clone();
+        Self { connection, filter, clauses, operands, facts, pushed: Vec::new() }
+    }
+
+    /// The facts without which something else would be asked.
+    pub fn facts_used(&self) -> Vec<&'static str> {
+        let mut names: Vec<&'static str> =
+            self.clauses.iter().filter(|c| !self.is_refused(c)).flat_map(|c| c.rests_on.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Notes by which facts a clause is exact with these values.
+    fn trust(&mut self, n: usize, values: Option<&[Literal]>) {
+        let clause = &self.clauses[n];
+        let mut trusted = Vec::new();
+        if clause.check.is_some() && !self.is_refused(clause) {
+            let pred = clause.pred.bound(values.unwrap_or_default());
+            if let Lowered::Pushed(_, Fidelity::Exact) = aql::lower_with(&pred, &self.facts) {
+                trusted = aql::facts_used(&pred, &self.facts);
+                trusted.retain(|name| self.facts.has(name));
+            }
+        }
+        self.clauses[n].trusted = trusted;
+    }
+
+    /// Raises an ERROR where a row contradicts a clause that is exact only by what was proven of the
+    /// service, and takes those facts back.
+    ///
+    /// # Safety
+    /// `node` is the executor's, the one that the question was made for; `slot` holds a row of the
+    /// scanned relation, the object `key`.
+    pub unsafe fn recheck(
+        &self,
+        node: *mut pg_sys::ForeignScanState,
+        slot: *mut pg_sys::TupleTableSlot,
+        key: &str,
+    ) {
+        for clause in &self.clauses {
+            let (Some(check), false) = (clause.check, clause.trusted.is_empty()) else { continue };
+            // SAFETY: the caller's promise; the per-tuple memory is the executor's to reset.
+            let holds = unsafe {
+                let context = (*node).ss.ps.ps_ExprContext;
+                (*context).ecxt_scantuple = slot;
+                pg::satisfied(check, context)
+            };
+            if !holds {
+                let server = &self.connection.server_name;
+                facts::revoke(server, &clause.trusted, key);
+                let proven = clause.trusted.join("\", \"");
+                error::raise_hint(
+                    PgSqlErrorCode::ERRCODE_FDW_ERROR,
+                    format!(
+                        "object {key} does not satisfy {}, although server \"{server}\" was proven to select \
+                         exactly what does: \"{proven}\"",
+                        clause.shape
+                    ),
+                    format!(
+                        "The proof is revoked; run the query again, and assets_fdw.verify_pushdown({}) for a new \
+                         proof. An object that changed while it was read looks the same.",
+                        tables::ddl::literal(server)
+                    ),
+                );
+            }
+        }
     }
 
     /// The condition as EXPLAIN shows it: with `$n` for what is known only when the query runs.
@@ -122,9 +201,11 @@ impl Question {
         let values = unsafe { self.evaluate(node) };
         self.pushed.clear();
         let mut parts = Vec::new();
-        for clause in &self.clauses {
+        for n in 0..self.clauses.len() {
+            self.trust(n, values.as_deref());
+            let clause = &self.clauses[n];
             let lowered = match &values {
-                Some(values) => aql::lower(&clause.pred.bound(values)),
+                Some(values) => aql::lower_with(&clause.pred.bound(values), &self.facts),
                 None => clause.lowered.clone(),
             };
             match lowered {
@@ -148,6 +229,7 @@ impl Question {
             .collect();
         // A condition that is too long even so is dropped: the recheck does its work.
         if texts.iter().any(|text| text.len() > 2 * MAX_QUERY_BYTES + self.filter.len()) {
+            self.clauses.iter_mut().for_each(|clause| clause.trusted.clear());
             return vec![self.filter.clone()];
         }
         texts
@@ -167,8 +249,11 @@ impl Question {
         let values = unsafe { self.evaluate(node) };
         self.pushed.clear();
         let mut parts = Vec::new();
-        for clause in &self.clauses {
-            match aql::lower(&clause.pred.bound(values.as_deref().unwrap_or_default())) {
+        for n in 0..self.clauses.len() {
+            self.trust(n, values.as_deref());
+            let clause = &self.clauses[n];
+            let pred = clause.pred.bound(values.as_deref().unwrap_or_default());
+            match aql::lower_with(&pred, &self.facts) {
                 Lowered::Never => return Some(None),
                 Lowered::Pushed(expr, Fidelity::Exact) if !self.is_refused(clause) => {
                     let expr = lower::in_clauses(expr);

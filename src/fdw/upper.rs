@@ -79,7 +79,7 @@ unsafe fn is_exact(rel: *mut pg_sys::RelOptInfo, state: &PlanState) -> bool {
         (*rel).lateral_relids.is_null()
             && pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo).all(|info| {
                 let pred = walker.pred((*info).clause.cast());
-                !(*info).pseudoconstant && matches!(aql::lower(&pred), Lowered::Pushed(_, Fidelity::Exact))
+                !(*info).pseudoconstant && matches!(aql::lower_with(&pred, &resolved.facts), Lowered::Pushed(_, Fidelity::Exact))
             })
     }
 }

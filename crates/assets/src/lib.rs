@@ -9,6 +9,7 @@ pub mod client;
 pub mod config;
 mod decode;
 pub mod error;
+pub mod glance;
 mod http;
 mod metadata;
 pub mod model;

@@ -12,3 +12,4 @@ mod replica;
 mod scans;
 mod tables;
 mod upper;
+mod verify;

@@ -1,0 +1,66 @@
+//! A few objects, in the order in which the service gives them: for looking at how it behaves, not
+//! for reading tables, which is [`crate::scan`]'s work.
+
+use std::sync::Arc;
+
+use crate::client::Client;
+use crate::decode::Layout;
+use crate::error::{Error, Kind};
+use crate::pages::Reply;
+use crate::stats::ScanStats;
+use crate::value::{ColumnSpec, Row};
+
+/// More pages than this are not worth a look.
+const MOST_PAGES: usize = 12;
+
+/// What one request for a page gave.
+#[derive(Debug)]
+pub struct Glance {
+    /// Its objects, as they came.
+    pub rows: Vec<Row>,
+    /// Whether the service says that nothing follows.
+    pub says_last: bool,
+}
+
+impl Client {
+    /// One page of `object/aql` (assets-api.md 2.1) from `start` on, asked for with `size`. `aql` may
+    /// carry an ORDER BY.
+    ///
+    /// # Errors
+    /// Every [`Kind`]; [`Kind::AqlRejected`] where the service refuses the query.
+    pub async fn glance(
+        &self,
+        aql: &str,
+        start: u64,
+        size: u32,
+        columns: Arc<[ColumnSpec]>,
+    ) -> Result<Glance, Error> {
+        let layout = Layout::new(columns, self.config().site.as_deref());
+        match self.page(aql, start, size, &layout, &ScanStats::default()).await? {
+            Reply::Page(answer, _) => {
+                let says_last = answer.is_last == Some(true) && answer.has_more != Some(true);
+                Ok(Glance { rows: answer.rows, says_last })
+            }
+            Reply::Refused(error) => Err(error),
+            Reply::Count(_) => Err(Error::new(Kind::Protocol, "a count came where a page was asked for")),
+        }
+    }
+
+    /// The ids of the objects that match, in the order in which they come; for conditions that a few
+    /// objects can match. A page of `full` objects or more is never taken for the last.
+    ///
+    /// # Errors
+    /// As [`Client::glance`]; [`Kind::Protocol`] where the pages do not end.
+    pub async fn few_ids(&self, aql: &str, full: usize) -> Result<Vec<i64>, Error> {
+        let mut ids: Vec<i64> = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let page = self.glance(aql, ids.len() as u64, 100, Arc::from([])).await?;
+            let came = page.rows.len();
+            ids.extend(page.rows.iter().map(|row| row.id));
+            if came == 0 || (page.says_last && came < full) {
+                return Ok(ids);
+            }
+        }
+        Err(Error::new(Kind::Protocol, "pages of a few objects do not end"))
+    }
+}

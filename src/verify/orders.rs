@@ -1,0 +1,111 @@
+//! ORDER BY: whether the service keeps to it, both ways, with missing values first when ascending.
+
+use std::cmp::Ordering;
+
+use aql::facts::{
+    ORDER_CREATED, ORDER_DATE, ORDER_DATETIME, ORDER_DOUBLE, ORDER_ID, ORDER_INTEGER, ORDER_UPDATED,
+};
+use aql::{Class, Column, Kind, Literal, Op, Part};
+
+use super::ask::Asker;
+use super::sample::{Sample, Sampled};
+use super::{Findings, Line};
+
+/// Different values that it takes to tell an order from an accident.
+const DIFFERENT: usize = 4;
+
+/// Tries each order on the column with most different values.
+pub fn verify(asker: &mut Asker, samples: &[Sample]) -> Findings {
+    let mut found = Findings::default();
+    let facts =
+        [ORDER_ID, ORDER_CREATED, ORDER_UPDATED, ORDER_INTEGER, ORDER_DOUBLE, ORDER_DATE, ORDER_DATETIME];
+    for fact in facts {
+        let columns = samples.iter().flat_map(|s| s.columns.iter().map(move |c| (s, c)));
+        let fit = columns.filter(|(_, column)| fact_of(column) == Some(fact));
+        let best = fit.map(|(s, c)| (different(&c.values), s, c)).max_by_key(|(different, _, _)| *different);
+        let Some((_, sample, column)) = best.filter(|(different, _, _)| *different >= DIFFERENT) else {
+            found.lines.push(Line::untested(fact, "too few different values"));
+            continue;
+        };
+        let Some(name) = written(column) else { continue };
+        let orders = [format!("order by {name} asc"), format!("order by {name} desc")];
+        let answers = asker.ask(sample, &orders);
+        let verdict = match answers.as_slice() {
+            [Some(up), Some(down)] => {
+                let down: Vec<i64> = down.iter().rev().copied().collect();
+                if is_sorted(sample, column, up) && is_sorted(sample, column, &down) {
+                    "exact"
+                } else {
+                    "wrong"
+                }
+            }
+            _ => "refused",
+        };
+        let detail = format!(
+            "both ways on column \"{}\" of {}, {} objects",
+            column.name,
+            sample.table,
+            sample.ids.len()
+        );
+        found.learn(fact, verdict == "exact", &detail);
+        found.lines.push(Line { rule: fact.to_owned(), aql: Some(orders[0].clone()), verdict, detail });
+    }
+    found
+}
+
+fn fact_of(column: &Sampled) -> Option<&'static str> {
+    let subject = &column.subject;
+    if subject.multi {
+        return None;
+    }
+    match (&subject.column, subject.class) {
+        (Column::Id, Class::Int) => Some(ORDER_ID),
+        (Column::Created, Class::Timestamp) => Some(ORDER_CREATED),
+        (Column::Updated, Class::Timestamp) => Some(ORDER_UPDATED),
+        (Column::Attribute { kind, part: Part::Value, .. }, class) => match (kind, class) {
+            (Kind::Integer, Class::Int) => Some(ORDER_INTEGER),
+            (Kind::Double, Class::Double) => Some(ORDER_DOUBLE),
+            (Kind::Date, Class::Date) => Some(ORDER_DATE),
+            (Kind::DateTime, Class::Timestamp) => Some(ORDER_DATETIME),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The column as AQL orders by it.
+fn written(column: &Sampled) -> Option<String> {
+    Some(match &column.subject.column {
+        Column::Id => "objectId".to_owned(),
+        Column::Created => "Created".to_owned(),
+        Column::Updated => "Updated".to_owned(),
+        Column::Attribute { name, .. } if aql::name::is_safe(name) => format!("\"{name}\""),
+        _ => return None,
+    })
+}
+
+fn order(a: &Literal, b: &Literal) -> Ordering {
+    match (a, b) {
+        (Literal::Null, Literal::Null) => Ordering::Equal,
+        (Literal::Null, _) => Ordering::Less,
+        (_, Literal::Null) => Ordering::Greater,
+        _ if aql::eval::holds(Op::Lt, a, b) => Ordering::Less,
+        _ if aql::eval::holds(Op::Gt, a, b) => Ordering::Greater,
+        _ => Ordering::Equal,
+    }
+}
+
+fn different(values: &[Literal]) -> usize {
+    let mut sorted: Vec<&Literal> = values.iter().collect();
+    sorted.sort_by(|a, b| order(a, b));
+    sorted.dedup();
+    sorted.len()
+}
+
+fn is_sorted(sample: &Sample, column: &Sampled, ids: &[i64]) -> bool {
+    let value = |id: &i64| sample.ids.iter().position(|known| known == id).map(|n| &column.values[n]);
+    let values: Option<Vec<&Literal>> = ids.iter().map(value).collect();
+    values.is_some_and(|values| {
+        values.len() == sample.ids.len() && values.is_sorted_by(|a, b| order(a, b) != Ordering::Greater)
+    })
+}
