@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
+use aql::Fidelity;
 use aql::facts::KNOWN;
 use aql::probe::{Probe, Verdict, judge, probes};
 use aql::rules::RULES;
@@ -36,6 +37,9 @@ use self::sample::Sample;
 use crate::facts::Learned;
 use crate::session::Connection;
 use crate::{error, facts, session};
+
+/// How many columns a row is tried on while the service refuses it.
+const TRIES: usize = 3;
 
 /// A row of the result.
 struct Line {
@@ -128,17 +132,20 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// How much an answer can show: nothing without an object to be found and one to be left out.
+    /// How much an answer can show: nothing without an object to be found, and, where the row claims to
+    /// be exact, one to be left out.
     fn power(&self) -> usize {
         let count =
             |wanted: bool| self.probes.iter().flat_map(|p| &p.wanted).filter(|w| **w == wanted).count();
-        count(true).min(count(false))
+        let (found, left_out) = (count(true), count(false));
+        let exact = self.probes.iter().any(|probe| probe.claims == Fidelity::Exact);
+        if exact && left_out == 0 { 0 } else { found.min(1 + left_out) }
     }
 }
 
 /// Tries every row of the rule table, as it is and as its proof would make it.
 fn rules(asker: &mut Asker, samples: &[Sample]) -> Findings {
-    let mut trials: BTreeMap<(&'static str, Option<&'static str>), Trial> = BTreeMap::new();
+    let mut trials: BTreeMap<(&'static str, Option<&'static str>), Vec<Trial>> = BTreeMap::new();
     for sample in samples {
         for column in &sample.columns {
             let mut by_row: BTreeMap<(&'static str, Option<&'static str>), Vec<Probe>> = BTreeMap::new();
@@ -147,11 +154,15 @@ fn rules(asker: &mut Asker, samples: &[Sample]) -> Findings {
             }
             for (row, probes) in by_row {
                 let trial = Trial { sample, column: &column.name, probes };
-                if trials.get(&row).is_none_or(|known| known.power() < trial.power()) {
-                    trials.insert(row, trial);
+                if trial.power() > 0 {
+                    trials.entry(row).or_default().push(trial);
                 }
             }
         }
+    }
+    for trials in trials.values_mut() {
+        trials.sort_by_key(|trial| std::cmp::Reverse(trial.power()));
+        trials.truncate(TRIES);
     }
     let mut found = Findings::default();
     // A fact holds if every row that rests on it does; each row adds its word.
@@ -164,16 +175,22 @@ fn rules(asker: &mut Asker, samples: &[Sample]) -> Findings {
                 Some(fact) => format!("{} ({fact})", rule.name),
                 None => rule.name.to_owned(),
             };
-            let trial = trials.get(&(rule.name, fact)).filter(|trial| trial.power() > 0);
-            let Some(trial) = trial else {
+            // A refusal may be the attribute's: another one may be understood.
+            let mut outcome = None;
+            for trial in trials.get(&(rule.name, fact)).into_iter().flatten() {
+                let (verdict, aql) = worst(asker, trial);
+                outcome = Some((trial, verdict, aql));
+                if verdict != Verdict::Refused {
+                    break;
+                }
+            }
+            let Some((trial, verdict, aql)) = outcome else {
                 found.lines.push(Line::untested(&name, "no sampled attribute has values that would tell"));
                 continue;
             };
-            let (verdict, aql) = worst(asker, trial);
             let keeps = trial.probes.iter().all(|probe| verdict.keeps(probe.claims));
             let detail = format!(
-                "{} of {} queries on column \"{}\" of {}, {} objects",
-                verdict.as_str(),
+                "{} queries on column \"{}\" of {}, {} objects",
                 trial.probes.len(),
                 trial.column,
                 trial.sample.table,
@@ -186,7 +203,9 @@ fn rules(asker: &mut Asker, samples: &[Sample]) -> Findings {
                         *word = (false, detail.clone());
                     }
                 }
-                None => found.learn(rule.name, keeps, &detail),
+                // A refusal is taken back by the query that meets it; only lost objects disprove a rule.
+                None if verdict != Verdict::Refused => found.learn(rule.name, keeps, &detail),
+                None => {}
             }
             found.lines.push(Line { rule: name, aql: Some(aql), verdict: verdict.as_str(), detail });
         }

@@ -55,7 +55,7 @@ pub fn verify(asker: &mut Asker, samples: &[Sample]) -> Findings {
 
 fn fact_of(column: &Sampled) -> Option<&'static str> {
     let subject = &column.subject;
-    if subject.multi {
+    if subject.multi || written(column).is_none() {
         return None;
     }
     match (&subject.column, subject.class) {

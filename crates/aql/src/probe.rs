@@ -7,7 +7,7 @@ use crate::expr::{Expr, Value};
 use crate::like;
 use crate::lower::{Fidelity, build};
 use crate::name;
-use crate::pred::{Leaf, Literal, Op, Operand, Subject};
+use crate::pred::{Column, Leaf, Literal, Op, Operand, Subject};
 use crate::rules::{Form, RULES, Rule};
 
 /// One question to the service.
@@ -74,6 +74,12 @@ pub fn judge(wanted: &[bool], found: &[bool]) -> Verdict {
 /// where there is none, a list where the attribute holds several.
 pub fn probes(subject: &Subject, values: &[Literal]) -> Vec<Probe> {
     let mut found = Vec::new();
+    // What is never asked has nothing to prove.
+    if let Column::Attribute { name, .. } = &subject.column
+        && !name::is_safe(name)
+    {
+        return found;
+    }
     for rule in RULES {
         for op in rule.ops {
             let first = RULES.iter().find(|r| r.covers(subject, *op));
