@@ -39,6 +39,44 @@ pub unsafe fn foreignscan_path(
     }
 }
 
+/// [`foreignscan_path`] with an order, and nothing required of other relations.
+///
+/// # Safety
+/// As there; `pathkeys` are the query's.
+pub unsafe fn sorted_path(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    rows: f64,
+    startup_cost: f64,
+    total_cost: f64,
+    pathkeys: *mut pg_sys::List,
+) -> *mut pg_sys::Path {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let path = foreignscan_path(root, rel, rows, startup_cost, total_cost, (*rel).lateral_relids);
+        (*path).pathkeys = pathkeys;
+        path
+    }
+}
+
+/// Whether a path key sorts from the greatest to the least.
+///
+/// # Safety
+/// `key` is the planner's.
+pub unsafe fn is_descending(key: *mut pg_sys::PathKey) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        {
+            (*key).pk_strategy == pg_sys::BTGreaterStrategyNumber as i32
+        }
+        #[cfg(feature = "pg18")]
+        {
+            (*key).pk_cmptype == pg_sys::CompareType::COMPARE_GT
+        }
+    }
+}
+
 /// `create_foreign_upper_path` for the relation's own target.
 ///
 /// # Safety

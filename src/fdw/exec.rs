@@ -6,16 +6,20 @@ use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::catalog::ForeignTable;
 use crate::fdw::count::Count;
+use crate::fdw::local::Local;
 use crate::fdw::pg;
 use crate::fdw::private::Private;
 use crate::fdw::question::Question;
 use crate::fdw::scan::Scan;
+use crate::fdw::top::Top;
 use crate::{error, pg_compat, runtime, session};
 
 /// What a plan node does; dropped with the query's memory context, also when the query fails.
 pub enum State {
     /// Reads rows.
     Scan(Scan),
+    /// Reads the first rows in an order.
+    Top(Top),
     /// Counts objects.
     Count(Count),
 }
@@ -57,9 +61,15 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, _flag
         resolved.facts = connection.facts();
         let question = Question::new(connection, &resolved, quals, relid, node);
         let scan = Scan::new(question, &table, &resolved, &private.columns, private.limit);
-        let made = match counted {
-            Some(_) => State::Count(Count::new(scan, quals, relation)),
-            None => State::Scan(scan),
+        let local = Local::new(quals, relation);
+        let sorted = private.top.as_ref().and_then(|top| {
+            let column = private.columns.iter().position(|attnum| *attnum == top.attnum)?;
+            Some((top.order(column), top.limit))
+        });
+        let made = match (counted, sorted) {
+            (Some(_), _) => State::Count(Count::new(scan, local)),
+            (None, Some((order, limit))) => State::Top(Top::new(scan, local, order, limit)),
+            (None, None) => State::Scan(scan),
         };
         let context = (*(*node).ss.ps.state).es_query_cxt;
         (*node).fdw_state = PgMemoryContexts::For(context).leak_and_drop_on_delete(made).cast();
@@ -79,6 +89,12 @@ pub unsafe extern "C-unwind" fn iterate(node: *mut pg_sys::ForeignScanState) -> 
                     scan.question.recheck(node, slot, &row.key);
                 }
             }
+            Some(State::Top(top)) => {
+                if let Some(row) = top.next(node) {
+                    top.scan.store(&row, slot);
+                    top.scan.question.recheck(node, slot, &row.key);
+                }
+            }
             Some(State::Count(count)) => {
                 if let Some(counted) = count.next(node) {
                     pg::store_one(slot, counted);
@@ -95,6 +111,7 @@ pub unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::ForeignScanState) {
     // SAFETY: as for `iterate`.
     match unsafe { state(node) } {
         Some(State::Scan(scan)) => scan.restart(),
+        Some(State::Top(top)) => top.restart(),
         Some(State::Count(count)) => count.restart(),
         None => {}
     }
@@ -107,6 +124,10 @@ pub unsafe extern "C-unwind" fn end(node: *mut pg_sys::ForeignScanState) {
         Some(State::Scan(scan)) => {
             scan.restart();
             scan.warn();
+        }
+        Some(State::Top(top)) => {
+            top.restart();
+            top.scan.warn();
         }
         Some(State::Count(count)) => count.end(),
         None => {}

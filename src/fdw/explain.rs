@@ -14,9 +14,10 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
     // SAFETY: called by EXPLAIN after `begin`.
     unsafe {
         let Some(state) = exec::state(node) else { return };
-        let (scan, counts) = match state {
-            State::Scan(scan) => (&*scan, false),
-            State::Count(count) => (&count.scan, true),
+        let (scan, counts, order) = match state {
+            State::Scan(scan) => (&*scan, false, None),
+            State::Top(top) => (&top.scan, false, Some(top.order)),
+            State::Count(count) => (&count.scan, true, None),
         };
         let question = &scan.question;
         if question.is_never() {
@@ -30,6 +31,10 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
         }
         if counts {
             text(es, c"Count", "asked of the service");
+        }
+        if let Some(order) = order {
+            let direction = if order.descending { "DESC" } else { "ASC" };
+            text(es, c"Order", &format!("{:?} {direction}", order.by));
         }
         if let Some(limit) = scan.limit() {
             number(es, c"Limit", limit);

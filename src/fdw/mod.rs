@@ -1,8 +1,8 @@
 //! The foreign-data wrapper: one file a concern, called by the planner and the executor.
 //!
 //! ```text
-//! plan, joins, upper (estimates, paths) → private (JSON in the plan) → exec (begin, iterate, rescan, end)
-//!    └── clause (expressions → aql::Pred) ──────────────────── question ──┴── scan, count ── output, datum
+//! plan, joins, sorted, upper (estimates, paths) → private (JSON in the plan) → exec (begin, iterate, rescan, end)
+//!    └── clause (expressions → aql::Pred) ──────────────────── question ──┴── scan, top, count ── output, datum
 //! ```
 #![allow(unsafe_code)] // the handler, called by PostgreSQL itself
 
@@ -16,11 +16,14 @@ mod exec;
 mod explain;
 pub mod output;
 mod joins;
+mod local;
 pub mod pg;
 mod plan;
 mod private;
 mod question;
 mod scan;
+mod sorted;
+mod top;
 mod upper;
 
 /// Version-1 calling convention for [`assets_fdw_handler`], whose result pgrx cannot name.

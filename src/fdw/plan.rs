@@ -15,7 +15,7 @@ use pgrx::{PgMemoryContexts, pg_sys};
 use crate::catalog::{ForeignTable, Resolved};
 use crate::fdw::clause::Walker;
 use crate::fdw::private::Private;
-use crate::fdw::{joins, pg, upper};
+use crate::fdw::{joins, pg, sorted, upper};
 use crate::{facts, gucs, pg_compat, runtime, session};
 
 /// The number of objects of a type that the service does not tell.
@@ -187,6 +187,7 @@ pub unsafe extern "C-unwind" fn get_foreign_paths(
         pg_sys::add_path(rel, path);
         if gucs::ENABLE_PUSHDOWN.get() {
             joins::add_paths(root, rel, state);
+            sorted::add_path(root, rel, state);
         }
     }
 }
@@ -222,7 +223,10 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
             return upper::count_plan(root, input, target_list);
         }
         let state = &*(*rel).fdw_private.cast::<PlanState>();
-        let private = Private { columns: state.columns.clone(), limit: limit(root, rel), count: None };
+        // The only paths of ours with an order are those of `sorted`.
+        let ordered = !(*path).path.pathkeys.is_null();
+        let top = if ordered { sorted::top_of(root, rel, state) } else { None };
+        let private = Private { columns: state.columns.clone(), limit: limit(root, rel), top, count: None };
         // Every clause stays in the plan and is checked again on what comes back.
         let quals = pg_sys::extract_actual_clauses(clauses, false);
         let none = std::ptr::null_mut();
@@ -254,8 +258,7 @@ unsafe fn limit(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo) ->
             && !(*query).hasWindowFuncs
             && !(*query).hasTargetSRFs;
         // Of a LIMIT; else of EXISTS, which says by an absolute fraction that one row will do.
-        let tuples =
-            if (*root).limit_tuples >= 1.0 { (*root).limit_tuples } else { (*root).tuple_fraction };
+        let tuples = if (*root).limit_tuples >= 1.0 { (*root).limit_tuples } else { (*root).tuple_fraction };
         (alone && plain && (1.0..1e9).contains(&tuples)).then_some(tuples as u64)
     }
 }

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
 use crate::fdw::pg;
+use crate::fdw::sorted::TopOf;
 
 /// The executor's share of a plan.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -14,6 +15,8 @@ pub struct Private {
     pub columns: Vec<i16>,
     /// How many rows the query takes at most, where the planner knows.
     pub limit: Option<u64>,
+    /// For the first rows in an order: which.
+    pub top: Option<TopOf>,
     /// For a `count(*)` that the service is asked for: of what.
     pub count: Option<CountOf>,
 }

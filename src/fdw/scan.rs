@@ -66,6 +66,11 @@ impl Scan {
         }
     }
 
+    /// What is decoded, column by column.
+    pub fn specs(&self) -> Arc<[ColumnSpec]> {
+        self.specs.clone()
+    }
+
     /// The page-size hint, where it is in use.
     pub fn limit(&self) -> Option<u64> {
         self.limit

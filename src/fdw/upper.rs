@@ -71,7 +71,10 @@ unsafe fn counts_rows(root: *mut pg_sys::PlannerInfo, output: *mut pg_sys::RelOp
 }
 
 /// Whether every clause goes out exactly.
-unsafe fn is_exact(rel: *mut pg_sys::RelOptInfo, state: &PlanState) -> bool {
+///
+/// # Safety
+/// `rel` is the planner's.
+pub unsafe fn is_exact(rel: *mut pg_sys::RelOptInfo, state: &PlanState) -> bool {
     let Some(resolved) = &state.resolved else { return false };
     // SAFETY: the planner's nodes.
     unsafe {
@@ -79,7 +82,8 @@ unsafe fn is_exact(rel: *mut pg_sys::RelOptInfo, state: &PlanState) -> bool {
         (*rel).lateral_relids.is_null()
             && pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo).all(|info| {
                 let pred = walker.pred((*info).clause.cast());
-                !(*info).pseudoconstant && matches!(aql::lower_with(&pred, &resolved.facts), Lowered::Pushed(_, Fidelity::Exact))
+                !(*info).pseudoconstant
+                    && matches!(aql::lower_with(&pred, &resolved.facts), Lowered::Pushed(_, Fidelity::Exact))
             })
     }
 }
@@ -131,6 +135,7 @@ pub unsafe fn count_plan(
         let private = Private {
             columns: state.columns.clone(),
             limit: None,
+            top: None,
             count: Some(CountOf {
                 relation: (*rte).relid.to_u32(),
                 relid: (*input).relid,

@@ -20,5 +20,6 @@ pub mod scan;
 mod session;
 pub mod stats;
 mod temporal;
+pub mod top;
 pub mod value;
 mod wire;

@@ -487,6 +487,14 @@ fn says_end(answer: &Answer, start: u64) -> bool {
     positive && !signs.contains(&Some(false)) && answer.total.is_none_or(|total| total <= seen)
 }
 
+/// Whether a page from the start is surely everything: it says so, and is not so long that it may
+/// have been cut.
+pub(crate) fn says_all(answer: &Answer, asked: u32) -> bool {
+    let rows = answer.rows.len();
+    let round = rows > 0 && (rows % 10 == 0 || rows % 25 == 0);
+    says_end(answer, 0) && !round && rows < asked as usize
+}
+
 /// Whether anything on the page says that objects follow, or should have been there.
 fn says_more(answer: &Answer) -> bool {
     answer.is_last == Some(false)

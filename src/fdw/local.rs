@@ -1,0 +1,63 @@
+//! Rows that have to be read and checked here, for nodes that normally ask the service for less: a
+//! count, the first rows in an order.
+#![allow(unsafe_code)] // the executor's slots and expressions
+
+use assets::value::Row;
+use pgrx::{PgMemoryContexts, PgRelation, pg_sys};
+
+use crate::fdw::pg;
+use crate::fdw::scan::Scan;
+
+/// The plan's clauses, compiled for rows of the scanned table.
+pub struct Local {
+    quals: *mut pg_sys::List,
+    relation: pg_sys::Oid,
+    made: Option<(*mut pg_sys::TupleTableSlot, *mut pg_sys::ExprState)>,
+}
+
+impl Local {
+    /// Clauses over the foreign table `relation`: a List of expressions that lives as long as the
+    /// query. Compiled when they are first needed.
+    pub fn new(quals: *mut pg_sys::List, relation: pg_sys::Oid) -> Self {
+        Self { quals, relation, made: None }
+    }
+
+    /// The scan's next row that satisfies every clause.
+    ///
+    /// # Safety
+    /// `node` is the executor's, the one that `scan` and the clauses were made for.
+    pub unsafe fn next(&mut self, scan: &mut Scan, node: *mut pg_sys::ForeignScanState) -> Option<Row> {
+        // SAFETY: the caller's promise; the slot is of the scanned table's row type, which the clauses
+        // are over, and lives as long as the query.
+        unsafe {
+            let (slot, checks) = *self.made.get_or_insert_with(|| {
+                PgMemoryContexts::For((*(*node).ss.ps.state).es_query_cxt).switch_to(|_| {
+                    let relation = PgRelation::open(self.relation);
+                    let row_type = pg_sys::CreateTupleDescCopy((*relation.as_ptr()).rd_att);
+                    let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsVirtual);
+                    (slot, pg_sys::ExecInitQual(self.quals, &raw mut (*node).ss.ps))
+                })
+            });
+            let context = (*node).ss.ps.ps_ExprContext;
+            let before = (*context).ecxt_scantuple;
+            let mut found = None;
+            while let Some(row) = scan.next(node) {
+                pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory);
+                let mut inside = PgMemoryContexts::For((*context).ecxt_per_tuple_memory);
+                let matches = inside.switch_to(|_| {
+                    pg::clear_slot(slot);
+                    scan.store(&row, slot);
+                    (*context).ecxt_scantuple = slot;
+                    pg::satisfied(checks, context)
+                });
+                if matches {
+                    found = Some(row);
+                    break;
+                }
+            }
+            pg::clear_slot(slot);
+            (*context).ecxt_scantuple = before;
+            found
+        }
+    }
+}

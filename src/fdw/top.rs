@@ -1,0 +1,84 @@
+//! `ORDER BY created | updated … LIMIT n`: the first rows in one request, where the answer proves
+//! itself; else everything is read, and the first rows kept.
+#![allow(unsafe_code)] // the executor's nodes
+
+use assets::top::{Order, keep_first, top};
+use assets::value::{Row, ScanSpec};
+use pgrx::pg_sys;
+
+use crate::fdw::local::Local;
+use crate::fdw::scan::Scan;
+use crate::{error, runtime};
+
+/// The state of such a scan.
+pub struct Top {
+    /// For reading everything, and for filling slots; it holds the question.
+    pub scan: Scan,
+    /// The order that is asked for.
+    pub order: Order,
+    limit: u32,
+    local: Local,
+    rows: std::vec::IntoIter<Row>,
+    begun: bool,
+}
+
+impl Top {
+    /// The first `limit` rows of `scan` in an order, checked with `local` where they have to be read.
+    pub fn new(scan: Scan, local: Local, order: Order, limit: u32) -> Self {
+        Self { scan, order, limit, local, rows: Vec::new().into_iter(), begun: false }
+    }
+
+    /// The next row, or none after the last.
+    ///
+    /// # Safety
+    /// `node` is the executor's, the one that the scan was made for.
+    pub unsafe fn next(&mut self, node: *mut pg_sys::ForeignScanState) -> Option<Row> {
+        if !std::mem::replace(&mut self.begun, true) {
+            // SAFETY: the caller's promise.
+            self.rows = unsafe { self.first(node) }.into_iter();
+        }
+        self.rows.next()
+    }
+
+    unsafe fn first(&mut self, node: *mut pg_sys::ForeignScanState) -> Vec<Row> {
+        // SAFETY: the caller's node.
+        let asked = unsafe { self.scan.question.exact(node) };
+        match asked {
+            Some(None) => return Vec::new(),
+            Some(Some(filter)) => {
+                let client = self.scan.question.connection.client.clone();
+                let spec = ScanSpec { filter, columns: self.scan.specs(), limit: None };
+                let (order, limit, stats) = (self.order, self.limit, self.scan.stats.clone());
+                let found = runtime::wait(async move { top(client, spec, order, limit, stats).await });
+                if let Some(rows) = error::or_raise(found) {
+                    return rows;
+                }
+            }
+            None => {}
+        }
+        // SAFETY: the caller's node.
+        unsafe { self.read(node) }
+    }
+
+    /// Reads everything and keeps the first rows; memory stays at a few times the limit.
+    unsafe fn read(&mut self, node: *mut pg_sys::ForeignScanState) -> Vec<Row> {
+        let limit = self.limit as usize;
+        let mut rows = Vec::new();
+        // SAFETY: the caller's node.
+        while let Some(row) = unsafe { self.local.next(&mut self.scan, node) } {
+            rows.push(row);
+            if rows.len() > 2 * limit + 1000 {
+                keep_first(&mut rows, self.order, limit);
+            }
+        }
+        keep_first(&mut rows, self.order, limit);
+        rows
+    }
+
+    /// Starts again.
+    pub fn restart(&mut self) {
+        self.scan.restart();
+        self.rows = Vec::new().into_iter();
+        self.begun = false;
+    }
+}

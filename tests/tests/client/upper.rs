@@ -1,0 +1,146 @@
+//! What is asked of the service instead of rows: counts, and the first rows in an order.
+
+use assets_fdw_tests::assets_sim::{Endpoint, Options, Profile};
+
+use crate::live::{Live, PROFILES, explain, one};
+
+/// The rows of a query as one text.
+fn rows(client: &mut postgres::Client, sql: &str) -> String {
+    one(client, &format!("SELECT coalesce(string_agg(q::text, E'\\n'), '') FROM ({sql}) q"))
+}
+
+/// Requests of `object/aql` and `totalcount` that a statement makes.
+fn requests(live: &Live, client: &mut postgres::Client, sql: &str) -> usize {
+    live.sim.clear_log();
+    client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let counted = [Endpoint::ObjectAql, Endpoint::TotalCount];
+    live.sim.log().iter().filter(|entry| counted.contains(&entry.endpoint)).count()
+}
+
+const COUNTS: &[&str] = &[
+    "SELECT count(*) FROM itsm.server",
+    "SELECT count(*) FROM itsm.server WHERE memory_gb >= 64",
+    "SELECT count(*) FROM itsm.server WHERE memory_gb >= 64 AND last_backup IS NOT NULL",
+    "SELECT count(*) FROM itsm.hardware WHERE id = 1001",
+    "SELECT count(*) FROM itsm.server WHERE memory_gb > (SELECT 100)",
+    "SELECT count(*) FROM itsm.server WHERE memory_gb IS NULL",
+    "SELECT count(*) FROM itsm.server WHERE memory_gb = NULL",
+];
+
+const FIRST: &[&str] = &[
+    "SELECT key, updated FROM itsm.server ORDER BY updated DESC LIMIT 10",
+    "SELECT updated, key FROM itsm.server ORDER BY updated LIMIT 3 OFFSET 4",
+    "SELECT created FROM itsm.hardware ORDER BY created DESC NULLS LAST LIMIT 1",
+    "SELECT updated FROM itsm.server WHERE memory_gb >= 64 ORDER BY updated DESC LIMIT 5",
+];
+
+#[test]
+fn counts_and_first_rows_are_those_of_a_query_without_pushdown() {
+    for profile in PROFILES {
+        let live = Live::imported(profile, 1500);
+        let mut client = live.connect();
+        for sql in COUNTS.iter().chain(FIRST) {
+            client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
+            let plain = rows(&mut client, sql);
+            client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
+            assert_eq!(rows(&mut client, sql), plain, "{profile:?}: {sql}");
+        }
+    }
+}
+
+#[test]
+fn a_count_is_one_request_and_so_are_the_first_rows_in_an_order() {
+    let live = Live::imported(Profile::Documented, 5000);
+    let mut client = live.connect();
+    client.batch_execute("SELECT count(name) FROM itsm.server; SELECT count(name) FROM itsm.hardware").unwrap();
+    for sql in COUNTS {
+        assert!(requests(&live, &mut client, sql) <= 1, "{sql}");
+        if !sql.contains("= NULL") {
+            assert!(explain(&mut client, sql).contains("Count: "), "{sql}");
+        }
+    }
+    for sql in FIRST {
+        assert_eq!(requests(&live, &mut client, sql), 1, "{sql}");
+        assert!(explain(&mut client, sql).contains("Order: "), "{sql}");
+    }
+}
+
+#[test]
+fn what_is_not_exact_is_neither_counted_nor_ordered_by_the_service() {
+    let live = Live::imported(Profile::Documented, 300);
+    let mut client = live.connect();
+    for sql in [
+        "SELECT count(*) FROM itsm.server WHERE name = 'x'",
+        "SELECT count(*) FROM itsm.server WHERE memory_gb + 1 > 5",
+        "SELECT count(*) FROM itsm.server WHERE memory_gb > 5 OR name = 'x'",
+        "SELECT count(*) FILTER (WHERE virtual) FROM itsm.server",
+        "SELECT count(memory_gb) FROM itsm.server",
+        "SELECT count(DISTINCT memory_gb) FROM itsm.server",
+        "SELECT count(*), max(id) FROM itsm.server",
+        "SELECT virtual, count(*) FROM itsm.server GROUP BY virtual",
+        "SELECT count(*) FROM itsm.server HAVING count(*) > 1",
+        "SELECT count(*) FROM itsm.server a JOIN itsm.room b ON true",
+        "SELECT name FROM itsm.server ORDER BY name LIMIT 3",
+        "SELECT name FROM itsm.server ORDER BY purchased LIMIT 3",
+        "SELECT name FROM itsm.server ORDER BY updated, name LIMIT 3",
+        "SELECT name FROM itsm.server ORDER BY updated",
+        "SELECT name FROM itsm.server WHERE name LIKE 'a%' ORDER BY updated LIMIT 3",
+        "SELECT max(updated) FROM itsm.server GROUP BY virtual ORDER BY 1 LIMIT 3",
+    ] {
+        let plan = explain(&mut client, sql);
+        assert!(!plan.contains("Count: ") && !plan.contains("Order: "), "{sql}\n{plan}");
+    }
+}
+
+#[test]
+fn a_prepared_count_follows_its_parameters_and_the_switch() {
+    let live = Live::imported(Profile::Documented, 800);
+    let mut client = live.connect();
+    client
+        .batch_execute(
+            "SET plan_cache_mode = force_generic_plan;
+             PREPARE q(bigint) AS SELECT count(*) FROM itsm.server WHERE memory_gb >= $1",
+        )
+        .unwrap();
+    let count = |client: &mut postgres::Client, n: i64| -> i64 {
+        client.query_one(&format!("EXECUTE q({n})"), &[]).unwrap().get(0)
+    };
+    let asked: Vec<i64> = (0..9).map(|n| count(&mut client, n * 60)).collect();
+    client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
+    let read: Vec<i64> = (0..9).map(|n| count(&mut client, n * 60)).collect();
+    assert_eq!(asked, read);
+    assert!(asked.windows(2).all(|pair| pair[0] >= pair[1]) && asked[0] > asked[8]);
+    let correlated = "SELECT string_agg(n::text, ' ') FROM (SELECT (SELECT count(*) FROM itsm.server \
+                      WHERE memory_gb >= d) n FROM generate_series(0, 480, 60) d) q";
+    let expected = read.iter().map(i64::to_string).collect::<Vec<_>>().join(" ");
+    assert_eq!(one::<String>(&mut client, correlated), expected);
+    client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
+    assert_eq!(one::<String>(&mut client, correlated), expected);
+}
+
+#[test]
+fn a_refused_condition_makes_a_count_read_its_rows() {
+    let live = Live::imported(Profile::Documented, 400);
+    let mut client = live.connect();
+    // Known here by its name, refused by the service from now on.
+    let sql = "SELECT count(*) FROM itsm.server WHERE memory_gb >= 64";
+    let expected: i64 = one(&mut client, sql);
+    live.sim.rename_attribute("Server", "Memory GB", "RAM").unwrap();
+    assert_eq!(one::<i64>(&mut client, sql), expected);
+    assert_eq!(one::<i64>(&mut client, sql), expected);
+}
+
+#[test]
+fn an_order_that_the_service_ignores_is_made_here() {
+    let live = Live::start(Options { objects: 1500, profile: Profile::Hostile, ..Options::default() });
+    live.import();
+    let mut client = live.connect();
+    let key = &live.sim.dump(live.sim.type_id("Server").unwrap())[17].key;
+    live.sim.update(key, "Notes", &["touched just now"]).unwrap();
+    for _ in 0..3 {
+        // The index may lag by a search.
+        client.batch_execute("SELECT count(name) FROM itsm.server").unwrap();
+    }
+    let first: String = one(&mut client, "SELECT key FROM itsm.server ORDER BY updated DESC LIMIT 1");
+    assert_eq!(&first, key);
+}
