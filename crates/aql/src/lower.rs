@@ -297,6 +297,10 @@ fn with_value(form: Form, op: Op, path: Path, value: &Literal) -> Option<Expr> {
         Form::Same => Some(Expr::Compare(path, Cmp::Same, to_the_letter(value)?)),
         Form::SameOneOf => any_same(path, value),
         Form::NotSame => {
+            // Under NOT, a wildcard would lose objects instead of finding too many.
+            if any_contains(value, '_') {
+                return None;
+            }
             let same = any_same(path.clone(), value)?;
             Some(Expr::And(vec![Expr::Not(Box::new(same)), Expr::IsNotEmpty(path)]))
         }
@@ -420,11 +424,25 @@ fn none_of(path: Path, value: &Literal) -> Option<Expr> {
     Some(Expr::NotIn(path, values))
 }
 
-/// A text that `==` can only mean to the letter: nothing at its ends that may be trimmed.
+/// A text that `==` can only mean to the letter: of the kind that the proof was made with, with
+/// nothing at its ends that may be trimmed, nothing that may stand for something else, and no letters
+/// that can be written in two ways.
 fn to_the_letter(value: &Literal) -> Option<Value> {
     let Literal::Text(text) = value else { return None };
-    let plain = name::is_sendable(text) && !name::has_placeholder(text) && text.trim() == text;
+    let plain = name::is_sendable(text)
+        && !name::has_placeholder(text)
+        && text.trim() == text
+        && text.is_ascii()
+        && !text.contains(['\\', '*', '?', '%']);
     plain.then(|| Value::Text(text.clone()))
+}
+
+fn any_contains(value: &Literal, c: char) -> bool {
+    match value {
+        Literal::Text(text) => text.contains(c),
+        Literal::List(list) => list.iter().any(|item| any_contains(item, c)),
+        _ => false,
+    }
 }
 
 /// `==` one of a few texts.
