@@ -8,8 +8,8 @@ use pgrx::prelude::*;
 use tables::ddl::ident;
 
 use super::history::Figures;
-use super::spi::{execute, query_one};
-use super::staging::{Column, TABLE};
+use super::spi::{Connected, connected, query};
+use super::staging::{Column, Staging, TABLE};
 use crate::error;
 
 /// A replica and what it is compared by.
@@ -26,11 +26,14 @@ impl Diff<'_> {
     /// Writes the difference, inside the transaction that makes it visible. Counts into `figures`.
     ///
     /// Raises an ERROR if more than `max_delete_share` of the rows would be deleted.
-    pub fn apply(&self, max_delete_share: f64, figures: &mut Figures) {
-        self.guard(max_delete_share);
-        figures.deleted = count(execute(&self.delete(), &[]));
-        figures.updated = count(execute(&self.update(), &[]));
-        figures.inserted = count(execute(&self.insert(), &[]));
+    pub fn apply(&self, staging: &Staging, max_delete_share: f64, figures: &mut Figures) {
+        connected(|connection| {
+            staging.attach(connection);
+            self.guard(connection, max_delete_share);
+            figures.deleted = count(connection.execute(&self.delete()));
+            figures.updated = count(connection.execute(&self.update()));
+            figures.inserted = count(connection.execute(&self.insert()));
+        });
     }
 
     /// `t.id = s.id`, in the replica's type.
@@ -38,14 +41,14 @@ impl Diff<'_> {
         format!("t.{} = {}", ident(&self.id.name), self.id.staged())
     }
 
-    fn guard(&self, max_delete_share: f64) {
+    fn guard(&self, connection: &Connected, max_delete_share: f64) {
         let (target, same) = (self.target, self.same());
         let sql = format!(
-            "SELECT count(*), count(*) FILTER (WHERE NOT EXISTS (SELECT FROM {TABLE} AS s WHERE {same}))
-             FROM {target} AS t"
+            "SELECT (SELECT count(*) FROM {target}),
+                    (SELECT count(*) FROM {target} AS t WHERE NOT EXISTS (SELECT FROM {TABLE} AS s WHERE {same}))"
         );
-        let (rows, gone) =
-            query_one(&sql, &[], |row| (row.must::<i64>(1), row.must::<i64>(2))).unwrap_or((0, 0));
+        let counted = connection.query(&sql, |row| (row.must::<i64>(1), row.must::<i64>(2)));
+        let (rows, gone) = counted.first().copied().unwrap_or((0, 0));
         if gone as f64 > max_delete_share * rows as f64 {
             error::raise_hint(
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -107,17 +110,18 @@ fn count(rows: u64) -> i64 {
 pub fn shared_columns(source: pg_sys::Oid, target: pg_sys::Oid) -> Vec<Column> {
     let sql = "
         SELECT s.attnum, s.attname::text, pg_catalog.format_type(s.atttypid, s.atttypmod), s.atttypid,
-               pg_catalog.format_type(t.atttypid, t.atttypmod)
+               s.atttypmod, pg_catalog.format_type(t.atttypid, t.atttypmod)
         FROM pg_catalog.pg_attribute AS s
         JOIN pg_catalog.pg_attribute AS t ON t.attname = s.attname
         WHERE s.attrelid = $1 AND t.attrelid = $2 AND s.attnum > 0 AND t.attnum > 0
           AND NOT s.attisdropped AND NOT t.attisdropped AND t.attgenerated = ''
         ORDER BY s.attnum";
-    super::spi::query(sql, &[source.into(), target.into()], |row| Column {
+    query(sql, &[source.into(), target.into()], |row| Column {
         attnum: row.must(1),
         name: row.must(2),
         source_type: row.must(3),
         source_oid: row.must(4),
-        target_type: row.must(5),
+        source_typmod: row.must(5),
+        target_type: row.must(6),
     })
 }

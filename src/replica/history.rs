@@ -7,7 +7,7 @@ use schedule::Micros;
 
 use super::failure::Failure;
 use super::jobs::Job;
-use super::spi::{as_extension, execute, query_one};
+use super::spi::{Connected, as_extension, connected, execute, query_one, with_latest_snapshot};
 use crate::gucs;
 
 /// What a run did.
@@ -300,30 +300,26 @@ pub fn ended(run: i64) -> Option<Ended> {
         "SELECT outcome, mode, requests, seen, inserted, updated, deleted, seconds, sqlstate, error, detail, hint
          FROM assets_fdw.replica_run WHERE id = {run}"
     );
-    let sql = std::ffi::CString::new(sql).unwrap_or_default();
-    as_extension(|| {
-        super::spi::with_latest_snapshot(|| {
-            super::spi::query_with_active_snapshot(&sql, |row| Ended {
-                outcome: row.must(1),
-                mode: row.must(2),
-                figures: Figures {
-                    requests: row.get(3).unwrap_or(0),
-                    seen: row.get(4).unwrap_or(0),
-                    inserted: row.get(5).unwrap_or(0),
-                    updated: row.get(6).unwrap_or(0),
-                    deleted: row.get(7).unwrap_or(0),
-                    ..Figures::default()
-                },
-                seconds: row.get(8).unwrap_or(0.0),
-                failure: row.get::<String>(10).map(|message| Failure {
-                    sqlstate: row.get(9).unwrap_or_else(|| "XX000".into()),
-                    message,
-                    detail: row.get(11),
-                    hint: row.get(12),
-                }),
-            })
+    let read = |connection: &Connected| {
+        connection.query_with_active_snapshot(&sql, |row| Ended {
+            outcome: row.must(1),
+            mode: row.must(2),
+            figures: Figures {
+                requests: row.get(3).unwrap_or(0),
+                seen: row.get(4).unwrap_or(0),
+                inserted: row.get(5).unwrap_or(0),
+                updated: row.get(6).unwrap_or(0),
+                deleted: row.get(7).unwrap_or(0),
+                ..Figures::default()
+            },
+            seconds: row.get(8).unwrap_or(0.0),
+            failure: row.get::<String>(10).map(|message| Failure {
+                sqlstate: row.get(9).unwrap_or_else(|| "XX000".into()),
+                message,
+                detail: row.get(11),
+                hint: row.get(12),
+            }),
         })
-    })
-    .into_iter()
-    .next()
+    };
+    as_extension(|| with_latest_snapshot(|| connected(read))).into_iter().next()
 }

@@ -29,7 +29,7 @@ use super::jobs::{self, Job};
 use super::shared;
 use super::spi::execute;
 use super::staging::{Column, Staging};
-use super::txn::transaction;
+use super::txn::{make_durable, transaction};
 use super::worker::{self, Task};
 use crate::catalog::{ForeignTable, Resolver};
 use crate::fdw::output::Output;
@@ -52,6 +52,8 @@ pub fn run(task: &Task) {
         transaction(|| match find(task.target) {
             Some(job) => {
                 history::begin(&job, &run);
+                // A crash must not take the note along that tells of it.
+                make_durable();
                 true
             }
             None => false,
@@ -123,7 +125,6 @@ fn work(job: &Job, run: &Run, max_delete_share: f64, figures: &mut Figures) {
     let Fetched { staging, columns, id } = result.unwrap_or_else(|failure| failure.raise(None));
     staging.warn();
     let applying = Instant::now();
-    transaction(|| execute(&format!("ANALYZE {}", super::staging::TABLE), &[]));
     transaction(|| {
         history::progress(job.target, run, "applying", figures.seen, Some(figures.seen));
     });
@@ -135,7 +136,7 @@ fn work(job: &Job, run: &Run, max_delete_share: f64, figures: &mut Figures) {
             error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile");
         };
         let diff = Diff { target: &job.name, columns: &columns, id: &id };
-        diff.apply(max_delete_share, figures);
+        diff.apply(&staging, max_delete_share, figures);
         figures.apply_seconds = applying.elapsed().as_secs_f64();
         if figures.changed() > 0 {
             notify(&job, run, figures);

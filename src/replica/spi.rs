@@ -5,6 +5,8 @@
 //! runs them.
 #![allow(unsafe_code)] // user ids, settings and SPI itself
 
+use std::ffi::CString;
+
 use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -118,22 +120,53 @@ pub fn with_latest_snapshot<T>(body: impl FnOnce() -> T) -> T {
     value
 }
 
-/// Runs a query with the active snapshot as it is; see [`with_latest_snapshot`]. `sql` takes no
-/// arguments.
-pub fn query_with_active_snapshot<T>(sql: &std::ffi::CStr, mut read: impl FnMut(&Row) -> T) -> Vec<T> {
-    Spi::connect_mut(|_| {
-        // SAFETY: SPI is connected, the text outlives the call; "read only" is what makes SPI use the
-        // active snapshot instead of one of its own.
-        unsafe {
-            let status = pg_sys::SPI_execute(sql.as_ptr(), true, 0);
-            if status != pg_sys::SPI_OK_SELECT as i32 {
-                broken(&format!("SPI_execute returned {status}"));
-            }
-            let table = pg_sys::SPI_tuptable;
-            (0..(*table).numvals as usize)
-                .filter_map(|n| SpiHeapTupleData::new((*table).tupdesc, *(*table).vals.add(n)).ok().flatten())
-                .map(|tuple| read(&Row(tuple)))
-                .collect()
+/// A connection to SPI that lasts for several statements, which take no arguments.
+pub struct Connected(());
+
+/// Connects to SPI for as long as `body` runs.
+pub fn connected<T>(body: impl FnOnce(&Connected) -> T) -> T {
+    Spi::connect_mut(|_| body(&Connected(())))
+}
+
+impl Connected {
+    /// Runs a statement that gives no rows; returns how many it touched.
+    pub fn execute(&self, sql: &str) -> u64 {
+        self.run(sql, false);
+        // SAFETY: set by the statement that just ran.
+        unsafe { pg_sys::SPI_processed }
+    }
+
+    /// Runs a query and reads its rows.
+    pub fn query<T>(&self, sql: &str, read: impl FnMut(&Row) -> T) -> Vec<T> {
+        self.run(sql, false);
+        rows(read)
+    }
+
+    /// The same with the active snapshot as it is; see [`with_latest_snapshot`].
+    pub fn query_with_active_snapshot<T>(&self, sql: &str, read: impl FnMut(&Row) -> T) -> Vec<T> {
+        // "Read only" is what makes SPI use the active snapshot instead of one of its own.
+        self.run(sql, true);
+        rows(read)
+    }
+
+    fn run(&self, sql: &str, read_only: bool) {
+        let text = CString::new(sql).unwrap_or_default();
+        // SAFETY: SPI is connected, the text outlives the call.
+        let status = unsafe { pg_sys::SPI_execute(text.as_ptr(), read_only, 0) };
+        if status < 0 {
+            broken(&format!("SPI_execute returned {status}"));
         }
-    })
+    }
+}
+
+/// The rows of the query that just ran.
+fn rows<T>(mut read: impl FnMut(&Row) -> T) -> Vec<T> {
+    // SAFETY: a query's table holds as many rows as it says; rows are read before the next statement.
+    unsafe {
+        let table = pg_sys::SPI_tuptable;
+        (0..(*table).numvals as usize)
+            .filter_map(|n| SpiHeapTupleData::new((*table).tupdesc, *(*table).vals.add(n)).ok().flatten())
+            .map(|tuple| read(&Row(tuple)))
+            .collect()
+    }
 }

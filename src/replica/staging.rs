@@ -1,23 +1,26 @@
-//! Where the pages of a run are kept until all of them are there: a temporary table of the worker's.
+//! Where the pages of a run are kept until all of them are there: a tuple store of the worker's, in
+//! memory up to `work_mem` and in a temporary file beyond, that SQL reads as a table, the way triggers
+//! read their transition tables.
 //!
-//! A temporary table costs no WAL and needs no right but TEMPORARY on the database, which everyone has
-//! unless it was taken away; nobody else sees it, and it vanishes with the process, however that ends
-//! (after a crash of the server too). Memory stays at one page. Each page is a short transaction.
-#![allow(unsafe_code)] // a prepared statement that takes datums as they are
+//! It costs no WAL, no transaction id, no row in the catalogues and no right of the owner's; it is in
+//! nobody's way (a temporary table would be: DROP ROLE and REASSIGN OWNED trip over it), and vanishes
+//! with the process, however that ends.
+#![allow(unsafe_code)] // the tuple store
 
-use std::ffi::{CString, c_char};
+use std::ffi::CString;
+use std::mem::ManuallyDrop;
 
 use assets::value::Row;
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 use tables::ddl::ident;
 
-use super::spi::execute;
+use super::spi::Connected;
 use crate::error;
 use crate::fdw::output::Output;
 
-/// The staging table, as statements name it.
-pub const TABLE: &str = "pg_temp.assets_fdw_staging";
+/// The staged rows, as statements name them.
+pub const TABLE: &str = "assets_fdw_staging";
 
 /// A column that source and replica share.
 #[derive(Debug, Clone)]
@@ -30,6 +33,8 @@ pub struct Column {
     pub source_type: String,
     /// The same as an OID.
     pub source_oid: pg_sys::Oid,
+    /// The type's modifier.
+    pub source_typmod: i32,
     /// Its type in the replica, as SQL names it.
     pub target_type: String,
 }
@@ -46,51 +51,95 @@ impl Column {
     }
 }
 
-/// A staging table that takes rows.
+/// Rows that wait for the last one. Lives as long as the process.
 pub struct Staging {
-    insert: pg_sys::SPIPlanPtr,
+    store: *mut pg_sys::Tuplestorestate,
+    shape: pg_sys::TupleDesc,
+    /// Where the datums of one row are made. Never dropped: it is current when an ERROR unwinds.
+    memory: ManuallyDrop<PgMemoryContexts>,
     outputs: Vec<Output>,
+    rows: u64,
 }
 
 impl Staging {
-    /// Makes the table, inside a transaction. `outputs` are the columns in their order.
+    /// An empty one, inside a transaction. `outputs` are the columns in their order.
     pub fn create(columns: &[Column], outputs: Vec<Output>) -> Self {
-        let declared: Vec<String> =
-            columns.iter().map(|c| format!("{} {}", ident(&c.name), c.source_type)).collect();
-        execute(&format!("CREATE TEMPORARY TABLE assets_fdw_staging ({})", declared.join(", ")), &[]);
-        let parameters: Vec<String> = (1..=columns.len()).map(|n| format!("${n}")).collect();
-        let sql = format!("INSERT INTO {TABLE} VALUES ({})", parameters.join(", "));
-        let types = columns.iter().map(|c| c.source_oid).collect();
-        Self { insert: prepare(&sql, types), outputs }
+        // SAFETY: everything is made in the memory context that lasts as long as the process. The
+        // store's files outlive transactions, so no transaction's resource owner may hold them.
+        unsafe {
+            PgMemoryContexts::TopMemoryContext.switch_to(|_| {
+                let shape = pg_sys::CreateTemplateTupleDesc(columns.len() as i32);
+                for (n, column) in (1..).zip(columns) {
+                    let name = CString::new(column.name.as_str()).unwrap_or_default();
+                    pg_sys::TupleDescInitEntry(
+                        shape,
+                        n,
+                        name.as_ptr(),
+                        column.source_oid,
+                        column.source_typmod,
+                        0,
+                    );
+                }
+                let owner =
+                    std::mem::replace(&mut *(&raw mut pg_sys::CurrentResourceOwner), std::ptr::null_mut());
+                let store = pg_sys::tuplestore_begin_heap(true, true, pg_sys::work_mem);
+                pg_sys::CurrentResourceOwner = owner;
+                let memory = ManuallyDrop::new(PgMemoryContexts::new("assets_fdw staging row"));
+                Self { store, shape, memory, outputs, rows: 0 }
+            })
+        }
     }
 
-    /// Adds rows, inside a transaction.
+    /// Adds rows, inside a transaction: input functions may need one.
     pub fn add(&mut self, rows: &[Row]) {
-        Spi::connect_mut(|_| {
-            let mut memory = PgMemoryContexts::new("assets_fdw staging row");
-            for row in rows {
-                // SAFETY: datums are made in a context of their own, which is emptied after each row,
-                // by which time the row has been stored.
-                unsafe { memory.switch_to(|_| self.add_one(row)) };
-                // SAFETY: nothing made in there is used any more.
-                unsafe { memory.reset() };
+        for row in rows {
+            // SAFETY: switched back before anything else runs; an ERROR ends the run.
+            let before = unsafe { self.memory.set_as_current().value() };
+            self.add_one(row);
+            // SAFETY: the context that was current before; what was made for the row has been copied.
+            unsafe {
+                pg_sys::MemoryContextSwitchTo(before);
+                self.memory.reset();
             }
-        });
+        }
     }
 
     fn add_one(&mut self, row: &Row) {
         let mut values = Vec::with_capacity(self.outputs.len());
-        let mut nulls: Vec<c_char> = Vec::with_capacity(self.outputs.len());
+        let mut nulls = Vec::with_capacity(self.outputs.len());
         for (output, value) in self.outputs.iter_mut().zip(&row.values) {
             let datum = output.datum(&row.key, value);
-            nulls.push(if datum.is_some() { b' ' } else { b'n' } as c_char);
+            nulls.push(datum.is_none());
             values.push(datum.unwrap_or(pg_sys::Datum::null()));
         }
-        // SAFETY: as many values as the statement has parameters, of their types; SPI is connected.
-        let status =
-            unsafe { pg_sys::SPI_execute_plan(self.insert, values.as_mut_ptr(), nulls.as_ptr(), false, 0) };
-        if status != pg_sys::SPI_OK_INSERT as i32 {
-            broken(status);
+        // SAFETY: as many values as the shape has columns, of their types; the store copies them.
+        unsafe {
+            pg_sys::tuplestore_putvalues(self.store, self.shape, values.as_mut_ptr(), nulls.as_mut_ptr());
+        }
+        self.rows += 1;
+    }
+
+    /// Lets statements of this connection read the rows, as [`TABLE`].
+    pub fn attach(&self, _connection: &Connected) {
+        let name = CString::new(TABLE).unwrap_or_default();
+        // SAFETY: SPI is connected; it keeps the pointer until it is disconnected, and the memory it
+        // is connected in lasts as long.
+        let status = unsafe {
+            let relation = pg_sys::palloc0(size_of::<pg_sys::EphemeralNamedRelationData>())
+                .cast::<pg_sys::EphemeralNamedRelationData>();
+            (*relation).md.name = pg_sys::pstrdup(name.as_ptr());
+            (*relation).md.reliddesc = pg_sys::InvalidOid;
+            (*relation).md.tupdesc = self.shape;
+            (*relation).md.enrtype = pg_sys::EphemeralNameRelationType::ENR_NAMED_TUPLESTORE;
+            (*relation).md.enrtuples = self.rows as f64;
+            (*relation).reldata = self.store.cast();
+            pg_sys::SPI_register_relation(relation)
+        };
+        if status != pg_sys::SPI_OK_REL_REGISTER as i32 {
+            error::raise(
+                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                format!("the staged rows cannot be read: {status}"),
+            );
         }
     }
 
@@ -98,30 +147,4 @@ impl Staging {
     pub fn warn(&self) {
         self.outputs.iter().for_each(Output::warn);
     }
-}
-
-fn prepare(sql: &str, mut types: Vec<pg_sys::Oid>) -> pg_sys::SPIPlanPtr {
-    let sql = CString::new(sql).unwrap_or_default();
-    Spi::connect_mut(|_| {
-        // SAFETY: SPI is connected, text and types outlive the call. A kept plan outlives transactions;
-        // it goes with the process.
-        unsafe {
-            let plan = pg_sys::SPI_prepare(sql.as_ptr(), types.len() as i32, types.as_mut_ptr());
-            if plan.is_null() {
-                broken(pg_sys::SPI_result);
-            }
-            let status = pg_sys::SPI_keepplan(plan);
-            if status != 0 {
-                broken(status);
-            }
-            plan
-        }
-    })
-}
-
-fn broken(status: i32) -> ! {
-    error::raise(
-        PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-        format!("a statement over the staging table returned {status}"),
-    )
 }

@@ -23,3 +23,10 @@ pub fn transaction<T>(body: impl FnOnce() -> T) -> T {
     }
     value
 }
+
+/// Has the transaction under way on disk before it counts as committed, also where
+/// `synchronous_commit` is off.
+pub fn make_durable() {
+    // SAFETY: sets a flag of the transaction.
+    unsafe { pg_sys::ForceSyncCommit() };
+}

@@ -31,11 +31,8 @@ fn a_replica_belongs_to_whoever_made_it_and_others_neither_see_nor_command_it() 
     let people = people(Server::shared(), &sim);
     let mut alice = people.database.connect_as(&people.alice);
     let mut bob = people.database.connect_as(&people.bob);
-    alice
-        .batch_execute(
-            "SELECT assets_fdw.materialize('itsm.server'); SELECT assets_fdw.refresh('itsm_replica.server')",
-        )
-        .unwrap();
+    alice.batch_execute("SELECT assets_fdw.materialize('itsm.server')").unwrap();
+    alice.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
     alice.batch_execute("GRANT USAGE ON SCHEMA itsm_replica TO PUBLIC").unwrap();
     for view in ["materializations", "refresh_history"] {
         assert_eq!(number(&mut alice, &format!("SELECT count(*) FROM assets_fdw.{view}")), 1, "{view}");
