@@ -61,12 +61,12 @@ struct Token {
 /// The body forms of a token request, in the order of assets-api.md 13.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    FormWithBasic,
+    UrlencodedBasic,
     Json,
-    Form,
+    Urlencoded,
 }
 
-const FORMS: [Form; 3] = [Form::FormWithBasic, Form::Json, Form::Form];
+const FORMS: [Form; 3] = [Form::UrlencodedBasic, Form::Json, Form::Urlencoded];
 
 /// An authorization header, and which one it was, for saying that it did not work.
 pub(crate) struct Header {
@@ -269,9 +269,9 @@ impl Auth {
             .to_string(),
         );
         let (authorization, body) = match form {
-            Form::FormWithBasic => (Some(http.basic(id, secret.expose())?), Body::Form(&credentials[..1])),
+            Form::UrlencodedBasic => (Some(http.basic(id, secret.expose())?), Body::Form(&credentials[..1])),
             Form::Json => (None, Body::Json(json.as_bytes())),
-            Form::Form => (None, Body::Form(&credentials)),
+            Form::Urlencoded => (None, Body::Form(&credentials)),
         };
         if let Some(value) = &authorization {
             self.hide_header(value);
@@ -292,7 +292,7 @@ impl Auth {
                 use crate::http::Failure;
                 let passing = matches!(failure, Failure::Passing(..));
                 if !passing || failures > 3 {
-                    return Err(crate::session::failed(failure, &self.host(), "the token endpoint"));
+                    return Err(crate::complaint::failed(failure, &self.host(), "the token endpoint"));
                 }
             }
             let wait = trouble.unwrap_or(Duration::from_millis(250 << failures)).min(Duration::from_secs(20));

@@ -126,3 +126,62 @@ impl Budget for SlidingWindow {
         lane.closed_until = Some(lane.closed_until.map_or(until, |known| known.max(until)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends as fast as it is let, for so long; the moments of sending.
+    async fn greedy(budget: &SlidingWindow, endpoint: Endpoint, time: Duration) -> Vec<Instant> {
+        let end = Instant::now() + time;
+        let mut sent = Vec::new();
+        while Instant::now() < end {
+            match budget.acquire(endpoint) {
+                Leave::Granted => sent.push(Instant::now()),
+                Leave::WaitFor(wait) => {
+                    assert!(wait > Duration::ZERO);
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+        sent
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn never_more_than_allowed_in_any_minute() {
+        for (endpoint, limit, allowed) in [
+            (Endpoint::ObjectAql, 1000, 1000),
+            (Endpoint::TotalCount, 1000, 500),
+            (Endpoint::TotalCount, 100, 50),
+        ] {
+            let budget = SlidingWindow::new(limit);
+            let sent = greedy(&budget, endpoint, Duration::from_secs(300)).await;
+            for (i, &first) in sent.iter().enumerate() {
+                let inside = sent[i..].iter().take_while(|&&at| at < first + Duration::from_secs(60)).count();
+                assert!(inside <= allowed, "{inside} in a minute");
+            }
+            assert!(sent.len() >= 4 * allowed, "{} sent: the budget is not used", sent.len());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_limit_and_other_endpoints_are_not_held_back() {
+        let free = SlidingWindow::new(0);
+        let bound = SlidingWindow::new(1);
+        for _ in 0..5000 {
+            assert_eq!(free.acquire(Endpoint::ObjectAql), Leave::Granted);
+            assert_eq!(bound.acquire(Endpoint::Other), Leave::Granted);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_penalty_holds_back_its_endpoint_and_no_other() {
+        let budget = SlidingWindow::new(0);
+        budget.penalize(Endpoint::ObjectAql, Duration::from_secs(5));
+        budget.penalize(Endpoint::ObjectAql, Duration::from_secs(2));
+        assert_eq!(budget.acquire(Endpoint::ObjectAql), Leave::WaitFor(Duration::from_secs(5)));
+        assert_eq!(budget.acquire(Endpoint::TotalCount), Leave::Granted);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(budget.acquire(Endpoint::ObjectAql), Leave::Granted);
+    }
+}

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::budget::{Endpoint, Leave};
 use crate::client::Client;
+use crate::complaint::failed;
 use crate::error::{Error, Kind};
 use crate::http::Failure;
 use crate::retry::Trouble;
-use crate::session::failed;
 
 /// How a step went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,6 +6,7 @@ mod auth;
 pub mod budget;
 pub mod check;
 pub mod client;
+mod complaint;
 pub mod config;
 mod decode;
 pub mod error;

@@ -1,4 +1,4 @@
-//! Runs a scan: sends what [`crate::pages`] asks for, several at once, and hands the rows on in
+//! Runs a scan: sends what `pages` asks for, several at once, and hands the rows on in
 //! order as the reader takes them.
 
 use std::collections::HashMap;

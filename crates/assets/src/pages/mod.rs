@@ -39,6 +39,9 @@ use crate::value::{Page, Row};
 const LARGE_PAGE: usize = 8 << 20;
 /// Requests without a new object, one after the other, before the scan gives up.
 const PATIENCE: u32 = 24;
+/// Times that an audit may find something missing. One that does so again and again reads pages
+/// that lose objects.
+const AUDITS: u32 = 4;
 /// `total` stops here (assets-api.md 13).
 const SATURATED: u64 = 1000;
 
@@ -53,17 +56,17 @@ pub(crate) enum OrderBy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SortBy {
     Id,
-    /// By the key's prefix as text, then its number: ids, where there is one prefix.
+    /// By the key's prefix as text, then its number.
     KeyNumber,
     KeyText,
 }
 
 impl SortBy {
-    /// What an order may turn out to be. Only pages can tell: `HR-9` and `HR-10` are sorted by all.
+    /// What an order may turn out to be. Only pages can tell: `HR-10`, `HR-11` is sorted by both.
     fn candidates(order: OrderBy) -> Vec<SortBy> {
         match order {
             OrderBy::Id => vec![SortBy::Id],
-            OrderBy::Key => vec![SortBy::Id, SortBy::KeyNumber, SortBy::KeyText],
+            OrderBy::Key => vec![SortBy::KeyNumber, SortBy::KeyText],
         }
     }
 
@@ -186,6 +189,8 @@ struct Probe {
     /// Empty answers that said there was more; the next request counts what there is.
     empties: u32,
     counting: bool,
+    /// An earlier page, in another order, had objects.
+    had_rows: bool,
     /// A page that says it is all there is, until a count agrees.
     held: Option<Answer>,
 }
@@ -207,6 +212,8 @@ struct Common {
     estimate: Option<u64>,
     count_asked: bool,
     fruitless: u32,
+    /// Ends that the service's count contradicted.
+    missing: u32,
 }
 
 /// What a mode decides after a reply.
@@ -237,6 +244,7 @@ impl Walk {
             size: first.max(1),
             empties: 0,
             counting: false,
+            had_rows: false,
             held: None,
         });
         let common = Common {
@@ -252,6 +260,7 @@ impl Walk {
             estimate,
             count_asked: false,
             fruitless: 0,
+            missing: 0,
         };
         Self { common, mode }
     }
@@ -309,6 +318,14 @@ impl Walk {
                 };
             }
             Step::Missing(count) => {
+                common.missing += 1;
+                if common.missing > AUDITS {
+                    return Err(protocol(format!(
+                        "the pages of a scan do not add up: {} objects were returned, {count} match",
+                        common.delivered
+                    ))
+                    .with_hint("Objects may be changing faster than they can be read; try again later."));
+                }
                 let ids = common.handed_on();
                 common.start_over();
                 self.mode = if common.facts.ranges == Verdict::Fails {
@@ -392,8 +409,7 @@ impl Common {
     /// Whether a page that says it is the last may have been cut: as long as asked, as long as
     /// the longest so far, or, before there was one, of a round length that a service may cut at.
     fn looks_full(&self, rows: usize, asked: u32) -> bool {
-        let round = rows > 0 && (rows % 10 == 0 || rows % 25 == 0);
-        rows >= asked as usize || self.facts.page.map_or(round, |page| rows >= page)
+        rows >= asked as usize || self.facts.page.map_or_else(|| is_round(rows), |page| rows >= page)
     }
 
     fn shrink(&mut self, answer: &Answer, bytes: usize) {
@@ -467,11 +483,13 @@ impl Common {
         Ok(())
     }
 
-    /// `total` where it says more than that it is saturated.
+    /// `total` where it is not saturated, and says more than the page itself shows: one that only
+    /// counts up to the page's end tells nothing.
     fn learn_total(&mut self, answer: &Answer) {
         if self.estimate.is_none()
             && let Some(total) = answer.total
             && total != SATURATED
+            && total > answer.rows.len() as u64
         {
             self.estimate = Some(total);
         }
@@ -491,8 +509,12 @@ fn says_end(answer: &Answer, start: u64) -> bool {
 /// have been cut.
 pub(crate) fn says_all(answer: &Answer, asked: u32) -> bool {
     let rows = answer.rows.len();
-    let round = rows > 0 && (rows % 10 == 0 || rows % 25 == 0);
-    says_end(answer, 0) && !round && rows < asked as usize
+    says_end(answer, 0) && !is_round(rows) && rows < asked as usize
+}
+
+/// A length at which a service may cut its pages.
+fn is_round(rows: usize) -> bool {
+    rows > 0 && (rows.is_multiple_of(10) || rows.is_multiple_of(25))
 }
 
 /// Whether anything on the page says that objects follow, or should have been there.
@@ -578,7 +600,7 @@ impl Probe {
             *common.facts.order_mut(order) = Verdict::Fails;
         }
         if answer.rows.is_empty() {
-            if !says_more(&answer) {
+            if !says_more(&answer) && !self.had_rows {
                 return Ok(Some(Mode::Done));
             }
             self.empties += 1;
@@ -586,6 +608,7 @@ impl Probe {
             self.again(self.order);
             return Ok(None);
         }
+        self.had_rows = true;
         common.learn_total(&answer);
         let by_id = ascending(&answer.rows, SortBy::Id);
         let complete = says_end(&answer, 0) && !common.looks_full(answer.rows.len(), self.size);
@@ -598,7 +621,7 @@ impl Probe {
                 *common.facts.order_mut(order) = Verdict::Works;
             }
             let rows = answer.rows.len() as u64;
-            if rows > 1 && common.estimate != Some(rows) {
+            if rows > 1 && answer.total != Some(rows) && common.estimate != Some(rows) {
                 self.held = Some(answer);
                 self.counting = true;
                 self.again(self.order);

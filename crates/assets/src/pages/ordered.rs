@@ -215,16 +215,10 @@ impl Ordered {
 
     fn page(&mut self, common: &mut Common, mut answer: Answer) -> Result<Step, Error> {
         let Some(slot) = self.queue.pop_front() else { return Ok(Step::Go) };
-        let before = self.sort();
         self.sorts.retain(|sort| ascending(&answer.rows, *sort));
         if self.sorts.is_empty() {
             check_distinct(&answer.rows)?;
             return Ok(Step::OrderFails);
-        }
-        if self.sort() != before && (self.base.is_some() || slot.base.is_some()) {
-            // Ranges of ids were right only while the order was that of ids.
-            self.leave_range(common);
-            return Ok(Step::Go);
         }
         if let Some(from) = slot.base
             && !self.range_holds(common, from, &answer.rows)
@@ -239,7 +233,7 @@ impl Ordered {
                 self.make_sure_of_end(common, Seen::Nothing(slot.offset))
             };
         };
-        if slot.offset > 0 && self.is_beyond_last(first) {
+        if slot.offset > 0 && self.may_be_beyond_last(first) {
             common.fruitless()?;
             self.fill(common, slot, answer);
             return Ok(Step::Go);
@@ -311,13 +305,15 @@ impl Ordered {
             .is_none_or(|(id, key)| self.sorts[0].compare((*id, key), (row.id, &row.key)).is_lt())
     }
 
-    fn sort(&self) -> Option<SortBy> {
-        self.sorts.first().copied()
+    /// Beyond in one of the orders that it may be: then what is between decides which it is.
+    fn may_be_beyond_last(&self, row: &Row) -> bool {
+        let beyond = |sort: &SortBy, id: i64, key: &str| sort.compare((id, key), (row.id, &row.key)).is_lt();
+        self.last.as_ref().is_none_or(|(id, key)| self.sorts.iter().any(|sort| beyond(sort, *id, key)))
     }
 
     /// Ranges help only where the order is that of ids.
     fn may_range(&self, common: &Common) -> bool {
-        self.sort() == Some(SortBy::Id)
+        self.order == OrderBy::Id
             && common.facts.ranges != Verdict::Fails
             && !self.distrust_ranges
             && self.last.is_some()

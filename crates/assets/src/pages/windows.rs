@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Ask, Common, Reply, Step, Verdict, What, check_distinct, protocol, says_end};
+use super::{Ask, Common, Reply, Step, Verdict, What, check_distinct, says_end};
 use crate::decode::Answer;
 use crate::error::Error;
 use crate::value::Row;
@@ -48,7 +48,6 @@ pub(super) struct Windows {
     ids: Vec<i64>,
     suspects: Vec<Suspect>,
     counted: bool,
-    audits: bool,
 }
 
 impl Windows {
@@ -63,7 +62,6 @@ impl Windows {
             ids: Vec::new(),
             suspects: Vec::new(),
             counted: false,
-            audits: false,
         };
         if let Some(answer) = root {
             windows.todo.clear();
@@ -75,7 +73,7 @@ impl Windows {
     /// Finds what `ids` lack of the `count` objects that there are.
     pub(super) fn audit(ids: Vec<i64>, count: u64) -> Self {
         let suspects = vec![Suspect { low: None, high: None, count }];
-        Self { todo: Vec::new(), ids, suspects, audits: true, ..Self::new(None) }
+        Self { todo: Vec::new(), ids, suspects, ..Self::new(None) }
     }
 
     fn between(&self, low: Option<i64>, high: Option<i64>) -> &[i64] {
@@ -171,30 +169,11 @@ impl Windows {
                 self.halve(suspect, middle, count);
             }
             (Some(Pending::Half(..)), _) => return Ok(Step::RangesFail),
-            (Some(Pending::Final), Reply::Count(count)) => return self.compare(common, count),
+            (Some(Pending::Final), Reply::Count(count)) => return Ok(common.compare(count)),
             (_, Reply::Refused(error)) => return Err(error),
             _ => {}
         }
         Ok(self.step(common))
-    }
-
-    /// Whether what was handed on is all. A second audit of the same scan would only find the
-    /// same again.
-    fn compare(&self, common: &mut Common, count: Option<u64>) -> Result<Step, Error> {
-        match common.compare(count) {
-            Step::Missing(count) if self.audits => {
-                common.fruitless()?;
-                if common.fruitless > 3 {
-                    return Err(protocol(format!(
-                        "the pages of a scan do not add up: {} objects were returned, {count} match",
-                        common.delivered
-                    ))
-                    .with_hint("Objects may be changing faster than they can be read; try again later."));
-                }
-                Ok(Step::Missing(count))
-            }
-            step => Ok(step),
-        }
     }
 
     fn step(&self, common: &Common) -> Step {
