@@ -8,6 +8,11 @@
 //! page and can be held against what SQL says of the same objects. Read-only, a few hundred requests
 //! at most, all under the request budget; interruptible like any other waiting.
 //!
+//! A proof is by sample. An object that comes back and contradicts it is seen (`question.rs`), one that
+//! a service leaves out is not: that is why a rule that no documentation covers needs a proof first.
+//! A verdict of `wrong` on a rule that is on without proof keeps it at home until a better one. Who is
+//! not the server's owner gets verdicts and records nothing.
+//!
 //! | file | subject |
 //! |---|---|
 //! | sample | which tables and objects are asked about |
