@@ -23,6 +23,41 @@ fn sqlstate(kind: Kind) -> PgSqlErrorCode {
     }
 }
 
+/// What to do about a kind of failure, where the failure itself does not say it better.
+fn usual_hint(kind: Kind) -> Option<&'static str> {
+    Some(match kind {
+        Kind::Connect => {
+            "Check that the database server reaches this host (name, port, proxy, firewall); assets_fdw.check() goes \
+             through every step."
+        }
+        Kind::Timeout => {
+            "Try again; if the service is slow for long, raise the server's options request_timeout and retry_timeout."
+        }
+        Kind::Server => {
+            "The service has trouble of its own: try again later, or raise the server's option retry_timeout to wait \
+             longer. status.atlassian.com tells of outages."
+        }
+        Kind::RateLimited => {
+            "Run fewer queries at once, raise the server's option retry_timeout, or materialize the table."
+        }
+        Kind::AqlRejected => {
+            "Correct the AQL; names and values with blanks or special characters need double quotes."
+        }
+        Kind::NotFound => "It was removed in Assets, or the credential's account may not see it.",
+        Kind::Protocol => {
+            "No result is better than a wrong one: try again. If it stays so, a proxy may be changing answers, or the \
+             service itself has changed."
+        }
+        Kind::Config
+        | Kind::Unauthorized
+        | Kind::Forbidden
+        | Kind::NoWorkspace
+        | Kind::AttributeNotFound
+        | Kind::NotBuilt
+        | Kind::TooLarge => return None,
+    })
+}
+
 /// A report that is not yet raised.
 pub fn report(code: PgSqlErrorCode, message: impl Into<String>) -> ErrorReport {
     ErrorReport::new(code, message.into(), "assets_fdw")
@@ -44,7 +79,7 @@ pub fn service(error: &Error) -> ! {
     if let Some(detail) = error.detail() {
         report = report.set_detail(detail);
     }
-    if let Some(hint) = error.hint() {
+    if let Some(hint) = error.hint().or_else(|| usual_hint(error.kind())) {
         report = report.set_hint(hint);
     }
     throw(report)

@@ -132,16 +132,23 @@ fn aql(
     };
     TableIterator::new(std::iter::from_fn(move || {
         let row = rows.next()?;
-        let [label, object_type, created, updated, attributes] = <[Value; 5]>::try_from(row.values).ok()?;
-        Some((
-            row.id,
-            row.key.into_string(),
-            text(&label),
-            text(&object_type),
-            instant(&created),
-            instant(&updated),
-            text(&attributes).and_then(|json| serde_json::from_str(&json).ok()).map(JsonB),
-        ))
+        let key = row.key.into_string();
+        let Ok([label, object_type, created, updated, attributes]) = <[Value; 5]>::try_from(row.values)
+        else {
+            error::raise(
+                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                "a row has other columns than were asked for",
+            )
+        };
+        let label = text(&key, "label", &label);
+        let object_type = text(&key, "object_type", &object_type);
+        let (created, updated) = (instant(&key, "created", &created), instant(&key, "updated", &updated));
+        let attributes =
+            text(&key, "attributes", &attributes).map(|json| match serde_json::from_str(&json) {
+                Ok(json) => JsonB(json),
+                Err(e) => does_not_fit(&key, "attributes", &json, &e.to_string()),
+            });
+        Some((row.id, key, label, object_type, created, updated, attributes))
     }))
 }
 
@@ -164,17 +171,38 @@ impl Rows {
     }
 }
 
-fn text(value: &Value) -> Option<String> {
+fn text(key: &str, field: &str, value: &Value) -> Option<String> {
     match value {
         Value::Text(text) | Value::Json(text) => Some(text.to_string()),
-        _ => None,
+        Value::Null => None,
+        other => misfit(key, field, other),
     }
 }
 
-fn instant(value: &Value) -> Option<TimestampWithTimeZone> {
+fn instant(key: &str, field: &str, value: &Value) -> Option<TimestampWithTimeZone> {
     const EPOCH_US: i64 = 946_684_800_000_000;
     match value {
-        Value::Timestamp(us) => TimestampWithTimeZone::try_from(us - EPOCH_US).ok(),
-        _ => None,
+        Value::Timestamp(us) => match TimestampWithTimeZone::try_from(us - EPOCH_US) {
+            Ok(instant) => Some(instant),
+            Err(_) => does_not_fit(key, field, &us.to_string(), "is beyond what a timestamptz holds"),
+        },
+        Value::Null => None,
+        other => misfit(key, field, other),
     }
+}
+
+/// A value that is there and cannot be shown is an error, never a NULL.
+fn misfit(key: &str, field: &str, value: &Value) -> ! {
+    match value {
+        Value::Invalid(invalid) => does_not_fit(key, field, &invalid.text, &invalid.why),
+        _ => does_not_fit(key, field, "", "is of another kind than was asked for"),
+    }
+}
+
+fn does_not_fit(key: &str, field: &str, value: &str, why: &str) -> ! {
+    error::raise_hint(
+        PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
+        format!("value \"{value}\" of {field} of object {key} {why}"),
+        "Correct the object in Assets, or leave it out of the query.",
+    )
 }
