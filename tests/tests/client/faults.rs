@@ -1,0 +1,443 @@
+//! Whatever goes wrong between here and the service: a complete result, or an ERROR that helps. Never a short result,
+//! never a crash, never a secret in a message.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use assets_fdw_tests::Server;
+use assets_fdw_tests::assets_sim::{Credential, Endpoint, Fault, FaultKind, Options, Profile};
+use postgres::Client;
+
+use crate::live::{Live, PROFILES, Refusal, one, refused};
+
+/// Everything that a fault can be, with the SQLSTATEs that it may have when it does not go away (interface.md 3).
+fn every_fault() -> Vec<(FaultKind, &'static [&'static str])> {
+    const NETWORK: &[&str] = &["HV00N"];
+    const ANSWER: &[&str] = &["HV000"];
+    const EITHER: &[&str] = &["HV00N", "HV000"];
+    const REFUSED: &[&str] = &["28000"];
+    use FaultKind::*;
+    let elsewhere = "https://evil.example.net/jsm".to_owned();
+    let mut all: Vec<(FaultKind, &[&str])> =
+        [500, 502, 503, 504].map(|status| (Status { status }, NETWORK)).to_vec();
+    all.extend([
+        (Status { status: 400 }, &["HV00L", "HV00N", "HV000"] as &[&str]),
+        (Status { status: 403 }, REFUSED),
+        (Status { status: 404 }, &["HV00R", "HV00N"]),
+        (Status { status: 418 }, EITHER),
+        (TooMany { retry_after: None }, &["53400"]),
+        (TooMany { retry_after: Some("3600".into()) }, &["53400"]),
+        (TooMany { retry_after: Some("soon".into()) }, &["53400"]),
+        (Unauthorized, REFUSED),
+        (ExpireTokens, REFUSED),
+        (Redirect { location: elsewhere }, EITHER),
+        (ResetBefore, NETWORK),
+        (ResetAfterHeaders, EITHER),
+        (ResetInBody, EITHER),
+        (ShortBody, EITHER),
+        (StallBefore { ms: 60_000 }, NETWORK),
+        (StallInBody { ms: 60_000 }, NETWORK),
+        (Drip { bytes: 1, ms: 40 }, NETWORK),
+        (TruncatedJson, ANSWER),
+        (InvalidJson, ANSWER),
+        (EmptyBody, ANSWER),
+        (Oversized { bytes: 9 << 20 }, ANSWER),
+        (DeepJson { depth: 100_000 }, ANSWER),
+        (WrongTypes, ANSWER),
+        (InvalidUtf8, ANSWER),
+        (NulBytes, &["HV000", "HV024"]),
+        (DuplicateKeys, ANSWER),
+        (EndlessPage, ANSWER),
+        (DuplicatedObject, ANSWER),
+        (ShiftedPage, ANSWER),
+        (EmptyPage, ANSWER),
+        (LostTail, ANSWER),
+    ]);
+    all
+}
+
+/// What is tried under each fault: statements to go before, and a query that gives one text.
+const ACTIONS: [(&str, &str, &str); 5] = [
+    (
+        "a scan",
+        "",
+        "SELECT count(*) || md5(string_agg(s::text, ',' ORDER BY id)) FROM itsm.server s",
+    ),
+    (
+        "rescans with parameters",
+        "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off",
+        "SELECT count(*) || md5(string_agg(d.key || e::text, ',' ORDER BY d.id, e.id))
+           FROM itsm.department d CROSS JOIN LATERAL (SELECT * FROM itsm.employee e WHERE e.key = d.head_key) e",
+    ),
+    (
+        "aql()",
+        "",
+        "SELECT count(*) || md5(string_agg(a::text, ',' ORDER BY id))
+           FROM assets_fdw.aql('assets', 'objectType = Server') a",
+    ),
+    ("count()", "", "SELECT assets_fdw.count('assets', 'objectType = Server')::text"),
+    (
+        "an import",
+        "BEGIN; DROP SCHEMA IF EXISTS again CASCADE; CREATE SCHEMA again;
+         IMPORT FOREIGN SCHEMA \"ITSM\" LIMIT TO (server, specimen) FROM SERVER assets INTO again; COMMIT",
+        "SELECT count(*) || md5(string_agg(a::text, ',' ORDER BY a::text)) FROM (
+             SELECT relname, attname, atttypid, attfdwoptions, col_description(c.oid, attnum)
+               FROM pg_class c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0
+              WHERE relnamespace = 'again'::regnamespace) a",
+    ),
+];
+
+fn attempt(client: &mut Client, before: &str, query: &str) -> Result<String, postgres::Error> {
+    // Going on for ever is neither a result nor an error: the SQLSTATE of a timeout is allowed nowhere.
+    client.batch_execute("SET statement_timeout = '30s'")?;
+    client.batch_execute(before)?;
+    Ok(client.query_one(query, &[])?.get::<_, Option<String>>(0).unwrap_or("nothing".into()))
+}
+
+/// A database whose foreign server gives up soon, and what the actions give while nothing is wrong.
+fn start(profile: Profile, timeout: &str, retry: &str) -> (Live, Vec<String>) {
+    // Small pages, so that there are several.
+    let live = Live::start(Options { profile, objects: 400, page_cap: 25, ..Options::default() });
+    live.import();
+    let mut client = live.connect();
+    client
+        .batch_execute(&format!(
+            "ALTER SERVER assets OPTIONS (ADD retry_timeout '{retry}', ADD request_timeout '{timeout}',
+                 ADD connect_timeout '1s', ADD max_response_bytes '8MB')"
+        ))
+        .unwrap();
+    let truth = ACTIONS.iter().map(|(_, before, query)| attempt(&mut live.connect(), before, query).unwrap());
+    let truth = truth.collect();
+    (live, truth)
+}
+
+/// No credential in a text, neither plain nor as it goes over the wire.
+#[track_caller]
+fn assert_no_secret(text: &str) {
+    // The last one is `reader@example.com:classic-token` in base 64.
+    let secrets =
+        ["classic-token", "sim-secret", "service-token", "sim-access-token", "cmVhZGVyQGV4YW1wbGUuY29t"];
+    for secret in secrets {
+        assert!(!text.contains(secret), "{secret} in: {text}");
+    }
+}
+
+/// A look-up by key that is answered with a page of no object, which says that it is the last and tells no `total`, is
+/// believed (see `crates/assets/src/pages/mod.rs`): nothing in such an answer gives the loss away.
+fn gives_itself_away(profile: Profile, kind: &FaultKind, action: &str) -> bool {
+    let hides = matches!(kind, FaultKind::LostTail | FaultKind::ShiftedPage);
+    !(profile == Profile::Hostile && hides && action == ACTIONS[1].0)
+}
+
+fn every_action_under_every_fault(profile: Profile) {
+    let (live, truth) = start(profile, "700ms", "100ms");
+    let mut witness = live.connect();
+    let mut warm = live.connect();
+    for ((_, before, query), truth) in ACTIONS.iter().zip(&truth) {
+        assert_eq!(&attempt(&mut warm, before, query).unwrap(), truth);
+    }
+    let mut wrong = String::new();
+    for (kind, allowed) in every_fault() {
+        for ((what, before, query), truth) in ACTIONS.iter().zip(&truth) {
+            // From the first request of a session on, and in the middle of what a session is used to.
+            for skip in [0, 2] {
+                // Each of these takes the whole of request_timeout.
+                let slow = matches!(
+                    kind,
+                    FaultKind::StallBefore { .. } | FaultKind::StallInBody { .. } | FaultKind::Drip { .. }
+                );
+                if slow && (skip, *what) != (0, "an import") && (skip, *what) != (2, "a scan") {
+                    continue;
+                }
+                if !gives_itself_away(profile, &kind, what) {
+                    continue;
+                }
+                live.sim.fault(Fault::new(kind.clone()).after(skip));
+                let mut fresh = live.connect();
+                let client = if skip == 0 { &mut fresh } else { &mut warm };
+                let started = Instant::now();
+                let outcome = attempt(client, before, query);
+                let took = started.elapsed();
+                if took.as_millis() > 300 {
+                    println!("SLOW {kind:?} {what} {skip} {took:?}");
+                }
+                live.sim.clear_faults();
+                let how = format!("{profile:?} {kind:?} {what} after {skip}");
+                if took > Duration::from_secs(10) {
+                    wrong += &format!("{how}: took {took:?}\n");
+                }
+                match outcome {
+                    Ok(found) if found == *truth => {}
+                    Ok(found) => wrong += &format!("{how}: {found} instead of {truth}\n"),
+                    Err(error) => {
+                        let Some(_) = error.as_db_error() else { panic!("{how}: {error:?}") };
+                        let refusal = Refusal::of(&error);
+                        assert_no_secret(&refusal.text());
+                        if !allowed.contains(&refusal.code.as_str()) || refusal.hint.is_empty() {
+                            wrong += &format!("{how}: {refusal:?}\n");
+                        }
+                        client.batch_execute("ROLLBACK").unwrap();
+                    }
+                }
+            }
+        }
+        // The session that met them all goes on.
+        let (_, before, query) = ACTIONS[0];
+        assert_eq!(attempt(&mut warm, before, query).unwrap(), truth[0], "{profile:?} after {kind:?}");
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert_eq!(one::<i32>(&mut witness, "SELECT 1"), 1);
+    assert_eq!(Server::shared().crashes(), Vec::<String>::new());
+}
+
+#[test]
+fn a_fault_that_stays_is_an_error_that_helps_with_a_documented_service() {
+    every_action_under_every_fault(Profile::Documented);
+}
+
+#[test]
+fn a_fault_that_stays_is_an_error_that_helps_with_a_lenient_service() {
+    every_action_under_every_fault(Profile::Lenient);
+}
+
+#[test]
+fn a_fault_that_stays_is_an_error_that_helps_with_a_hostile_service() {
+    every_action_under_every_fault(Profile::Hostile);
+}
+
+#[test]
+fn a_fault_that_passes_does_not_show() {
+    use FaultKind::*;
+    let passing = [
+        Status { status: 502 },
+        Status { status: 503 },
+        TooMany { retry_after: Some("0".into()) },
+        ResetBefore,
+        ResetAfterHeaders,
+        ResetInBody,
+        ShortBody,
+        StallBefore { ms: 5_000 },
+        StallInBody { ms: 5_000 },
+        TruncatedJson,
+        InvalidJson,
+        EmptyBody,
+    ];
+    for profile in PROFILES {
+        let (live, truth) = start(profile, "2s", "20s");
+        let mut client = live.connect();
+        for (i, kind) in passing.iter().enumerate() {
+            // Not every kind with every action: the waits between the attempts add up.
+            let action = (i + profile as usize) % 2 * 2;
+            let ((what, before, query), truth) = (ACTIONS[action], &truth[action]);
+            live.sim.fault(Fault::new(kind.clone()).on(Endpoint::ObjectAql).after(1).times(1));
+            let found = attempt(&mut client, before, query);
+            live.sim.clear_faults();
+            assert_eq!(found.as_ref().ok(), Some(truth), "{profile:?} {kind:?} {what}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn faults_here_and_there_never_make_a_result_short() {
+    use FaultKind::*;
+    let kinds = [
+        ResetInBody,
+        InvalidJson,
+        ShortBody,
+        EmptyPage,
+        DuplicatedObject,
+        ShiftedPage,
+        LostTail,
+        EndlessPage,
+    ];
+    for profile in PROFILES {
+        let (live, truth) = start(profile, "2s", "20s");
+        let mut client = live.connect();
+        let mut complete = 0;
+        for seed in 0..2 {
+            for kind in &kinds {
+                live.sim.fault(Fault::new(kind.clone()).on(Endpoint::ObjectAql).sometimes(0.3, seed));
+                for action in 0..3 {
+                    let (what, before, query) = ACTIONS[action];
+                    if !gives_itself_away(profile, kind, what) {
+                        continue;
+                    }
+                    match attempt(&mut client, before, query) {
+                        Ok(found) => {
+                            complete += 1;
+                            assert_eq!(found, truth[action], "{profile:?} {kind:?} {what} seed {seed}");
+                        }
+                        Err(error) => {
+                            let refusal = Refusal::of(&error);
+                            assert!(["HV000", "HV00N"].contains(&refusal.code.as_str()), "{refusal:?}");
+                        }
+                    }
+                }
+                live.sim.clear_faults();
+            }
+        }
+        println!("{profile:?}: {complete} of {} complete", 2 * 3 * kinds.len());
+        assert!(complete > 15, "{profile:?}: {complete}");
+    }
+}
+
+#[test]
+fn a_redirect_to_another_host_is_never_followed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = listener.local_addr().unwrap();
+    let heard = std::thread::spawn(move || {
+        // Ended by the connection below.
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut text = String::new();
+        connection.read_to_string(&mut text).unwrap();
+        text
+    });
+    let (live, _) = start(Profile::Documented, "5s", "100ms");
+    let location = format!("http://{elsewhere}/jsm/assets/workspace/x/v1/object/aql");
+    live.sim.fault(Fault::new(FaultKind::Redirect { location }));
+    for (_, before, query) in ACTIONS {
+        let error = attempt(&mut live.connect(), before, query).unwrap_err();
+        let refusal = Refusal::of(&error);
+        assert!(refusal.text().contains(&elsewhere.to_string()), "{refusal:?}");
+        assert_no_secret(&refusal.text());
+    }
+    use std::io::Write;
+    std::net::TcpStream::connect(elsewhere).unwrap().write_all(b"only me").unwrap();
+    assert_eq!(heard.join().unwrap(), "only me");
+}
+
+/// A user mapping of the superuser for one of the simulator's identities.
+fn become_identity(live: &Live, index: usize) {
+    let identity = &live.sim.identities()[index];
+    let options = match identity.credential {
+        Credential::Classic | Credential::Scoped => {
+            format!("email '{}', api_token '{}'", identity.name, identity.secret)
+        }
+        Credential::ServiceToken => format!("access_token '{}'", identity.secret),
+        Credential::Client => format!("client_id '{}', client_secret '{}'", identity.name, identity.secret),
+    };
+    live.connect()
+        .batch_execute(&format!(
+            "DROP USER MAPPING FOR postgres SERVER assets;
+             CREATE USER MAPPING FOR postgres SERVER assets OPTIONS ({options})"
+        ))
+        .unwrap();
+}
+
+#[test]
+fn every_kind_of_credential_finds_its_own_way() {
+    for profile in PROFILES {
+        let live = Live::imported(profile, 600);
+        let servers = live.sim.count(live.sim.type_id("Server").unwrap()) as i64;
+        for index in [0, 2, 3, 4] {
+            become_identity(&live, index);
+            let mut client = live.connect();
+            let what = live.sim.identities()[index].credential;
+            let found = client.query_one("SELECT count(name) FROM itsm.server", &[]);
+            assert_eq!(
+                found.map(|row| row.get(0)).map_err(|e| Refusal::of(&e)),
+                Ok(servers),
+                "{profile:?} {what:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_token_that_expires_in_the_middle_is_renewed() {
+    for profile in PROFILES {
+        let live = Live::imported(profile, 3000);
+        become_identity(&live, 4);
+        let servers = live.sim.count(live.sim.type_id("Server").unwrap()) as i64;
+        let mut client = live.connect();
+        let count = "SELECT count(name) FROM itsm.server";
+        assert_eq!(one::<i64>(&mut client, count), servers);
+        live.sim.expire_tokens();
+        assert_eq!(one::<i64>(&mut client, count), servers, "{profile:?} between two scans");
+        live.sim.fault(Fault::new(FaultKind::ExpireTokens).on(Endpoint::ObjectAql).after(2).times(1));
+        assert_eq!(one::<i64>(&mut client, count), servers, "{profile:?} within a scan");
+        live.sim.clear_faults();
+        // Lives that end again and again, at any moment of a scan.
+        live.sim.switches(|s| s.token_lifetime_ms = 1000);
+        live.sim.expire_tokens();
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(2500) {
+            assert_eq!(one::<i64>(&mut client, count), servers, "{profile:?} with short lives");
+        }
+    }
+}
+
+#[test]
+fn what_the_service_says_of_a_refusal_reaches_the_user_with_what_to_do() {
+    let live = Live::imported(Profile::Documented, 300);
+    // A credential for the cloud gateway whose token lacks a scope.
+    become_identity(&live, 2);
+    live.sim.switches(|s| {
+        s.scopes = Some(vec!["read:cmdb-object:jira".into(), "read:servicedesk-request".into()]);
+    });
+    let refusal = refused(&mut live.connect(), "SELECT name FROM itsm.server");
+    assert_eq!(refusal.code, "28000", "{refusal:?}");
+    assert!(refusal.text().contains("scope"), "{refusal:?}");
+    assert_no_secret(&refusal.text());
+    become_identity(&live, 0);
+    live.sim.switches(|s| s.no_assets = true);
+    let refusal = refused(&mut live.connect(), "SELECT name FROM itsm.server");
+    assert_eq!(refusal.code, "HV00N", "{refusal:?}");
+    assert!(refusal.hint.contains("Premium"), "{refusal:?}");
+}
+
+#[test]
+fn the_services_limit_slows_a_scan_down_and_does_not_break_it() {
+    for profile in PROFILES {
+        let live = Live::imported(profile, 3000);
+        let servers = live.sim.count(live.sim.type_id("Server").unwrap()) as i64;
+        let mut client = live.connect();
+        one::<i64>(&mut client, "SELECT count(*) FROM itsm.server");
+        live.sim.switches(|s| {
+            s.aql_per_window = 3;
+            s.rate_window_ms = 700;
+        });
+        assert_eq!(one::<i64>(&mut client, "SELECT count(name) FROM itsm.server"), servers, "{profile:?}");
+        assert!(live.sim.log().iter().any(|entry| entry.status == 429), "{profile:?}: never limited");
+    }
+}
+
+#[test]
+fn our_own_limit_is_kept() {
+    let live = Live::start(Options { objects: 3000, ..Options::default() });
+    live.import();
+    let mut client = live.connect();
+    client
+        .batch_execute("ALTER SERVER assets OPTIONS (SET requests_per_minute '4', ADD retry_timeout '1s')")
+        .unwrap();
+    live.sim.clear_log();
+    let started = Instant::now();
+    let refusal = refused(&mut client, "SELECT name FROM itsm.server");
+    assert_eq!(refusal.code, "53400", "{refusal:?}");
+    assert!(!refusal.hint.is_empty(), "{refusal:?}");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let searches = live.searches().len();
+    assert!((3..=4).contains(&searches), "{searches}");
+}
+
+#[test]
+fn no_secret_reaches_the_servers_log() {
+    let (live, _) = start(Profile::Documented, "5s", "100ms");
+    for kind in [FaultKind::Unauthorized, FaultKind::InvalidJson, FaultKind::ResetBefore] {
+        for index in [0, 3, 4] {
+            become_identity(&live, index);
+            live.sim.fault(Fault::new(kind.clone()));
+            let mut client = live.connect();
+            client.batch_execute("SET client_min_messages = debug5; SET log_min_messages = debug1").unwrap();
+            let refusal = refused(&mut client, "SELECT name FROM itsm.server");
+            assert_no_secret(&refusal.text());
+            live.sim.clear_faults();
+        }
+    }
+    let log = Server::shared().log_text();
+    let name = live.database.name();
+    let ours = log.lines().filter(|line| line.contains(&format!("@{name} ")));
+    assert!(ours.clone().count() > 5);
+    ours.for_each(assert_no_secret);
+}
