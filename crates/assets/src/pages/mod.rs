@@ -24,6 +24,7 @@
 mod ids;
 mod ordered;
 mod plain;
+mod probe;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -171,28 +172,11 @@ pub(crate) struct Walk {
 }
 
 enum Mode {
-    Probe(Probe),
+    Probe(probe::Probe),
     Ordered(ordered::Ordered),
     Windows(windows::Windows),
     Plain(plain::Plain),
     Done,
-}
-
-/// The first page, which shows what the service does.
-struct Probe {
-    /// None: without ORDER BY.
-    order: Option<OrderBy>,
-    /// The refusal that the bare filter is now to confirm or to refute.
-    refused: Option<OrderBy>,
-    ticket: Option<u64>,
-    size: u32,
-    /// Empty answers that said there was more; the next request counts what there is.
-    empties: u32,
-    counting: bool,
-    /// An earlier page, in another order, had objects.
-    had_rows: bool,
-    /// A page that says it is all there is, until a count agrees.
-    held: Option<Answer>,
 }
 
 /// What every mode needs.
@@ -237,16 +221,7 @@ impl Walk {
         };
         let facts = start.facts;
         let estimate = start.count;
-        let mode = Mode::Probe(Probe {
-            order: facts.next_order(),
-            refused: None,
-            ticket: None,
-            size: first.max(1),
-            empties: 0,
-            counting: false,
-            had_rows: false,
-            held: None,
-        });
+        let mode = Mode::Probe(probe::Probe::new(facts.next_order(), first.max(1)));
         let common = Common {
             start,
             facts,
@@ -541,125 +516,4 @@ fn check_distinct(rows: &[Row]) -> Result<(), Error> {
 
 fn protocol(message: String) -> Error {
     Error::new(Kind::Protocol, message)
-}
-
-impl Probe {
-    fn next(&mut self, common: &mut Common) -> Option<Ask> {
-        if self.ticket.is_some() {
-            return None;
-        }
-        let ask = if self.counting {
-            let aql = common.aql((None, None), None);
-            common.ask(aql, What::Count)
-        } else {
-            let aql = common.aql((None, None), self.order);
-            common.ask(aql, What::Page { start: 0, size: self.size })
-        };
-        self.ticket = Some(ask.ticket);
-        Some(ask)
-    }
-
-    fn again(&mut self, order: Option<OrderBy>) {
-        self.order = order;
-        self.ticket = None;
-    }
-
-    /// The mode to go on in, or none to go on probing.
-    fn reply(&mut self, common: &mut Common, reply: Reply) -> Result<Option<Mode>, Error> {
-        let answer = match reply {
-            Reply::Page(answer, _) => answer,
-            Reply::Refused(error) => {
-                let Some(order) = self.order else { return Err(error) };
-                // Our ORDER BY, or the filter itself? The bare filter tells.
-                self.refused = Some(order);
-                self.again(None);
-                return Ok(None);
-            }
-            // Nothing there, or the service does not count: an empty page is the end.
-            Reply::Count(count) if self.held.is_some() => {
-                self.counting = false;
-                let Some(answer) = self.held.take() else { return Ok(None) };
-                if count.is_none_or(|count| count == answer.rows.len() as u64) {
-                    common.deliver(answer.rows, answer.heap);
-                    return Ok(Some(Mode::Done));
-                }
-                common.estimate = count;
-                return self.incomplete(common, answer);
-            }
-            Reply::Count(None | Some(0)) => return Ok(Some(Mode::Done)),
-            Reply::Count(Some(count)) => {
-                if self.empties > 2 {
-                    return Err(protocol(format!("the first page is empty, but {count} objects match")));
-                }
-                self.counting = false;
-                self.again(self.order);
-                return Ok(None);
-            }
-        };
-        if let Some(order) = self.refused.take() {
-            *common.facts.order_mut(order) = Verdict::Fails;
-        }
-        if answer.rows.is_empty() {
-            if !says_more(&answer) && !self.had_rows {
-                return Ok(Some(Mode::Done));
-            }
-            self.empties += 1;
-            self.counting = true;
-            self.again(self.order);
-            return Ok(None);
-        }
-        self.had_rows = true;
-        common.learn_total(&answer);
-        let by_id = ascending(&answer.rows, SortBy::Id);
-        let complete = says_end(&answer, 0) && !common.looks_full(answer.rows.len(), self.size);
-        if complete {
-            check_distinct(&answer.rows)?;
-            if let Some(order) = self.order
-                && answer.rows.len() > 1
-                && by_id
-            {
-                *common.facts.order_mut(order) = Verdict::Works;
-            }
-            let rows = answer.rows.len() as u64;
-            if rows > 1 && answer.total != Some(rows) && common.estimate != Some(rows) {
-                self.held = Some(answer);
-                self.counting = true;
-                self.again(self.order);
-                return Ok(None);
-            }
-            common.deliver(answer.rows, answer.heap);
-            return Ok(Some(Mode::Done));
-        }
-        self.incomplete(common, answer)
-    }
-
-    /// There is more than this page: in which mode to go on, or none to try another order.
-    fn incomplete(&mut self, common: &mut Common, answer: Answer) -> Result<Option<Mode>, Error> {
-        if let Some(order) = self.order {
-            let mut sorts = SortBy::candidates(order);
-            sorts.retain(|sort| ascending(&answer.rows, *sort));
-            if !sorts.is_empty() {
-                if answer.rows.len() > 1 {
-                    *common.facts.order_mut(order) = Verdict::Works;
-                }
-                let mut ordered = ordered::Ordered::new(order, sorts);
-                return Ok(match ordered.first(common, answer, self.size)? {
-                    Step::Done => Some(Mode::Done),
-                    _ => Some(Mode::Ordered(ordered)),
-                });
-            }
-            *common.facts.order_mut(order) = Verdict::Fails;
-        }
-        if let Some(order) = common.facts.next_order() {
-            self.size = common.size;
-            self.again(Some(order));
-            return Ok(None);
-        }
-        common.learn_page(answer.rows.len());
-        Ok(Some(if common.facts.ranges == Verdict::Fails {
-            Mode::Plain(plain::Plain::new())
-        } else {
-            Mode::Windows(windows::Windows::new(Some(answer)))
-        }))
-    }
 }
