@@ -17,11 +17,13 @@ pub mod date;
 pub mod eval;
 pub mod expr;
 pub mod facts;
+pub mod form;
 pub mod like;
 pub mod lower;
 pub mod name;
 pub mod pred;
 pub mod probe;
+mod range;
 pub mod rules;
 
 pub use expr::Expr;

@@ -4,8 +4,9 @@
 use crate::date;
 use crate::eval;
 use crate::expr::{Expr, Value};
+use crate::form::build;
 use crate::like;
-use crate::lower::{Fidelity, build};
+use crate::lower::Fidelity;
 use crate::name;
 use crate::pred::{Column, Leaf, Literal, Op, Operand, Subject};
 use crate::rules::{Form, RULES, Rule};

@@ -1,0 +1,413 @@
+//! The rules' forms filled with values: a comparison as AQL, or nothing where the form has no safe
+//! words for the value.
+
+use crate::date;
+use crate::eval;
+use crate::expr::{Cmp, Expr, Path, Value};
+use crate::like;
+use crate::name;
+use crate::pred::{Column, Leaf, Literal, Op, Operand, Part};
+use crate::range::{Bounds, one_by_one, range};
+use crate::rules::Form;
+
+/// Most values of a list that are compared one by one.
+pub(crate) const ONE_BY_ONE: usize = 20;
+
+/// Longest `not in`: it cannot be cut into several queries.
+const NEGATED_LIST: usize = 200;
+
+/// The condition in a given form; none where the form has no safe words for the value.
+pub fn build(leaf: &Leaf, form: Form) -> Option<Expr> {
+    if form == Form::TypeIds {
+        return type_ids(leaf);
+    }
+    let path = path(&leaf.subject.column);
+    match &leaf.operand {
+        Operand::Param(n) => Some(with_param(form, leaf.op, path, *n)),
+        Operand::None => with_value(form, leaf.op, path, &Literal::Null),
+        Operand::Value(value) => with_value(form, leaf.op, path, value),
+    }
+}
+
+/// The object types whose names satisfy the comparison, by id. Where none does, a name may be newer
+/// than what is known here, so nothing is asked.
+fn type_ids(leaf: &Leaf) -> Option<Expr> {
+    let Column::ObjectType(types) = &leaf.subject.column else { return None };
+    let path = path(&leaf.subject.column);
+    let value = match &leaf.operand {
+        Operand::Param(n) => return Some(Expr::InParam(path, *n)),
+        Operand::None => return None,
+        Operand::Value(value) => value,
+    };
+    let picked = types.iter().filter(|(_, name)| eval::holds(leaf.op, &Literal::Text(name.clone()), value));
+    let mut ids: Vec<Value> = picked.map(|(id, _)| Value::Int(*id)).collect();
+    match ids.len() {
+        0 => None,
+        1 => Some(Expr::Compare(path, Cmp::Eq, ids.remove(0))),
+        _ => Some(Expr::In(path, ids)),
+    }
+}
+
+fn path(column: &Column) -> Path {
+    match column {
+        Column::Id => Path::Keyword("objectId"),
+        Column::Key => Path::Keyword("Key"),
+        Column::Created => Path::Keyword("Created"),
+        Column::Updated => Path::Keyword("Updated"),
+        Column::ObjectType(_) => Path::Keyword("objectTypeId"),
+        Column::Attribute { name, part: Part::Key, .. } => Path::KeyOf(name.clone()),
+        Column::Attribute { name, .. } => Path::Attribute(name.clone()),
+    }
+}
+
+/// The text for EXPLAIN while the value is not known yet.
+fn with_param(form: Form, op: Op, path: Path, n: usize) -> Expr {
+    let cmp = match form {
+        Form::OneOf | Form::KeyOneOf | Form::SameOneOf => return Expr::InParam(path, n),
+        Form::DoubleRange | Form::DayRange | Form::InstantRange | Form::Days | Form::Instants
+            if op == Op::In =>
+        {
+            return Expr::InParam(path, n);
+        }
+        Form::NoId => return Expr::NotInParam(path, n),
+        Form::Differs | Form::NoneOf => {
+            let there = Expr::IsNotEmpty(path.clone());
+            let differs = match op {
+                Op::NotIn => Expr::NotInParam(path, n),
+                _ => Expr::Compare(path, Cmp::Ne, Value::Param(n)),
+            };
+            return Expr::And(vec![differs, there]);
+        }
+        Form::NotSame => {
+            let same = match op {
+                Op::NotIn => Expr::InParam(path.clone(), n),
+                _ => Expr::Compare(path.clone(), Cmp::Same, Value::Param(n)),
+            };
+            return Expr::And(vec![Expr::Not(Box::new(same)), Expr::IsNotEmpty(path)]);
+        }
+        Form::Same => Cmp::Same,
+        Form::Pattern | Form::Contains => Cmp::Like,
+        Form::Prefix | Form::Ipv4 => Cmp::StartsWith,
+        _ => comparison(op),
+    };
+    Expr::Compare(path, cmp, Value::Param(n))
+}
+
+/// Strict comparisons are asked as `>=` and `<=` everywhere but on plain numbers: the strict
+/// ones are unproven on ids, and the ranges are widened anyway.
+fn comparison(op: Op) -> Cmp {
+    match op {
+        Op::Ne => Cmp::Ne,
+        Op::Lt => Cmp::Lt,
+        Op::Le => Cmp::Le,
+        Op::Gt => Cmp::Gt,
+        Op::Ge => Cmp::Ge,
+        _ => Cmp::Eq,
+    }
+}
+
+fn with_value(form: Form, op: Op, path: Path, value: &Literal) -> Option<Expr> {
+    match form {
+        Form::Empty => Some(Expr::IsEmpty(path)),
+        Form::NotEmpty => Some(Expr::IsNotEmpty(path)),
+        Form::EmptyOrBlank => Some(Expr::Or(vec![
+            Expr::IsEmpty(path.clone()),
+            Expr::Compare(path, Cmp::Eq, Value::Text(String::new())),
+        ])),
+        Form::Plain => plain(op, path, value),
+        Form::TextEqual => text_equal(path, value),
+        Form::OneOf => list_of(path, value),
+        Form::Differs => {
+            let differs = Expr::Compare(path.clone(), Cmp::Ne, number(value)?);
+            Some(Expr::And(vec![differs, Expr::IsNotEmpty(path)]))
+        }
+        Form::NoneOf => {
+            let none = none_of(path.clone(), value)?;
+            Some(Expr::And(vec![none, Expr::IsNotEmpty(path)]))
+        }
+        Form::NoId => none_of(path, value),
+        Form::KeyEqual => all_in_capitals(value).then(|| text_equal(path, value))?,
+        Form::KeyOneOf => all_in_capitals(value).then(|| list_of(path, value))?,
+        Form::Same => Some(Expr::Compare(path, Cmp::Same, to_the_letter(value)?)),
+        Form::SameOneOf => any_same(path, value),
+        Form::NotSame => {
+            // Under NOT, a wildcard would lose objects instead of finding too many.
+            if any_contains(value, '_') {
+                return None;
+            }
+            let same = any_same(path.clone(), value)?;
+            Some(Expr::And(vec![Expr::Not(Box::new(same)), Expr::IsNotEmpty(path)]))
+        }
+        // Built from the names, by `type_ids`.
+        Form::TypeIds => None,
+        Form::AllOf => {
+            let Literal::List(list) = value else { return None };
+            let parts: Option<Vec<Expr>> = list.iter().map(|v| text_equal(path.clone(), v)).collect();
+            and(parts?)
+        }
+        Form::Pattern => {
+            let Literal::Text(pattern) = value else { return None };
+            pattern_text(path, &like::parse(pattern)?)
+        }
+        Form::Prefix => {
+            let Literal::Text(text) = value else { return None };
+            prefix_text(path, text)
+        }
+        Form::Contains => {
+            let Literal::Text(text) = value else { return None };
+            contains_text(path, text)
+        }
+        Form::DoubleRange => range(op, path, value, |v, side| {
+            let Literal::Double(x) = v else { return None };
+            double_bound(*x, side).map(Value::Double)
+        }),
+        Form::DayRange => range(op, path, value, |v, side| {
+            let Literal::Date(day) = v else { return None };
+            date::day_text(i64::from(*day) + i64::from(date::WIDEN_DAYS) * side).map(Value::Text)
+        }),
+        Form::InstantRange => range(op, path, value, |v, side| {
+            let us = match v {
+                Literal::Timestamp(us) => *us,
+                Literal::Date(day) => date::day_start(*day),
+                _ => return None,
+            };
+            date::instant_text(us.checked_add(date::WIDEN_INSTANT_US * side)?).map(Value::Text)
+        }),
+        Form::Days => one_by_one(op, path, value, |v| {
+            let Literal::Date(day) = v else { return None };
+            let day = i64::from(*day);
+            Some(Bounds { below: day - 1, up_to: day, from: day, above: day + 1 })
+        })
+        .and_then(|points| points.written(|day| date::day_text(day).map(Value::Text))),
+        Form::Instants => one_by_one(op, path, value, |v| {
+            // A day begins in the session's zone, not in the service's: only the widened form fits.
+            let Literal::Timestamp(us) = v else { return None };
+            let (floor, ceil) =
+                (us.div_euclid(1000), us.div_euclid(1000) + i64::from(us.rem_euclid(1000) != 0));
+            Some(Bounds { below: ceil - 1, up_to: floor, from: ceil, above: floor + 1 })
+        })
+        .and_then(|points| points.written(|ms| date::instant_text(ms.checked_mul(1000)?).map(Value::Text))),
+        Form::Ipv4 => {
+            let Literal::Text(text) = value else { return None };
+            let address = text.strip_suffix("/32").unwrap_or(text);
+            let parsed: std::net::Ipv4Addr = address.parse().ok()?;
+            Some(Expr::Compare(path, Cmp::StartsWith, Value::Text(parsed.to_string())))
+        }
+    }
+}
+
+fn plain(op: Op, path: Path, value: &Literal) -> Option<Expr> {
+    // Only `=`, `>=` and `<=` are proven on ids (assets-api.md 13).
+    if let (Path::Keyword(_), Literal::Int(n)) = (&path, value) {
+        let (op, n) = match op {
+            Op::Lt => (Op::Le, n.checked_sub(1)?),
+            Op::Gt => (Op::Ge, n.checked_add(1)?),
+            op => (op, *n),
+        };
+        return Some(Expr::Compare(path, comparison(op), Value::Int(n)));
+    }
+    match (op, value) {
+        (_, Literal::Int(n)) => Some(Expr::Compare(path, comparison(op), Value::Int(*n))),
+        (Op::Ne, Literal::Bool(b)) => Some(Expr::Compare(path, Cmp::Eq, Value::Bool(!b))),
+        (_, Literal::Bool(b)) => Some(Expr::Compare(path, Cmp::Eq, Value::Bool(*b))),
+        _ => None,
+    }
+}
+
+/// Equality on text. White space at the ends may be trimmed on either side, so such a value is
+/// asked for as a substring.
+fn text_equal(path: Path, value: &Literal) -> Option<Expr> {
+    let Literal::Text(text) = value else { return None };
+    if !name::is_sendable(text) || name::has_placeholder(text) {
+        return None;
+    }
+    if text.trim() != text {
+        return match path {
+            Path::Attribute(_) => contains_text(path, text),
+            _ => None,
+        };
+    }
+    Some(Expr::Compare(path, Cmp::Eq, Value::Text(text.clone())))
+}
+
+/// A number as it is written; none for those that plain decimal notation cannot hold.
+fn number(value: &Literal) -> Option<Value> {
+    match value {
+        Literal::Int(n) => Some(Value::Int(*n)),
+        Literal::Double(x) => {
+            double_bound(*x, 0)?;
+            Some(Value::Double(x + 0.0))
+        }
+        _ => None,
+    }
+}
+
+/// `not in`, of one value or a list of whole numbers.
+fn none_of(path: Path, value: &Literal) -> Option<Expr> {
+    let values = match value {
+        Literal::Int(n) => vec![Value::Int(*n)],
+        Literal::List(list) if !list.is_empty() && list.len() <= NEGATED_LIST => list
+            .iter()
+            .map(|item| match item {
+                Literal::Int(n) => Some(Value::Int(*n)),
+                _ => None,
+            })
+            .collect::<Option<Vec<_>>>()?,
+        _ => return None,
+    };
+    Some(Expr::NotIn(path, values))
+}
+
+/// A text that `==` can only mean to the letter: of the kind that the proof was made with, with
+/// nothing at its ends that may be trimmed, nothing that may stand for something else, and no letters
+/// that can be written in two ways.
+fn to_the_letter(value: &Literal) -> Option<Value> {
+    let Literal::Text(text) = value else { return None };
+    let plain = name::is_sendable(text)
+        && !name::has_placeholder(text)
+        && text.trim() == text
+        && text.is_ascii()
+        && !text.contains(['\\', '*', '?', '%']);
+    plain.then(|| Value::Text(text.clone()))
+}
+
+fn any_contains(value: &Literal, c: char) -> bool {
+    match value {
+        Literal::Text(text) => text.contains(c),
+        Literal::List(list) => list.iter().any(|item| any_contains(item, c)),
+        _ => false,
+    }
+}
+
+/// `==` one of a few texts.
+fn any_same(path: Path, value: &Literal) -> Option<Expr> {
+    let list = match value {
+        Literal::List(list) => list.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let known: Vec<&Literal> = list.iter().filter(|v| **v != Literal::Null).collect();
+    if known.is_empty() || known.len() > ONE_BY_ONE {
+        return None;
+    }
+    let mut parts = known
+        .into_iter()
+        .map(|v| Some(Expr::Compare(path.clone(), Cmp::Same, to_the_letter(v)?)))
+        .collect::<Option<Vec<_>>>()?;
+    Some(if parts.len() == 1 { parts.remove(0) } else { Expr::Or(parts) })
+}
+
+/// Whether keys are written as all keys are: then ignoring case changes nothing.
+fn all_in_capitals(value: &Literal) -> bool {
+    match value {
+        Literal::Text(key) => {
+            !key.is_empty() && key.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_lowercase())
+        }
+        Literal::List(list) => list.iter().all(|v| *v == Literal::Null || all_in_capitals(v)),
+        _ => false,
+    }
+}
+
+fn list_of(path: Path, value: &Literal) -> Option<Expr> {
+    let Literal::List(list) = value else { return None };
+    let mut values: Vec<Value> = Vec::with_capacity(list.len());
+    let mut seen = std::collections::HashSet::new();
+    for item in list {
+        match item {
+            Literal::Null => {}
+            Literal::Int(n) => {
+                if seen.insert(n.to_string()) {
+                    values.push(Value::Int(*n));
+                }
+            }
+            Literal::Text(text) => {
+                if !name::is_sendable(text) || name::has_placeholder(text) || text.trim() != text {
+                    return None;
+                }
+                // `in` ignores case: one spelling is enough.
+                if seen.insert(text.to_lowercase()) {
+                    values.push(Value::Text(text.clone()));
+                }
+            }
+            _ => return None,
+        }
+    }
+    if values.len() == 1 {
+        return Some(Expr::Compare(path, Cmp::Eq, values.remove(0)));
+    }
+    (!values.is_empty()).then_some(Expr::In(path, values))
+}
+
+fn prefix_text(path: Path, text: &str) -> Option<Expr> {
+    // An empty prefix selects everything that is there.
+    if text.is_empty() {
+        return Some(Expr::IsNotEmpty(path));
+    }
+    if !name::is_sendable(text) || name::has_placeholder(text) {
+        return None;
+    }
+    if text.trim_start() != text {
+        return contains_text(path, text);
+    }
+    Some(Expr::Compare(path, Cmp::StartsWith, Value::Text(text.to_owned())))
+}
+
+fn suffix_text(path: Path, text: &str) -> Option<Expr> {
+    if text.trim_end() != text || !name::is_sendable(text) || name::has_placeholder(text) {
+        return contains_text(path, text);
+    }
+    Some(Expr::Compare(path, Cmp::EndsWith, Value::Text(text.to_owned())))
+}
+
+/// The longest run that is a substring however `like` treats backslashes and white space.
+fn contains_text(path: Path, text: &str) -> Option<Expr> {
+    if text.is_empty() {
+        return Some(Expr::IsNotEmpty(path));
+    }
+    let run = text
+        .split(|c: char| c == '\\' || c.is_control())
+        .map(str::trim)
+        .filter(|run| name::is_sendable(run) && !name::has_placeholder(run))
+        .max_by_key(|run| run.len())?;
+    Some(Expr::Compare(path, Cmp::Like, Value::Text(run.to_owned())))
+}
+
+fn pattern_text(path: Path, pattern: &like::Pattern) -> Option<Expr> {
+    if pattern.is_plain() {
+        return text_equal(path, &Literal::Text(pattern.runs[0].clone()));
+    }
+    let last = pattern.runs.len().checked_sub(1)?;
+    let mut parts = Vec::new();
+    for (i, run) in pattern.runs.iter().enumerate() {
+        let part = if i == 0 && pattern.anchored_start {
+            prefix_text(path.clone(), run)
+        } else if i == last && pattern.anchored_end {
+            suffix_text(path.clone(), run)
+        } else {
+            contains_text(path.clone(), run)
+        };
+        parts.extend(part);
+    }
+    and(parts)
+}
+
+pub(crate) fn and(mut parts: Vec<Expr>) -> Option<Expr> {
+    match parts.len() {
+        0 => None,
+        1 => parts.pop(),
+        _ => Some(Expr::And(parts)),
+    }
+}
+
+/// One step outwards, so that another spelling of the same double is not lost. Numbers that plain
+/// decimal notation cannot hold in a few digits stay at home, as do NaN and the infinities.
+fn double_bound(x: f64, side: i64) -> Option<f64> {
+    if !x.is_finite() || (x != 0.0 && !(1e-6..1e15).contains(&x.abs())) {
+        return None;
+    }
+    if side == 0 {
+        return Some(x);
+    }
+    let moved = if side < 0 { x.next_down() } else { x.next_up() };
+    // Around zero the next double has hundreds of digits: any small number serves as a bound.
+    Some(if x == 0.0 { 1e-6 * side as f64 } else { moved })
+}
