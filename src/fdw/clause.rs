@@ -114,7 +114,8 @@ impl Walker<'_> {
         }
     }
 
-    /// `lower(x) = v`, `upper(x) = v`, `strpos(x, v) > 0`.
+    /// `lower(x) = v`, `strpos(x, v) > 0`; `upper` of keys only, which are ASCII: of other texts some
+    /// collations make two letters of one (`ß`), which ignoring case does not.
     unsafe fn function_compared(
         &mut self,
         name: &str,
@@ -127,6 +128,9 @@ impl Walker<'_> {
             match (function.as_str(), name, &args[..]) {
                 ("lower" | "upper", "=" | "<>", [column]) => {
                     let subject = self.subject(*column)?;
+                    if function == "upper" && subject.column != aql::Column::Key {
+                        return None;
+                    }
                     let op = if name == "=" { Op::EqFolded } else { Op::NeFolded };
                     Some(self.compare(subject, op, right))
                 }

@@ -134,7 +134,7 @@ pub enum Op {
     Contains,
     /// The negation of [`Op::Prefix`] or [`Op::Contains`].
     NotPart,
-    /// `lower(x) = v`, `upper(x) = v`
+    /// `lower(x) = v`
     EqFolded,
     /// The negation of [`Op::EqFolded`].
     NeFolded,
