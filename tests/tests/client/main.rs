@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cancel;
 mod differential;
 mod faults;
 mod golden;
