@@ -142,19 +142,20 @@ impl Resolver {
             Some(field) => field == Field::Label,
             None => true,
         });
-        let attributes = if needs_attributes { client.attributes(root.id).await? } else { Arc::from([]) };
+        // Of every type that the table takes in: AQL knows attributes by name, whichever type's.
+        let mut lists = Vec::new();
+        for id in if needs_attributes { &types[..] } else { &[] } {
+            lists.push(client.attributes(*id).await?);
+        }
+        let root_attributes = lists.first().cloned().unwrap_or_else(|| Arc::from([]));
         for column in &self.columns {
             let resolution = match column.field() {
-                Some(field) => column.of_field(field, &attributes, include, &named),
-                None => match column.find(&attributes) {
-                    Some(attribute) => column.of_attribute(attribute, &attributes),
+                Some(field) => column.of_field(field, &root_attributes, include, &named),
+                None => match lists.iter().find_map(|list| column.find(list)) {
+                    Some(attribute) => column.of_attribute(attribute, &lists),
                     None => {
-                        let found = in_children(&client, &types, column).await?;
-                        let Some((attribute, all)) = found else {
-                            client.forget_metadata();
-                            return Err(self.missing(column, &root));
-                        };
-                        column.of_attribute(&attribute, &all)
+                        client.forget_metadata();
+                        return Err(self.missing(column, &root));
                     }
                 },
             };
@@ -297,20 +298,6 @@ fn type_filter(types: &[i64]) -> String {
     }
 }
 
-async fn in_children(
-    client: &Client,
-    types: &[i64],
-    column: &Wanted,
-) -> Result<Option<(Attribute, Arc<[Attribute]>)>, Error> {
-    for id in types.iter().skip(1) {
-        let attributes = client.attributes(*id).await?;
-        if let Some(found) = column.find(&attributes) {
-            return Ok(Some((found.clone(), attributes.clone())));
-        }
-    }
-    Ok(None)
-}
-
 impl Wanted {
     /// The fixed field that the column shows: by its option, or by its name where it has no
     /// option at all.
@@ -370,10 +357,12 @@ impl Wanted {
             Field::Label if !include => {
                 attributes.iter().find(|a| a.label && kind(a) == aql::Kind::Text).and_then(|a| {
                     let aql_name = self.options.get("aql_name");
-                    (aql_name.is_some() || unambiguous(a, attributes)).then(|| aql::Column::Attribute {
-                        name: aql_name.unwrap_or(&a.name).to_owned(),
-                        kind: aql::Kind::Text,
-                        part: aql::Part::Value,
+                    (aql_name.is_some() || unambiguous(a, attributes.iter())).then(|| {
+                        aql::Column::Attribute {
+                            name: aql_name.unwrap_or(&a.name).to_owned(),
+                            kind: aql::Kind::Text,
+                            part: aql::Part::Value,
+                        }
                     })
                 })
             }
@@ -382,7 +371,7 @@ impl Wanted {
         self.resolution(Source::Field(field), decode, column, false, format!("{field:?}").to_lowercase())
     }
 
-    fn of_attribute(&self, attribute: &Attribute, all: &[Attribute]) -> Resolution {
+    fn of_attribute(&self, attribute: &Attribute, lists: &[Arc<[Attribute]>]) -> Resolution {
         let part = match self.options.get("part") {
             None => Part::Value,
             Some("label") => Part::Label,
@@ -403,6 +392,7 @@ impl Wanted {
             _ => aql::Part::Other,
         };
         let aql_name = self.options.get("aql_name");
+        let all = lists.iter().flat_map(|list| list.iter());
         let column = (aql_name.is_some() || unambiguous(attribute, all)).then(|| aql::Column::Attribute {
             name: aql_name.unwrap_or(&attribute.name).to_owned(),
             kind,
@@ -413,13 +403,19 @@ impl Wanted {
             Part::Id | Part::Category => self.conversion.natural(Kind::Integer),
             _ => self.conversion.natural(Kind::Text),
         };
-        self.resolution(
+        let mut resolution = self.resolution(
             Source::Attribute { id: attribute.id, part },
             natural,
             column,
             attribute.multi,
             attribute.name.clone(),
-        )
+        );
+        // Objects of a type without the attribute match no condition on it, not even `is EMPTY`
+        // (assets-api.md 4.7), and are NULL here.
+        if let Some(subject) = &mut resolution.subject {
+            subject.null_is_vague |= !lists.iter().all(|list| list.iter().any(|a| a.id == attribute.id));
+        }
+        resolution
     }
 
     fn resolution(
@@ -450,9 +446,9 @@ impl Column {
 
 /// Whether AQL can only mean this attribute by its name: names are matched ignoring case
 /// (assets-api.md 4.3), and a hierarchy may use one name twice.
-fn unambiguous(attribute: &Attribute, all: &[Attribute]) -> bool {
+fn unambiguous<'a>(attribute: &Attribute, mut all: impl Iterator<Item = &'a Attribute>) -> bool {
     let lower = attribute.name.to_lowercase();
-    all.iter().filter(|a| a.name.to_lowercase() == lower).all(|a| a.id == attribute.id)
+    all.all(|a| a.id == attribute.id || a.name.to_lowercase() != lower)
 }
 
 fn kind(attribute: &Attribute) -> aql::Kind {
