@@ -16,6 +16,10 @@ use crate::{error, runtime, session};
 
 type Step = (String, String, String, Option<String>);
 
+/// What to do about a failed step that does not say it better.
+const FAILED: &str = "Check that the server's options name the right host and that nothing between here and there (proxy, \
+    firewall) answers instead; if the service has trouble of its own, try again later.";
+
 /// `assets_fdw.check(server name)`: every step of the way to the service. Raises only where there
 /// is no such server or the caller may not use it.
 #[pg_extern(sql = false)]
@@ -36,11 +40,21 @@ fn check(
             Ok(connection) => {
                 let client = connection.client.clone();
                 let found = runtime::wait(async move { client.check().await });
-                steps.extend(
-                    found.into_iter().map(|s| (s.step, s.status.as_str().to_owned(), s.detail, s.hint)),
-                );
+                steps.extend(found.into_iter().map(|s| {
+                    let hint = s.hint.or_else(|| (s.status == Status::Fail).then(|| FAILED.to_owned()));
+                    (s.step, s.status.as_str().to_owned(), s.detail, hint)
+                }));
             }
-            Err((message, hint)) => steps.push(("options".into(), "fail".into(), message, hint)),
+            Err((message, hint)) => {
+                steps.push((
+                    "options".into(),
+                    "fail".into(),
+                    message,
+                    Some(hint.unwrap_or_else(|| {
+                        "Correct the options of the server or of the user mapping.".into()
+                    })),
+                ))
+            }
         }
     }
     steps.push(preload_step());
