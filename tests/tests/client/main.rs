@@ -9,6 +9,7 @@ mod golden;
 mod harness;
 mod install;
 mod live;
+mod options;
 mod replica;
 mod scans;
 mod tables;
