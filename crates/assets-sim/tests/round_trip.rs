@@ -280,6 +280,7 @@ fn meant(expr: &Expr) -> ast::Expr {
                 p,
                 match cmp {
                     Cmp::Eq => Test::Compare(Operator::Equal, operand),
+                    Cmp::Same => Test::Compare(Operator::Same, operand),
                     Cmp::Ne => Test::Compare(Operator::NotEqual, operand),
                     Cmp::Lt => Test::Compare(Operator::Less, operand),
                     Cmp::Le => Test::Compare(Operator::AtMost, operand),
@@ -294,9 +295,15 @@ fn meant(expr: &Expr) -> ast::Expr {
         Expr::In(p, list) => {
             condition(p, Test::In { negated: false, list: list.iter().map(value).collect() })
         }
+        Expr::NotIn(p, list) => {
+            condition(p, Test::In { negated: true, list: list.iter().map(value).collect() })
+        }
+        Expr::Not(inner) => ast::Expr::Not(Box::new(meant(inner))),
         Expr::IsEmpty(p) => condition(p, Test::Empty { negated: false }),
         Expr::IsNotEmpty(p) => condition(p, Test::Empty { negated: true }),
-        Expr::InParam(..) | Expr::Verbatim(_) => panic!("{expr:?} is not written from a value"),
+        Expr::InParam(..) | Expr::NotInParam(..) | Expr::Verbatim(_) => {
+            panic!("{expr:?} is not written from a value")
+        }
     }
 }
 
@@ -317,11 +324,20 @@ fn flat(expr: ast::Expr) -> ast::Expr {
 #[test]
 fn every_text_is_read_back_as_itself_by_an_independent_parser() {
     let mut rng = Rng(seed());
-    let operators = [Cmp::Eq, Cmp::Ne, Cmp::Lt, Cmp::Ge, Cmp::Like, Cmp::StartsWith, Cmp::EndsWith];
+    let operators =
+        [Cmp::Eq, Cmp::Same, Cmp::Ne, Cmp::Lt, Cmp::Ge, Cmp::Like, Cmp::StartsWith, Cmp::EndsWith];
     for case in 0..cases() {
         // The printer by itself, with texts that no rule would send as well.
         let value = text(&mut rng);
-        let expr = match rng.below(3) {
+        let expr = match rng.below(5) {
+            3 => {
+                let path = Path::Attribute("A b".into());
+                Expr::NotIn(path, vec![Value::Text(value), Value::Text(text(&mut rng))])
+            }
+            4 => {
+                let path = Path::Attribute("A b".into());
+                Expr::Not(Box::new(Expr::Compare(path, rng.pick(&operators), Value::Text(value))))
+            }
             0 => {
                 Expr::In(Path::Attribute("A b".into()), vec![Value::Text(value), Value::Text(text(&mut rng))])
             }
