@@ -78,10 +78,7 @@ unsafe fn is_pushed(
     // SAFETY: the planner's nodes.
     unsafe {
         let mut walker = Walker { relid: (*rel).relid, columns: &resolved.columns, operands: Vec::new() };
-        matches!(
-            aql::lower_with(&walker.pred((*clause).clause.cast()), &resolved.facts),
-            Lowered::Pushed(..)
-        )
+        matches!(aql::lower_with(&walker.pred((*clause).clause.cast()), &resolved.facts), Lowered::Pushed(..))
     }
 }
 

@@ -52,7 +52,9 @@ fn counts_and_first_rows_are_those_of_a_query_without_pushdown() {
 fn a_count_is_one_request_and_so_are_the_first_rows_in_an_order() {
     let live = Live::imported(Profile::Documented, 5000);
     let mut client = live.connect();
-    client.batch_execute("SELECT count(name) FROM itsm.server; SELECT count(name) FROM itsm.hardware").unwrap();
+    client
+        .batch_execute("SELECT count(name) FROM itsm.server; SELECT count(name) FROM itsm.hardware")
+        .unwrap();
     for sql in COUNTS {
         assert!(requests(&live, &mut client, sql) <= 1, "{sql}");
         if !sql.contains("= NULL") {
