@@ -15,7 +15,7 @@ macro_rules! golden_tests {
     };
 }
 
-golden_tests!(connect, extension);
+golden_tests!(connect, errors, extension, import, pushed);
 
 fn check(name: &str) {
     let database = Server::shared().create_empty_database();
