@@ -5,7 +5,7 @@
 //! runs them.
 #![allow(unsafe_code)] // user ids, settings and SPI itself
 
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
 
 use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
 use pgrx::pg_sys;
@@ -35,18 +35,14 @@ fn broken(what: &dyn std::fmt::Display) -> ! {
 
 /// Runs a statement; returns how many rows it touched or gave.
 pub fn execute(sql: &str, args: &[DatumWithOid]) -> u64 {
-    Spi::connect_mut(|client| {
-        client.update(sql, None, args).unwrap_or_else(|e| broken(&e));
-        // SAFETY: set by the statement that just ran.
-        unsafe { pg_sys::SPI_processed }
-    })
+    connected(|connection| connection.execute_with(sql, args))
 }
 
 /// Runs a query and reads its rows.
-pub fn query<T>(sql: &str, args: &[DatumWithOid], mut read: impl FnMut(&Row) -> T) -> Vec<T> {
-    Spi::connect_mut(|client| {
-        let table = client.update(sql, None, args).unwrap_or_else(|e| broken(&e));
-        table.map(|tuple| read(&Row(tuple))).collect()
+pub fn query<T>(sql: &str, args: &[DatumWithOid], read: impl FnMut(&Row) -> T) -> Vec<T> {
+    connected(|connection| {
+        connection.run(sql, args, false);
+        rows(read)
     })
 }
 
@@ -120,41 +116,63 @@ pub fn with_latest_snapshot<T>(body: impl FnOnce() -> T) -> T {
     value
 }
 
-/// A connection to SPI that lasts for several statements, which take no arguments.
+/// A connection to SPI that lasts for several statements.
+///
+/// Statements go to SPI itself: pgrx's `update` gives the transaction an id first, which a scheduler
+/// that only looks would use up by the second, and which a standby cannot give.
 pub struct Connected(());
 
 /// Connects to SPI for as long as `body` runs.
 pub fn connected<T>(body: impl FnOnce(&Connected) -> T) -> T {
-    Spi::connect_mut(|_| body(&Connected(())))
+    Spi::connect(|_| body(&Connected(())))
 }
 
 impl Connected {
     /// Runs a statement that gives no rows; returns how many it touched.
     pub fn execute(&self, sql: &str) -> u64 {
-        self.run(sql, false);
+        self.execute_with(sql, &[])
+    }
+
+    fn execute_with(&self, sql: &str, args: &[DatumWithOid]) -> u64 {
+        self.run(sql, args, false);
         // SAFETY: set by the statement that just ran.
         unsafe { pg_sys::SPI_processed }
     }
 
     /// Runs a query and reads its rows.
     pub fn query<T>(&self, sql: &str, read: impl FnMut(&Row) -> T) -> Vec<T> {
-        self.run(sql, false);
+        self.run(sql, &[], false);
         rows(read)
     }
 
     /// The same with the active snapshot as it is; see [`with_latest_snapshot`].
     pub fn query_with_active_snapshot<T>(&self, sql: &str, read: impl FnMut(&Row) -> T) -> Vec<T> {
         // "Read only" is what makes SPI use the active snapshot instead of one of its own.
-        self.run(sql, true);
+        self.run(sql, &[], true);
         rows(read)
     }
 
-    fn run(&self, sql: &str, read_only: bool) {
+    fn run(&self, sql: &str, args: &[DatumWithOid], read_only: bool) {
         let text = CString::new(sql).unwrap_or_default();
-        // SAFETY: SPI is connected, the text outlives the call.
-        let status = unsafe { pg_sys::SPI_execute(text.as_ptr(), read_only, 0) };
+        let mut types: Vec<pg_sys::Oid> = args.iter().map(DatumWithOid::oid).collect();
+        let given = args.iter().map(|arg| arg.datum().map(|datum| datum.sans_lifetime()));
+        let mut values: Vec<pg_sys::Datum> =
+            given.clone().map(|d| d.unwrap_or(pg_sys::Datum::null())).collect();
+        let nulls: Vec<c_char> = given.map(|d| if d.is_some() { b' ' } else { b'n' } as c_char).collect();
+        // SAFETY: SPI is connected; text, types and values outlive the call and are of one length.
+        let status = unsafe {
+            pg_sys::SPI_execute_with_args(
+                text.as_ptr(),
+                args.len() as i32,
+                types.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                read_only,
+                0,
+            )
+        };
         if status < 0 {
-            broken(&format!("SPI_execute returned {status}"));
+            broken(&format!("SPI_execute_with_args returned {status}"));
         }
     }
 }

@@ -80,8 +80,8 @@ impl Staging {
                         0,
                     );
                 }
-                let owner =
-                    std::mem::replace(&mut *(&raw mut pg_sys::CurrentResourceOwner), std::ptr::null_mut());
+                let owner = pg_sys::CurrentResourceOwner;
+                pg_sys::CurrentResourceOwner = std::ptr::null_mut();
                 let store = pg_sys::tuplestore_begin_heap(true, true, pg_sys::work_mem);
                 pg_sys::CurrentResourceOwner = owner;
                 let memory = ManuallyDrop::new(PgMemoryContexts::new("assets_fdw staging row"));

@@ -210,3 +210,25 @@ fn a_server_without_a_worker_to_spare_says_so_and_goes_on_when_there_is_one() {
         "SELECT bool_or(outcome = 'skipped' AND error LIKE '%no background worker to spare%') FROM assets_fdw.refresh_history",
     );
 }
+
+#[test]
+fn a_scheduler_that_only_looks_uses_up_no_transaction_ids() {
+    let (sim, server) = (small(), preloaded(&[("autovacuum", "off")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    loaded(&mut client, "1 hour");
+    wait_for(
+        &mut client,
+        "nothing runs",
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'assets_fdw refresh'",
+    );
+    let next = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
+    let before = number(&mut client, next);
+    let began = text(&mut client, "SELECT clock_timestamp()::text");
+    let looked = format!(
+        "SELECT state_change > '{began}'::timestamptz + '1 second' FROM pg_stat_activity
+         WHERE backend_type = 'assets_fdw scheduler'"
+    );
+    wait_for(&mut client, "it has looked ten times", &looked);
+    assert_eq!(number(&mut client, next), before);
+}
