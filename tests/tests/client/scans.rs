@@ -609,3 +609,98 @@ fn a_scan_of_many_objects_needs_no_more_memory_than_one_of_few() {
         live.searches().len()
     );
 }
+
+#[test]
+fn foreign_tables_take_part_in_the_statements_of_ordinary_tables() {
+    let live = Live::imported(Profile::Documented, 600);
+    let mut client = live.connect();
+    copies(&mut client, &["itsm.server"]);
+    let servers = live.sim.count(live.sim.type_id("Server").unwrap()) as i64;
+    let same = |client: &mut Client, live: &str, local: &str| {
+        assert_eq!(one::<i64>(client, live), one::<i64>(client, local), "{live}");
+    };
+    client
+        .batch_execute(
+            "CREATE MATERIALIZED VIEW names AS SELECT id, name FROM itsm.server;
+             CREATE UNIQUE INDEX ON names (id);
+             REFRESH MATERIALIZED VIEW CONCURRENTLY names;
+             CREATE TABLE mine (key text PRIMARY KEY, memory bigint);
+             INSERT INTO mine SELECT key, 0 FROM itsm.server WHERE virtual;
+             UPDATE mine SET memory = s.memory_gb FROM itsm.server s WHERE s.key = mine.key;
+             DELETE FROM mine USING itsm.server s WHERE s.key = mine.key AND s.memory_gb < 100;
+             INSERT INTO mine SELECT key, memory_gb FROM itsm.server ON CONFLICT (key) DO NOTHING;
+             MERGE INTO mine USING itsm.server s ON s.key = mine.key WHEN MATCHED AND s.virtual THEN DELETE",
+        )
+        .unwrap();
+    same(
+        &mut client,
+        "SELECT count(*) FROM mine",
+        "SELECT count(*) FROM local.server WHERE virtual IS NOT TRUE",
+    );
+    same(&mut client, "SELECT count(*) FROM names", "SELECT count(*) FROM local.server");
+    // Locks of rows mean nothing to the service, and are allowed as for any foreign table.
+    assert_eq!(texts(&mut client, "SELECT key FROM itsm.server FOR UPDATE").len() as i64, servers);
+    let of: String = one(&mut client, "SELECT DISTINCT tableoid::regclass::text FROM itsm.server");
+    assert_eq!(of, "itsm.server");
+    // A partition, and a child.
+    client
+        .batch_execute(
+            "CREATE TABLE parted (kind text, key text, name text) PARTITION BY LIST (kind);
+             CREATE TABLE parted_here PARTITION OF parted FOR VALUES IN ('here');
+             INSERT INTO parted VALUES ('here', 'X-1', 'x');
+             CREATE TABLE parent (key text, name text);
+             CREATE FOREIGN TABLE child () INHERITS (parent) SERVER assets
+                 OPTIONS (object_schema 'ITSM', object_type 'Server')",
+        )
+        .unwrap();
+    same(
+        &mut client,
+        "SELECT count(name) FROM parent WHERE name LIKE 'srv%'",
+        "SELECT count(name) FROM local.server WHERE name LIKE 'srv%'",
+    );
+    // Statistics are the service's; nothing can be written.
+    client.batch_execute("ANALYZE; ANALYZE itsm.server").unwrap();
+    for sql in [
+        "INSERT INTO itsm.server (name) VALUES ('x')",
+        "UPDATE itsm.server SET name = 'x'",
+        "DELETE FROM itsm.server",
+        "TRUNCATE itsm.server",
+    ] {
+        assert!(["55000", "0A000", "42809"].contains(&refused(&mut client, sql).code.as_str()), "{sql}");
+    }
+    let text: String = one(
+        &mut client,
+        "SELECT string_agg(t, ' ') FROM (SELECT s::text AS t FROM itsm.server s ORDER BY id) x",
+    );
+    assert_eq!(
+        text,
+        one::<String>(
+            &mut client,
+            "SELECT string_agg(t, ' ') FROM (SELECT s::text AS t FROM local.server s ORDER BY id) x"
+        )
+    );
+    let mut copied = Vec::new();
+    std::io::Read::read_to_end(
+        &mut client.copy_out("COPY (SELECT key FROM itsm.server) TO STDOUT").unwrap(),
+        &mut copied,
+    )
+    .unwrap();
+    assert_eq!(copied.iter().filter(|byte| **byte == b'\n').count() as i64, servers);
+}
+
+#[test]
+fn a_materialized_inner_side_is_asked_for_once() {
+    let live = Live::imported(Profile::Documented, 600);
+    let mut client = live.connect();
+    client
+        .batch_execute(
+            "SELECT count(*) FROM itsm.employee; SET enable_hashjoin = off; SET enable_mergejoin = off",
+        )
+        .unwrap();
+    // No condition of the join can go out, so every rescan of the inner side would be the whole table again.
+    let sql =
+        "SELECT count(*) FROM itsm.department d JOIN itsm.employee e ON length(e.name) = length(d.name)";
+    let searches = live.searches_of(&mut client, sql).len();
+    let pages = live.sim.count(live.sim.type_id("Employee").unwrap()) as usize / 99 + 1;
+    assert!(searches <= pages + 2, "{searches} searches for {pages} pages and one more");
+}
