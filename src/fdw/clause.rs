@@ -114,8 +114,9 @@ impl Walker<'_> {
         }
     }
 
-    /// `lower(x) = v`, `strpos(x, v) > 0`; `upper` of keys only, which are ASCII: of other texts some
-    /// collations make two letters of one (`ß`), which ignoring case does not.
+    /// `lower(x) = v`, `lower(x) LIKE v`, `strpos(x, v) > 0`, `left(x, n) = v`; `upper` of keys only,
+    /// which are ASCII: of other texts some collations make two letters of one (`ß`), which ignoring
+    /// case does not.
     unsafe fn function_compared(
         &mut self,
         name: &str,
@@ -134,9 +135,19 @@ impl Walker<'_> {
                     let op = if name == "=" { Op::EqFolded } else { Op::NeFolded };
                     Some(self.compare(subject, op, right))
                 }
-                ("strpos", ">" | "<>", [column, part]) if is_zero(right) => {
+                // Whatever matches in lower case matches ignoring case, not the other way round.
+                ("lower", "~~" | "~~*", [column]) => {
+                    let subject = self.subject(*column)?;
+                    Some(Pred::And(vec![self.compare(subject, Op::ILike, right), local("a function")]))
+                }
+                ("strpos" | "position", ">" | "<>", [column, part]) if is_zero(right) => {
                     let subject = self.subject(*column)?;
                     Some(self.compare(subject, Op::Contains, *part))
+                }
+                // However many characters are taken, they are the first ones.
+                ("left", "=", [column, _]) => {
+                    let subject = self.subject(*column)?;
+                    Some(Pred::And(vec![self.compare(subject, Op::Prefix, right), local("a function")]))
                 }
                 _ => None,
             }
@@ -167,6 +178,15 @@ impl Walker<'_> {
                 && !pg_sys::get_collation_isdeterministic((*expr).inputcollid)
             {
                 return local("a nondeterministic collation");
+            }
+            if let (Some((function, of)), "=", true) = (builtin_function(*left), name.as_str(), (*expr).useOr)
+                && let ("lower", [column]) = (function.as_str(), &of[..])
+                && let Some(subject) = self.subject(*column)
+                && pg::is_a(*right, pg_sys::NodeTag::T_Const)
+                && let Some(Operand::Value(Literal::List(list))) = self.operand(&subject, Op::In, *right)
+            {
+                let one = |value| leaf(subject.clone(), Op::EqFolded, Operand::Value(value));
+                return Pred::Or(list.into_iter().map(one).collect());
             }
             if let Some(subject) = self.subject(*left) {
                 return match (name.as_str(), (*expr).useOr) {
