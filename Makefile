@@ -35,7 +35,7 @@ PURE_CRATES := --workspace --exclude assets_fdw --exclude assets-fdw-tests
 CARGO_TEST = RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast
 FILTER = $(if $(T),-- '$(T)')
 
-.PHONY: help setup quiet-setup build install private demo demo-stop test lint bench package clean
+.PHONY: help setup quiet-setup build install private demo demo-stop test oracle lint bench package clean
 
 help:
 	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,8 @@ help:
 #: make test        All tests, against a private copy of PostgreSQL. T=name: only those whose names contain it.
 #:                  PG=16, 17 or 18: with another PostgreSQL. UPDATE_GOLDEN=1: rewrite the expected output in
 #:                  tests/pg_regress/expected. TEST_THREADS=n: so many tests at once.
+#: make oracle       Random queries: pushed, not pushed and asked of a local copy they give the same rows. CASES=100000:
+#:                  so many of them (from FROM=1 on); SEED=n SERVICE=hostile: that one alone.
 #: make lint        Formatting, clippy and rustdoc, where every warning is an error.
 #: make bench       Measure.
 #: make package     Build postgresql-15-assets-fdw_<version>_<architecture>.deb in the target folder.
@@ -90,6 +92,13 @@ test: quiet-setup
 	$(CARGO_TEST) $(PURE_CRATES) $(FILTER)
 	@$(MAKE) --no-print-directory private
 	ASSETS_FDW_TEST_PREFIX=$$(tools/pg prefix $(PG)) $(CARGO_TEST) -p assets-fdw-tests $(FILTER)
+
+# Optimised, or most of the time goes into decoding pages.
+oracle: CASES ?= 3000
+oracle: quiet-setup
+	@$(MAKE) --no-print-directory private PROFILE=release
+	ASSETS_FDW_TEST_PREFIX=$$(tools/pg prefix $(PG)) CASES=$(CASES) RUST_TEST_THREADS=3 \
+	    cargo test --release -p assets-fdw-tests --test client -- --nocapture oracle::
 
 lint: quiet-setup
 	cargo fmt --all --check

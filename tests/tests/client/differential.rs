@@ -3,6 +3,9 @@
 //! `CASES=5000 cargo test -p assets-fdw-tests -- differential` runs more of them (in each profile, from the seed 1 on
 //! or from `FROM=…`); `SEED=4711` runs one again and says what it is.
 
+#[path = "oracle/mod.rs"]
+mod oracle;
+
 use std::env;
 use std::fmt::Write;
 

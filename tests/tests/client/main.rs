@@ -12,6 +12,8 @@ mod live;
 mod options;
 mod replica;
 mod scans;
+mod scorecard;
 mod tables;
+mod traps;
 mod upper;
 mod verify;
