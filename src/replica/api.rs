@@ -178,6 +178,16 @@ fn refresh(
     ))
 }
 
+/// `materialize_schema`, `refresh_schema` and `sync_schema`.
+#[pg_extern(sql = false)]
+fn whole_schemas() {
+    error::raise_hint(
+        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "replicas of whole schemas are not built yet",
+        "Call assets_fdw.materialize() for each foreign table.",
+    );
+}
+
 fn died(job: &Job) -> Failure {
     Failure::new(
         PgSqlErrorCode::ERRCODE_OPERATOR_INTERVENTION,
