@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use assets_fdw_tests::assets_sim::{Endpoint, Fault, FaultKind, Options};
 use assets_fdw_tests::{Server, wait_until};
-use postgres::{Client, NoTls};
+use postgres::Client;
 
 use crate::live::{Live, Refusal, one, refused};
 
@@ -96,7 +96,7 @@ fn a_cancel_acts_at_once_in_every_state_and_the_session_goes_on() {
     let mut watch = live.connect();
     for wait in WAITS {
         let mut client = live.connect();
-        let (pid, token) = (pid(&mut client), client.cancel_token());
+        let pid = pid(&mut client);
         wait.begin(&live);
         let asking = thread::spawn(move || {
             let error = client.batch_execute(COUNT).unwrap_err();
@@ -104,7 +104,9 @@ fn a_cancel_acts_at_once_in_every_state_and_the_session_goes_on() {
         });
         wait_for_waiting(&mut watch, pid);
         let sent = Instant::now();
-        token.cancel_query(NoTls).unwrap();
+        // Not through a cancel request: the postmaster answers it with two signals, to the process and to its group, and
+        // the second one may hit the next query.
+        watch.execute("SELECT pg_cancel_backend($1)", &[&pid]).unwrap();
         let (mut client, refusal, ended) = asking.join().unwrap();
         let took = ended.duration_since(sent);
         println!("cancel while waiting for {wait:?}: {took:?}");
@@ -176,7 +178,7 @@ fn a_waiting_backend_holds_up_nobody_else() {
     let mut watch = live.connect();
     watch.batch_execute("CREATE TABLE held (n int)").unwrap();
     let mut client = live.connect();
-    let (pid, token) = (pid(&mut client), client.cancel_token());
+    let pid = pid(&mut client);
     Wait::Headers.begin(&live);
     let asking = thread::spawn(move || {
         let error = client.batch_execute(&format!("BEGIN; LOCK TABLE held; {COUNT}")).unwrap_err();
@@ -195,7 +197,7 @@ fn a_waiting_backend_holds_up_nobody_else() {
     watch.batch_execute("SET lock_timeout = '100ms'").unwrap();
     assert_eq!(refused(&mut watch, "SELECT count(*) FROM held").code, "55P03");
     watch.batch_execute("SET lock_timeout = '20s'").unwrap();
-    token.cancel_query(NoTls).unwrap();
+    watch.execute("SELECT pg_cancel_backend($1)", &[&pid]).unwrap();
     watch.batch_execute("SELECT count(*) FROM held").unwrap();
     asking.join().unwrap();
     live.sim.clear_faults();

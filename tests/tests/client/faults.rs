@@ -150,7 +150,9 @@ fn every_action_under_every_fault(profile: Profile) {
                 if slow && (skip, *what) != (0, "an import") && (skip, *what) != (2, "a scan") {
                     continue;
                 }
-                if !gives_itself_away(profile, &kind, what) {
+                // What a session knows makes a difference to scans only.
+                let repeats = skip > 0 && ["count()", "an import"].contains(what);
+                if repeats || !gives_itself_away(profile, &kind, what) {
                     continue;
                 }
                 live.sim.fault(Fault::new(kind.clone()).after(skip));
@@ -227,8 +229,11 @@ fn a_fault_that_passes_does_not_show() {
         let (live, truth) = start(profile, "2s", "20s");
         let mut client = live.connect();
         for (i, kind) in passing.iter().enumerate() {
-            // Not every kind with every action: the waits between the attempts add up.
-            let action = (i + profile as usize) % 2 * 2;
+            // Each in one of the profiles: the waits between the attempts add up.
+            if i % PROFILES.len() != profile as usize {
+                continue;
+            }
+            let action = i / PROFILES.len() % 2 * 2;
             let ((what, before, query), truth) = (ACTIONS[action], &truth[action]);
             live.sim.fault(Fault::new(kind.clone()).on(Endpoint::ObjectAql).after(1).times(1));
             let found = attempt(&mut client, before, query);
@@ -255,7 +260,7 @@ fn faults_here_and_there_never_make_a_result_short() {
         let (live, truth) = start(profile, "2s", "20s");
         let mut client = live.connect();
         let mut complete = 0;
-        for seed in 0..2 {
+        for seed in [profile as u64] {
             for kind in &kinds {
                 live.sim.fault(Fault::new(kind.clone()).on(Endpoint::ObjectAql).sometimes(0.3, seed));
                 for action in 0..3 {
@@ -277,8 +282,8 @@ fn faults_here_and_there_never_make_a_result_short() {
                 live.sim.clear_faults();
             }
         }
-        println!("{profile:?}: {complete} of {} complete", 2 * 3 * kinds.len());
-        assert!(complete > 15, "{profile:?}: {complete}");
+        println!("{profile:?}: {complete} of {} complete", 3 * kinds.len());
+        assert!(complete > 8, "{profile:?}: {complete}");
     }
 }
 
@@ -362,7 +367,7 @@ fn a_token_that_expires_in_the_middle_is_renewed() {
         live.sim.switches(|s| s.token_lifetime_ms = 1000);
         live.sim.expire_tokens();
         let started = Instant::now();
-        while started.elapsed() < Duration::from_millis(2500) {
+        while started.elapsed() < Duration::from_millis(1500) {
             assert_eq!(one::<i64>(&mut client, count), servers, "{profile:?} with short lives");
         }
     }

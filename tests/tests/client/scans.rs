@@ -26,7 +26,7 @@ fn copies(client: &mut Client, tables: &[&str]) {
 #[test]
 fn every_join_method_gives_the_same_rows() {
     for profile in PROFILES {
-        let live = Live::imported(profile, 400);
+        let live = Live::imported(profile, 300);
         let mut client = live.connect();
         copies(&mut client, &["itsm.department", "itsm.employee", "itsm.database", "itsm.server"]);
         let queries = [
@@ -546,7 +546,7 @@ fn objects_that_come_and_go_between_pages_never_hide_one_that_stays() {
 #[test]
 fn any_aql_can_be_asked_and_counted() {
     for profile in PROFILES {
-        let live = Live::imported(profile, 1200);
+        let live = Live::imported(profile, 500);
         let mut client = live.connect();
         let servers = live.sim.count(live.sim.type_id("Server").unwrap()) as i64;
         let by_type = "objectType = Server";
@@ -565,7 +565,7 @@ fn any_aql_can_be_asked_and_counted() {
         );
         assert_eq!(differing, 0, "{profile:?}");
         let everything: i64 = one(&mut client, "SELECT count(*) FROM assets_fdw.aql('assets', '')");
-        assert_eq!(everything, 1200);
+        assert_eq!(everything, 500);
         let few: i64 =
             one(&mut client, "SELECT count(*) FROM (SELECT * FROM assets_fdw.aql('assets', '') LIMIT 7) s");
         assert_eq!(few, 7);
