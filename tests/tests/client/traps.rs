@@ -10,7 +10,7 @@ use crate::live::{Live, PROFILES, literal, one};
 
 /// A session over objects that `prepare` has changed, everything imported.
 fn stage(profile: Profile, prepare: impl FnOnce(&Sim)) -> (Live, Client) {
-    let live = Live::start(Options { profile, objects: 400, ..Options::default() });
+    let live = Live::start(Options { profile, objects: 300, ..Options::default() });
     prepare(&live.sim);
     live.import();
     let client = live.connect();
@@ -235,7 +235,7 @@ fn dates_and_times_are_right_in_any_zone_and_precision_of_the_service() {
             s.literal_offset = offset;
             s.precision = precision;
         });
-        for session in ["UTC", "America/Los_Angeles", "Pacific/Kiritimati"] {
+        for session in ["UTC", "Pacific/Kiritimati"] {
             client.batch_execute(&format!("SET TimeZone = '{session}'")).unwrap();
             agree_on_some(
                 &mut client,

@@ -19,7 +19,7 @@ use query::{Author, Compare, Manner, Query};
 use world::Stage;
 
 /// Cases in each profile when nobody says how many.
-const SHORT: u64 = 60;
+const SHORT: u64 = 50;
 /// A session's caches and refusals are forgotten after so many cases.
 const SESSION: u64 = 150;
 /// Objects of every simulator begin here; see [`Stage`].
