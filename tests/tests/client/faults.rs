@@ -131,7 +131,7 @@ fn gives_itself_away(profile: Profile, kind: &FaultKind, action: &str) -> bool {
 }
 
 fn every_action_under_every_fault(profile: Profile) {
-    let (live, truth) = start(profile, "700ms", "100ms");
+    let (live, truth) = start(profile, "1s", "100ms");
     let mut witness = live.connect();
     let mut warm = live.connect();
     for ((_, before, query), truth) in ACTIONS.iter().zip(&truth) {
