@@ -85,6 +85,9 @@ impl Walker<'_> {
             if let Some(pred) = self.function_compared(&name, left, right) {
                 return pred;
             }
+            if matches!(name.as_str(), "~~*" | "!~~*") && !folds_as_elsewhere((*expr).inputcollid) {
+                return local("a collation with lower case of its own");
+            }
             let (subject, name, other) = if let Some(subject) = self.subject(left) {
                 (subject, name, right)
             } else if let Some(subject) = self.subject(right) {
@@ -126,6 +129,9 @@ impl Walker<'_> {
         // SAFETY: as for `pred`.
         unsafe {
             let (function, args) = builtin_function(left)?;
+            if function == "lower" && !folds_as_elsewhere((*left.cast::<pg_sys::FuncExpr>()).inputcollid) {
+                return Some(local("a collation with lower case of its own"));
+            }
             match (function.as_str(), name, &args[..]) {
                 ("lower" | "upper", "=" | "<>", [column]) => {
                     let subject = self.subject(*column)?;
@@ -181,6 +187,7 @@ impl Walker<'_> {
             }
             if let (Some((function, of)), "=", true) = (builtin_function(*left), name.as_str(), (*expr).useOr)
                 && let ("lower", [column]) = (function.as_str(), &of[..])
+                && folds_as_elsewhere((*(*left).cast::<pg_sys::FuncExpr>()).inputcollid)
                 && let Some(subject) = self.subject(*column)
                 && pg::is_a(*right, pg_sys::NodeTag::T_Const)
                 && let Some(Operand::Value(Literal::List(list))) = self.operand(&subject, Op::In, *right)
@@ -398,6 +405,20 @@ unsafe fn builtin_function(node: *mut pg_sys::Node) -> Option<(String, Vec<*mut 
         }
         let name = pg_sys::get_func_name((*call).funcid);
         (!name.is_null()).then(|| (pg::text(name), pg::nodes((*call).args).collect()))
+    }
+}
+
+/// Whether the lower case of `I` is `i`, which it is not in Turkish and its kin: ignoring case does not
+/// make up for that.
+unsafe fn folds_as_elsewhere(collation: pg_sys::Oid) -> bool {
+    if collation == pg_sys::InvalidOid {
+        return true;
+    }
+    // SAFETY: `lower(text)` under a collation that an expression already uses.
+    unsafe {
+        let lower = pg_sys::Oid::from(pg_sys::F_LOWER_TEXT);
+        let folded = pg_sys::OidFunctionCall1Coll(lower, collation, pg::text_datum("I"));
+        super::datum::literal(folded, pg_sys::TEXTOID) == Some(Literal::Text("i".into()))
     }
 }
 

@@ -683,6 +683,42 @@ fn the_sql_type_of_a_column_decides_how_it_compares() {
     }
 }
 
+// Failed before the lower case of `I` was asked for: `lower(x) = 'ıstanbul'` lost `ISTANBUL`.
+#[test]
+fn a_collation_with_lower_case_of_its_own_is_not_ignoring_case() {
+    for profile in PROFILES {
+        let (_live, mut client) = stage(profile, |sim| {
+            let texts: [&[&str]; 4] = [&["ISTANBUL"], &["İstanbul"], &["istanbul"], &["ıstanbul"]];
+            fill(sim, "Laptop", "Serial Number", &texts);
+        });
+        client
+            .batch_execute(
+                "CREATE FOREIGN TABLE own (key text, tr text OPTIONS (attribute 'Serial Number') COLLATE \"tr-x-icu\",
+                    en text OPTIONS (attribute 'Serial Number') COLLATE \"en-x-icu\")
+                 SERVER assets OPTIONS (object_schema 'ITSM', object_type 'Laptop')",
+            )
+            .unwrap();
+        agree_on_some(
+            &mut client,
+            "own",
+            &[
+                "lower(tr) = 'ıstanbul'",
+                "lower(tr) = 'istanbul'",
+                "tr ILIKE 'ıstan%'",
+                "tr ILIKE 'istan%'",
+                "lower(tr) LIKE 'ı%'",
+                "lower(tr) IN ('istanbul', 'x')",
+                "tr NOT ILIKE 'istan%'",
+                "tr = 'ISTANBUL'",
+                "tr LIKE 'IST%'",
+                "en ILIKE 'istan%'",
+                "lower(en) = 'istanbul'",
+            ],
+        );
+        assert!(sent(&mut client, "own", "lower(en) = 'istanbul'").contains("= \"istanbul\""));
+    }
+}
+
 // Fails when take_back() remembers every clause, warns twice, or is not called for a count.
 #[test]
 fn a_refused_condition_is_taken_back_alone_and_said_once() {
