@@ -45,7 +45,15 @@ struct Entry {
     connection: Rc<Connection>,
     server_hash: u32,
     mapping_hash: u32,
+    /// The catalogue rows that it was made from: the server's and the mapping's.
+    rows: [CatalogRow; 2],
+    /// Whether they have to be looked at before the next use: this backend missed messages about
+    /// what changed, as happens when others do much DDL. They say nothing of this server.
+    suspect: bool,
 }
+
+/// Which version of a catalogue row it is: its place, and the transaction that wrote it.
+type CatalogRow = Option<(u32, u16, pg_sys::TransactionId)>;
 
 thread_local! {
     static ENTRIES: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Entry>> = RefCell::new(HashMap::new());
@@ -57,8 +65,19 @@ pub fn connect(server: pg_sys::Oid, user: pg_sys::Oid) -> Rc<Connection> {
     watch();
     let mapping = mapping_of(server, user);
     let key = (server, mapping);
-    if let Some(found) = ENTRIES.with_borrow(|entries| entries.get(&key).map(|e| e.connection.clone())) {
-        return found;
+    let known = ENTRIES.with_borrow(|entries| entries.get(&key).map(|e| (e.connection.clone(), e.suspect)));
+    if let Some((found, suspect)) = known {
+        if !suspect {
+            return found;
+        }
+        let rows = catalog_rows(server, mapping);
+        let kept = ENTRIES.with_borrow_mut(|entries| {
+            let entry = entries.get_mut(&key).filter(|entry| entry.rows == rows);
+            entry.map(|entry| entry.suspect = false).is_some()
+        });
+        if kept {
+            return found;
+        }
     }
     let entry = make(server, user, mapping);
     let connection = entry.connection.clone();
@@ -140,7 +159,28 @@ fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid) -> Entry {
         connection,
         server_hash: hash(pg_sys::SysCacheIdentifier::FOREIGNSERVEROID, server),
         mapping_hash: hash(pg_sys::SysCacheIdentifier::USERMAPPINGOID, mapping),
+        rows: catalog_rows(server, mapping),
+        suspect: false,
     }
+}
+
+fn catalog_rows(server: pg_sys::Oid, mapping: pg_sys::Oid) -> [CatalogRow; 2] {
+    let row = |cache: u32, oid: pg_sys::Oid| {
+        // SAFETY: both caches have one key, an OID; a row that was found is valid until released.
+        unsafe {
+            let found = pg_sys::SearchSysCache1(cache as i32, oid.into());
+            let row = found.as_ref()?;
+            let place = (row.t_self.ip_blkid, row.t_self.ip_posid);
+            let block = u32::from(place.0.bi_hi) << 16 | u32::from(place.0.bi_lo);
+            let written_by = (*row.t_data).t_choice.t_heap.t_xmin;
+            pg_sys::ReleaseSysCache(found);
+            Some((block, place.1, written_by))
+        }
+    };
+    [
+        row(pg_sys::SysCacheIdentifier::FOREIGNSERVEROID, server),
+        row(pg_sys::SysCacheIdentifier::USERMAPPINGOID, mapping),
+    ]
 }
 
 /// The mapping that `user` has for `server`: its own, or PUBLIC's.
@@ -287,17 +327,23 @@ fn watch() {
 /// Scans under way keep their client through their own reference.
 #[pg_guard]
 unsafe extern "C-unwind" fn server_changed(_arg: pg_sys::Datum, _cache: i32, hash: u32) {
-    forget(|entry| hash == 0 || entry.server_hash == hash);
+    forget(hash, |entry| entry.server_hash);
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn mapping_changed(_arg: pg_sys::Datum, _cache: i32, hash: u32) {
-    forget(|entry| hash == 0 || entry.mapping_hash == hash);
+    forget(hash, |entry| entry.mapping_hash);
 }
 
-fn forget(gone: impl Fn(&Entry) -> bool) {
+/// A hash of 0 stands for every row.
+fn forget(hash: u32, of: impl Fn(&Entry) -> u32) {
     ENTRIES.with(|entries| {
         // Never borrowed already: nothing of PostgreSQL runs while the map is read or written.
-        entries.borrow_mut().retain(|_, entry| !gone(entry));
+        let mut entries = entries.borrow_mut();
+        if hash == 0 {
+            entries.values_mut().for_each(|entry| entry.suspect = true);
+        } else {
+            entries.retain(|_, entry| of(entry) != hash);
+        }
     });
 }

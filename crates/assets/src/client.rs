@@ -115,11 +115,16 @@ impl Client {
         Ok(attributes)
     }
 
-    /// One object type. Not kept, and without its count.
+    /// One object type, without its count; kept for ten minutes.
     pub async fn object_type(&self, type_id: i64) -> Result<ObjectType, Error> {
+        if let Some(found) = self.metadata.object_type(type_id) {
+            return Ok(found);
+        }
         let what = format!("object type {type_id}");
         let found: wire::Type = self.get(&what, &format!("objecttype/{type_id}"), &[]).await?;
-        Ok(found.into_model(false))
+        let found = found.into_model(false);
+        self.metadata.keep_object_type(type_id, found.clone());
+        Ok(found)
     }
 
     /// How many objects match; always asks (assets-api.md 2.2), and keeps the answer for

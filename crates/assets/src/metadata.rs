@@ -21,6 +21,7 @@ pub(crate) struct Metadata(Mutex<Inner>);
 struct Inner {
     schemas: Option<Kept<Arc<[ObjectSchema]>>>,
     types: HashMap<i64, Kept<Arc<[ObjectType]>>>,
+    single_types: HashMap<i64, Kept<ObjectType>>,
     attributes: HashMap<i64, Kept<Arc<[Attribute]>>>,
     counts: HashMap<String, Kept<u64>>,
     definitions: Arc<Definitions>,
@@ -64,6 +65,14 @@ impl Metadata {
 
     pub(crate) fn keep_types(&self, schema: i64, types: Arc<[ObjectType]>) {
         self.lock().types.insert(schema, Kept::new(types));
+    }
+
+    pub(crate) fn object_type(&self, id: i64) -> Option<ObjectType> {
+        self.lock().single_types.get(&id)?.fresh()
+    }
+
+    pub(crate) fn keep_object_type(&self, id: i64, object_type: ObjectType) {
+        self.lock().single_types.insert(id, Kept::new(object_type));
     }
 
     pub(crate) fn attributes(&self, object_type: i64) -> Option<Arc<[Attribute]>> {
