@@ -35,7 +35,7 @@ PURE_CRATES := --workspace --exclude assets_fdw --exclude assets-fdw-tests
 CARGO_TEST = RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast
 FILTER = $(if $(T),-- '$(T)')
 
-.PHONY: help setup quiet-setup build install private demo demo-stop test oracle lint bench package clean
+.PHONY: help setup quiet-setup build install private demo demo-stop test oracle lint pgspot bench package clean
 
 help:
 	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,8 @@ help:
 #: make oracle       Random queries: pushed, not pushed and asked of a local copy they give the same rows. CASES=100000:
 #:                  so many of them (from FROM=1 on); SEED=n SERVICE=hostile: that one alone.
 #: make lint        Formatting, clippy and rustdoc, where every warning is an error.
+#: make pgspot      The SQL of the extension has no statement that somebody's search_path could bend: checked with
+#:                  pgspot, which `pipx install pgspot` installs; not part of lint, so that nobody else needs it.
 #: make bench       Measure.
 #: make package     Build postgresql-15-assets-fdw_<version>_<architecture>.deb in the target folder.
 #: make clean       Remove what was built, and the private copies of PostgreSQL.
@@ -104,6 +106,11 @@ lint: quiet-setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+PGSPOT ?= pgspot
+pgspot:
+	@command -v $(PGSPOT) >/dev/null || { echo "needs pgspot: pipx install pgspot, or PGSPOT=/path/to/pgspot" >&2; exit 1; }
+	$(PGSPOT) sql/*.sql
 
 # An optimised library in the private copy; the next `make test` puts its own there again.
 bench: PROFILE := release

@@ -1,5 +1,7 @@
 -- The wrapper itself. Everything but it lives in the schema assets_fdw (assets_fdw.control).
 
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
 CREATE FUNCTION assets_fdw.assets_fdw_handler() RETURNS fdw_handler
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'assets_fdw_handler';
 

@@ -1,5 +1,7 @@
 -- Functions over a server. Each checks USAGE on it by itself.
 
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
 CREATE FUNCTION assets_fdw.check(server name)
     RETURNS TABLE (step text, status text, detail text, hint text)
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'check_wrapper';

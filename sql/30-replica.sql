@@ -3,6 +3,8 @@
 -- Nobody but the extension's own code writes to these tables; the views show each role what belongs to
 -- it. Runs are written by the worker that does them, in the same transaction as the replica's rows.
 
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
 -- One row a replica. Dumped: a restored job is paused until it is enabled, because `home` tells that
 -- it was made elsewhere.
 CREATE TABLE assets_fdw.replica_job (

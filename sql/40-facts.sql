@@ -3,6 +3,9 @@
 -- A fact may make queries rely on the service more, so it is written with the extension's rights, and only
 -- when the caller may act as the server's owner; whoever else verifies gets the verdicts and records
 -- nothing. A superuser may edit the table. It is read by whoever may use the server.
+
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
 CREATE TABLE assets_fdw.service_facts (
     server      name NOT NULL,
     fact        text NOT NULL,
@@ -26,6 +29,7 @@ GRANT SELECT ON assets_fdw.service_facts TO PUBLIC;
 -- Every backend keeps the facts it has read; this tells them to read again, and has cached plans made anew.
 CREATE FUNCTION assets_fdw.forget_facts() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'forget_facts_wrapper';
+REVOKE ALL ON FUNCTION assets_fdw.forget_facts() FROM PUBLIC;
 COMMENT ON FUNCTION assets_fdw.forget_facts() IS 'Has every session read service_facts again';
 
 CREATE FUNCTION assets_fdw.service_facts_changed() RETURNS trigger

@@ -14,6 +14,7 @@ fn sqlstate(kind: Kind) -> PgSqlErrorCode {
             ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION
         }
         Kind::Unauthorized | Kind::Forbidden => ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+        Kind::NotAllowed => ERRCODE_INSUFFICIENT_PRIVILEGE,
         Kind::RateLimited => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
         Kind::AqlRejected => ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION,
         Kind::NotFound => ERRCODE_FDW_TABLE_NOT_FOUND,
@@ -52,6 +53,7 @@ fn usual_hint(kind: Kind) -> Option<&'static str> {
         | Kind::Unauthorized
         | Kind::Forbidden
         | Kind::NoWorkspace
+        | Kind::NotAllowed
         | Kind::AttributeNotFound
         | Kind::NotBuilt
         | Kind::TooLarge => return None,
@@ -83,6 +85,16 @@ pub fn service(error: &Error) -> ! {
         report = report.set_hint(hint);
     }
     throw(report)
+}
+
+/// Tells of a failure that stops nothing.
+pub fn warn(error: &Error) {
+    let report = report(PgSqlErrorCode::ERRCODE_WARNING, error.message());
+    let report = match error.hint() {
+        Some(hint) => report.set_hint(hint),
+        None => report,
+    };
+    report.report(PgLogLevel::WARNING);
 }
 
 fn throw(report: ErrorReport) -> ! {

@@ -35,6 +35,9 @@ fn check(
     if session::find_mapping(server, user).is_none() {
         let (message, hint) = session::missing_mapping(server, user);
         steps.push(("user mapping".into(), "fail".into(), message, Some(hint)));
+    } else if let Err(refusal) = session::allowed(server) {
+        let hint = refusal.hint().unwrap_or(FAILED).to_owned();
+        steps.push(("connection".into(), "fail".into(), refusal.message().into(), Some(hint)));
     } else {
         match connect_or_report(server, user) {
             Ok(connection) => {
@@ -66,7 +69,7 @@ fn connect_or_report(
     server: pg_sys::Oid,
     user: pg_sys::Oid,
 ) -> Result<std::rc::Rc<session::Connection>, (String, Option<String>)> {
-    PgTryBuilder::new(|| Ok(session::connect(server, user)))
+    PgTryBuilder::new(|| Ok(session::connect_to_check(server, user)))
         .catch_others(|caught| match caught {
             pg_sys::panic::CaughtError::ErrorReport(report)
                 if report.sql_error_code() != PgSqlErrorCode::ERRCODE_QUERY_CANCELED =>

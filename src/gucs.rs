@@ -18,6 +18,10 @@ pub static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 *
 /// `assets_fdw.max_delete_share`
 pub static MAX_DELETE_SHARE: GucSetting<f64> = GucSetting::<f64>::new(0.2);
 
+/// `assets_fdw.allowed_hosts`
+pub static ALLOWED_HOSTS: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(assets::hosts::DEFAULT));
+
 /// Defines the settings; called once, from `_PG_init`.
 pub fn define() {
     GucRegistry::define_bool_guc(
@@ -27,6 +31,15 @@ pub fn define() {
         &ENABLE_PUSHDOWN,
         GucContext::Userset,
         GucFlags::EXPLAIN,
+    );
+    GucRegistry::define_string_guc(
+        c"assets_fdw.allowed_hosts",
+        c"Hosts that servers of assets_fdw may lead to.",
+        c"A list of host names, addresses, *.domain, or * for all. This machine itself is also allowed to servers \
+          that belong to a superuser.",
+        &ALLOWED_HOSTS,
+        GucContext::Suset,
+        GucFlags::default(),
     );
     replicas();
 }

@@ -14,6 +14,7 @@ mod functions;
 mod gucs;
 mod import;
 mod options;
+mod origins;
 mod pg_compat;
 mod replica;
 mod runtime;
@@ -23,8 +24,10 @@ mod verify;
 pgrx::pg_module_magic!();
 
 // The same files, in the same order, are what `make install` concatenates.
-pgrx::extension_sql_file!("../sql/10-fdw.sql", name = "fdw", bootstrap);
-pgrx::extension_sql_file!("../sql/20-functions.sql", name = "functions", requires = ["fdw"]);
+pgrx::extension_sql_file!("../sql/00-schema.sql", name = "schema", bootstrap);
+pgrx::extension_sql_file!("../sql/10-fdw.sql", name = "fdw", requires = ["schema"]);
+pgrx::extension_sql_file!("../sql/15-origins.sql", name = "origins", requires = ["fdw"]);
+pgrx::extension_sql_file!("../sql/20-functions.sql", name = "functions", requires = ["origins"]);
 pgrx::extension_sql_file!("../sql/30-replica.sql", name = "replica", requires = ["functions"]);
 pgrx::extension_sql_file!("../sql/40-facts.sql", name = "facts", requires = ["replica"]);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pgrx::prelude::*;
 use pgrx::{FromDatum, pg_sys};
 
-use crate::error;
+use crate::{error, origins};
 
 /// Where an option is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,6 +193,9 @@ fn check_one(place: Place, name: &str, value: &str) {
             format!("It must be {expected}."),
         );
     }
+    if matches!(def.form, Form::Origin) {
+        origins::check_when_set(value);
+    }
     if matches!(def.form, Form::File) && !may_read_server_files() {
         error::raise_hint(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -326,14 +329,19 @@ pub fn is_loopback(host: &str) -> bool {
         || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether an origin leads to this machine.
-pub fn is_loopback_origin(origin: &str) -> bool {
+/// The host of an origin that [`origin`] has checked.
+pub fn host(origin: &str) -> &str {
     let authority = origin.split_once("://").map_or(origin, |(_, rest)| rest);
-    let host = match authority.rfind(':') {
+    match authority.rfind(':') {
         Some(i) if !authority.ends_with(']') => &authority[..i],
         _ => authority,
-    };
-    is_loopback(host)
+    }
+}
+
+/// Whether an option of a user mapping is a secret, or the file that one is read from.
+pub fn is_secret(name: &str) -> bool {
+    DEFS.iter()
+        .any(|d| d.place == Place::Mapping && d.name == name && matches!(d.form, Form::Secret | Form::File))
 }
 
 /// What PostgreSQL takes for a boolean.

@@ -13,11 +13,13 @@ use std::time::Duration;
 use assets::budget::SlidingWindow;
 use assets::client::Client;
 use assets::config::{Config, Credential, Deployment, Secret, SecretSource};
+use assets::error::Error;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::fdw::pg::text;
-use crate::options::{self, Options};
+use crate::options::Options;
+use crate::origins::{self, Origins};
 use crate::{error, pg_compat, runtime};
 
 /// A connection: a client of the service, and what of the server's options is not the client's.
@@ -43,6 +45,9 @@ impl Connection {
 
 struct Entry {
     connection: Rc<Connection>,
+    /// Where it leads, and who owns the server: both may be allowed no more at the next use.
+    origins: Origins,
+    owner: pg_sys::Oid,
     server_hash: u32,
     mapping_hash: u32,
     /// The catalogue rows that it was made from: the server's and the mapping's.
@@ -60,14 +65,18 @@ thread_local! {
     static WATCHING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// The connection of `user` to `server`; makes it on first use, without sending anything.
+/// The connection of `user` to `server`; makes it on first use, without sending anything. One to
+/// where the administrator lets it not lead, or the mapping's secret was not set for, is an ERROR.
 pub fn connect(server: pg_sys::Oid, user: pg_sys::Oid) -> Rc<Connection> {
     watch();
     let mapping = mapping_of(server, user);
     let key = (server, mapping);
-    let known = ENTRIES.with_borrow(|entries| entries.get(&key).map(|e| (e.connection.clone(), e.suspect)));
-    if let Some((found, suspect)) = known {
+    let known = ENTRIES.with_borrow(|entries| {
+        entries.get(&key).map(|e| (e.connection.clone(), e.suspect, e.origins.clone(), e.owner))
+    });
+    if let Some((found, suspect, origins, owner)) = known {
         if !suspect {
+            error::or_raise(origins.allowed_to(owner));
             return found;
         }
         let rows = catalog_rows(server, mapping);
@@ -79,7 +88,7 @@ pub fn connect(server: pg_sys::Oid, user: pg_sys::Oid) -> Rc<Connection> {
             return found;
         }
     }
-    let entry = make(server, user, mapping);
+    let entry = make(server, user, mapping, None);
     let connection = entry.connection.clone();
     ENTRIES.with_borrow_mut(|entries| entries.insert(key, entry));
     connection
@@ -109,16 +118,59 @@ pub fn server_by_name(name: &CStr) -> (pg_sys::Oid, pg_sys::Oid) {
     (server, user)
 }
 
+/// The connection for `check()`. Where the mapping's secret was set for elsewhere, it is one without
+/// a credential, which is not kept: whatever needs none can still be tried.
+pub fn connect_to_check(server: pg_sys::Oid, user: pg_sys::Oid) -> Rc<Connection> {
+    let mapping = mapping_of(server, user);
+    let found = Server::find(server);
+    match origins::made_for(mapping, &found.name, &found.origins) {
+        Ok(()) => connect(server, user),
+        Err(why) => make(server, user, mapping, Some(why)).connection,
+    }
+}
+
+/// Whether a server may lead to where it leads.
+pub fn allowed(server: pg_sys::Oid) -> Result<(), Error> {
+    let found = Server::find(server);
+    found.origins.allowed_to(found.owner)
+}
+
+/// A foreign server, as the catalogue has it now.
+struct Server {
+    name: String,
+    owner: pg_sys::Oid,
+    options: Options,
+    origins: Origins,
+}
+
+impl Server {
+    fn find(server: pg_sys::Oid) -> Server {
+        // SAFETY: a catalogue look-up inside a transaction, an ERROR where nothing is found; the
+        // result lives in the current memory context.
+        let (name, owner, options) = unsafe {
+            let found = pg_sys::GetForeignServer(server);
+            (text((*found).servername), (*found).owner, read_options((*found).options))
+        };
+        let origins = Origins::of(&options);
+        Server { name, owner, options, origins }
+    }
+}
+
+/// Whether a server is one of this wrapper's.
+pub fn is_ours(server: pg_sys::Oid) -> bool {
+    // SAFETY: catalogue look-ups inside a transaction; the results live in this memory context.
+    unsafe {
+        let wrapper = pg_sys::GetForeignDataWrapper((*pg_sys::GetForeignServer(server)).fdwid);
+        let handler = pg_sys::get_func_name((*wrapper).fdwhandler);
+        !handler.is_null() && CStr::from_ptr(handler) == c"assets_fdw_handler"
+    }
+}
+
 /// A server of another wrapper has other options: nothing here would make sense.
 fn require_ours(server: pg_sys::Oid) {
-    // SAFETY: catalogue look-ups inside a transaction; the results live in this memory context.
-    let (server_name, wrapper) = unsafe {
-        let server = pg_sys::GetForeignServer(server);
-        let wrapper = pg_sys::GetForeignDataWrapper((*server).fdwid);
-        let handler = pg_sys::get_func_name((*wrapper).fdwhandler);
-        (text((*server).servername), (!handler.is_null()).then(|| text(handler)))
-    };
-    if wrapper.as_deref() != Some("assets_fdw_handler") {
+    if !is_ours(server) {
+        // SAFETY: as above.
+        let server_name = unsafe { text((*pg_sys::GetForeignServer(server)).servername) };
         error::raise(
             PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
             format!("\"{server_name}\" is not a server of assets_fdw"),
@@ -126,19 +178,24 @@ fn require_ours(server: pg_sys::Oid) {
     }
 }
 
-fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid) -> Entry {
-    // SAFETY: catalogue look-ups inside a transaction; both raise an ERROR where nothing is found,
-    // and their results live in the current memory context.
-    let (server_name, server_options, mapping_options) = unsafe {
-        let found = pg_sys::GetForeignServer(server);
-        let mapped = pg_sys::GetUserMapping(user, server);
-        (text((*found).servername), read_options((*found).options), read_options((*mapped).options))
+/// `withheld`: why the mapping's secret must not be used; where there is no reason, it still has to have
+/// been set for where the server leads.
+fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid, withheld: Option<Error>) -> Entry {
+    let Server { name: server_name, owner, options: server_options, origins } = Server::find(server);
+    error::or_raise(origins.allowed_to(owner));
+    let credential = match withheld {
+        Some(why) => Credential::Withheld(why),
+        None => {
+            error::or_raise(origins::made_for(mapping, &server_name, &origins));
+            // SAFETY: a catalogue look-up inside a transaction, an ERROR where nothing is found; the
+            // result lives in the current memory context.
+            credential(&unsafe { read_options((*pg_sys::GetUserMapping(user, server)).options) })
+        }
     };
-    let config = config(&server_options);
+    let config = config(&server_options, &origins);
     let parts = [config.site.as_deref(), Some(config.api_url.as_str()), config.workspace_id.as_deref()];
     let service = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let budget = Arc::new(SlidingWindow::new(config.requests_per_minute));
-    let credential = credential(&mapping_options);
     let client = {
         let _inside = runtime::enter();
         error::or_raise(Client::new(config, credential, budget))
@@ -157,6 +214,8 @@ fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid) -> Entry {
     };
     Entry {
         connection,
+        origins,
+        owner,
         server_hash: hash(pg_sys::SysCacheIdentifier::FOREIGNSERVEROID, server),
         mapping_hash: hash(pg_sys::SysCacheIdentifier::USERMAPPINGOID, mapping),
         rows: catalog_rows(server, mapping),
@@ -228,18 +287,12 @@ pub fn missing_mapping(server: pg_sys::Oid, user: pg_sys::Oid) -> (String, Strin
     )
 }
 
-fn config(options: &Options) -> Config {
-    let origin = |name: &str| options.get(name).and_then(|v| options::origin(v).ok());
-    let site = origin("site");
-    // A simulator or a tunnel on this machine serves everything from one origin.
-    let local = site.as_deref().filter(|s| options::is_loopback_origin(s)).map(str::to_owned);
-    let or_local = |name: &str, default: &str| {
-        origin(name).or_else(|| local.clone()).unwrap_or_else(|| default.to_owned())
-    };
+fn config(options: &Options, origins: &Origins) -> Config {
+    let Origins { site, api_url, auth_url } = origins.clone();
     Config {
-        api_url: or_local("api_url", "https://api.atlassian.com"),
-        auth_url: or_local("auth_url", "https://auth.atlassian.com"),
         site,
+        api_url,
+        auth_url,
         workspace_id: options.get("workspace_id").map(str::to_owned),
         cloud_id: options.get("cloud_id").map(str::to_owned),
         ca_pem: options.get("ca_file").map(read_ca_file),

@@ -30,7 +30,7 @@ mod launcher;
 mod refresh;
 mod scheduler;
 mod shared;
-mod spi;
+pub mod spi;
 mod staging;
 mod target;
 mod txn;

@@ -213,11 +213,40 @@ impl Server {
 
     /// A psql that reaches this server, for more arguments and redirections.
     pub fn psql_command(&self) -> Command {
-        let mut psql = Command::new(program("psql"));
-        clean_environment(&mut psql);
-        psql.env("PGHOST", &self.folder).env("PGPORT", "5432").env("PGUSER", "postgres");
+        let mut psql = self.command("psql");
         psql.env("PGCLIENTENCODING", "UTF8").arg("-X");
         psql
+    }
+
+    /// A client program of PostgreSQL's, such as pg_dump, that reaches this server as user postgres.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(program(name));
+        clean_environment(&mut command);
+        command.env("PGHOST", &self.folder).env("PGPORT", "5432").env("PGUSER", "postgres");
+        command
+    }
+
+    /// Starts a standby of this server, which follows it for as long as both run.
+    pub fn standby(&self) -> Server {
+        let folder = workdir::new_folder().expect("a folder for the standby can be made");
+        let copied = as_server_user(&program("pg_basebackup"))
+            .args(["--checkpoint=fast", "--write-recovery-conf", "--port=5432", "--username=postgres"])
+            .arg(format!("--host={}", self.folder.display()))
+            .arg(format!("--pgdata={}", folder.join("data").display()))
+            .current_dir(&folder)
+            .output()
+            .expect("pg_basebackup can be run");
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        let standby = Server { folder, postmaster: Mutex::new(None) };
+        let conf = File::options().append(true).open(standby.data().join("postgresql.conf"));
+        writeln!(
+            conf.expect("postgresql.conf can be opened"),
+            "unix_socket_directories = '{}'",
+            standby.folder.display()
+        )
+        .expect("postgresql.conf can be written");
+        standby.start_again();
+        standby
     }
 
     fn data(&self) -> PathBuf {

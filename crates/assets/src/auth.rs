@@ -30,6 +30,7 @@ enum Who {
     Basic { email: String, token: Holder },
     Bearer(Holder),
     Client { id: String, secret: Holder },
+    Withheld(Error),
 }
 
 enum Holder {
@@ -87,6 +88,7 @@ impl Auth {
             Credential::ClientCredentials { id, secret } => {
                 Who::Client { id, secret: Holder::new(secret, "client_secret_file") }
             }
+            Credential::Withheld(why) => Who::Withheld(why),
         };
         let token_url = Url::parse(&format!("{auth_url}/oauth/token"))
             .map_err(|e| Error::new(Kind::Config, format!("auth_url is not a URL: {e}")))?;
@@ -98,12 +100,18 @@ impl Auth {
         matches!(self.who, Who::Basic { .. })
     }
 
+    /// Whether it may not be sent at all.
+    pub(crate) fn is_withheld(&self) -> bool {
+        matches!(self.who, Who::Withheld(_))
+    }
+
     /// Which credential, for messages.
     pub(crate) fn name(&self) -> String {
         match &self.who {
             Who::Basic { email, .. } => format!("the API token of {email}"),
             Who::Bearer(_) => "the access token".to_owned(),
             Who::Client { id, .. } => format!("the client credentials {id}"),
+            Who::Withheld(_) => "no credential".to_owned(),
         }
     }
 
@@ -121,6 +129,7 @@ impl Auth {
                 let secret = self.read(token)?;
                 Ok(Header { value: http.bearer(secret.expose())?, generation: 0 })
             }
+            Who::Withheld(why) => Err(why.clone()),
             Who::Client { id, secret } => {
                 let mut state = self.token.lock().await;
                 let secret = self.read(secret)?;

@@ -54,6 +54,9 @@ pub enum Credential {
     },
     /// `access_token`: a ready bearer token.
     Bearer(SecretSource),
+    /// One that may not be sent, and why: only what needs none can be asked, as
+    /// [`crate::client::Client::check`] does.
+    Withheld(crate::error::Error),
 }
 
 /// Which product answers.

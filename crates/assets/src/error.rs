@@ -18,6 +18,8 @@ pub enum Kind {
     Forbidden,
     /// The site has no Assets workspace.
     NoWorkspace,
+    /// The database's administrator does not let a connection lead there.
+    NotAllowed,
     /// 429 or our own limit, and the wait would outlast `retry_timeout`.
     RateLimited,
     /// 400: the service refused the AQL text.

@@ -11,6 +11,7 @@ pub mod config;
 mod decode;
 pub mod error;
 pub mod glance;
+pub mod hosts;
 mod http;
 mod metadata;
 pub mod model;

@@ -92,7 +92,7 @@ impl Session {
                 .with_hint("Set the server option site, as in 'https://acme.atlassian.net'."));
         }
         let auth = Auth::new(credential, &config.auth_url)?;
-        if !auth.is_basic() && config.site.is_none() && config.cloud_id.is_none() {
+        if !auth.is_basic() && !auth.is_withheld() && config.site.is_none() && config.cloud_id.is_none() {
             return Err(Error::new(
                 Kind::Config,
                 "this kind of credential needs the cloud id: neither site nor cloud_id is set",

@@ -10,6 +10,7 @@ mod harness;
 mod install;
 mod live;
 mod options;
+mod origins;
 mod replica;
 mod scans;
 mod scorecard;

@@ -489,20 +489,19 @@ fn changes_of_server_and_user_mapping_count_in_sessions_that_are_open() {
     assert_eq!(refused(&mut second, count).code, "28000");
     assert_eq!(refused(&mut client, count).code, "28000");
     let everyone = &live.sim.identities()[0];
-    client.batch_execute(&mapping(everyone.name, everyone.secret)).unwrap();
-    client.batch_execute(&format!("ALTER SERVER assets OPTIONS (SET site '{}')", other.url())).unwrap();
+    // The mapping with the server: its secret was set for where the server led before.
+    let moved = |url: String| {
+        let set = mapping(everyone.name, everyone.secret);
+        format!("ALTER SERVER assets OPTIONS (SET site '{url}'); {set}")
+    };
+    client.batch_execute(&moved(other.url())).unwrap();
     assert_eq!((one::<i64>(&mut client, count), one::<i64>(&mut second, count)), (there, there));
     // Rolled back: as if it had never been.
-    client
-        .batch_execute(&format!(
-            "BEGIN; ALTER SERVER assets OPTIONS (SET site '{}'); ROLLBACK",
-            live.sim.url()
-        ))
-        .unwrap();
+    client.batch_execute(&format!("BEGIN; {}; ROLLBACK", moved(live.sim.url()))).unwrap();
     assert_eq!((one::<i64>(&mut client, count), one::<i64>(&mut second, count)), (there, there));
     // A scan under way goes on with what it began with.
     client.batch_execute("BEGIN; DECLARE c CURSOR FOR SELECT key FROM itsm.server; FETCH 1 FROM c").unwrap();
-    second.batch_execute(&format!("ALTER SERVER assets OPTIONS (SET site '{}')", live.sim.url())).unwrap();
+    second.batch_execute(&moved(live.sim.url())).unwrap();
     assert_eq!(texts(&mut client, "FETCH ALL FROM c").len() as i64, there - 1);
     client.batch_execute("COMMIT").unwrap();
     assert_eq!((one::<i64>(&mut client, count), one::<i64>(&mut second, count)), (here, here));

@@ -1,0 +1,293 @@
+//! Where a connection may lead: the hosts that the administrator allows, and the origins that a user
+//! mapping's secret was set for (docs/security.md).
+#![allow(unsafe_code)] // the event trigger's statement, catalogues, and a table read as the system reads its own
+
+use std::ffi::CStr;
+
+use assets::error::{Error, Kind};
+use assets::hosts;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::fdw::{datum, pg};
+use crate::options::{self, Options};
+use crate::replica::spi;
+use crate::{error, gucs, session};
+
+/// Every origin that a connection sends to, defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origins {
+    /// `site`
+    pub site: Option<String>,
+    /// `api_url`
+    pub api_url: String,
+    /// `auth_url`
+    pub auth_url: String,
+}
+
+impl Origins {
+    /// Those of a server's options.
+    pub fn of(options: &Options) -> Self {
+        let origin = |name: &str| options.get(name).and_then(|v| options::origin(v).ok());
+        let site = origin("site");
+        // A simulator or a tunnel on this machine serves everything from one origin.
+        let local = site.as_deref().filter(|s| options::is_loopback(options::host(s))).map(str::to_owned);
+        let or_local = |name: &str, default: &str| {
+            origin(name).or_else(|| local.clone()).unwrap_or_else(|| default.to_owned())
+        };
+        Origins {
+            api_url: or_local("api_url", "https://api.atlassian.com"),
+            auth_url: or_local("auth_url", "https://auth.atlassian.com"),
+            site,
+        }
+    }
+
+    fn each(&self) -> impl Iterator<Item = &str> {
+        self.site.as_deref().into_iter().chain([self.api_url.as_str(), self.auth_url.as_str()])
+    }
+
+    /// Whether the administrator lets a server of `owner` lead there.
+    ///
+    /// # Errors
+    /// [`Kind::NotAllowed`]: names the host and the setting.
+    pub fn allowed_to(&self, owner: pg_sys::Oid) -> Result<(), Error> {
+        // SAFETY: a catalogue look-up inside a transaction.
+        let by_superuser = unsafe { pg_sys::superuser_arg(owner) };
+        self.each().try_for_each(|origin| host_allowed(options::host(origin), by_superuser))
+    }
+
+    /// For a person: the origins in a row.
+    fn shown(&self) -> String {
+        let mut shown: Vec<&str> = self.each().collect();
+        shown.dedup();
+        shown.join(", ")
+    }
+}
+
+/// Whether a server may lead to a host; `by_superuser`: the server belongs to a superuser.
+///
+/// # Errors
+/// [`Kind::NotAllowed`]: names the host and the setting.
+pub fn host_allowed(host: &str, by_superuser: bool) -> Result<(), Error> {
+    let loopback = options::is_loopback(host);
+    // The setting is a C string in the server's encoding; host names are ASCII.
+    let list = gucs::ALLOWED_HOSTS.get().unwrap_or_default();
+    if (loopback && by_superuser) || hosts::allows(&list.to_string_lossy(), host) {
+        return Ok(());
+    }
+    let message = format!("host \"{host}\" is not one that assets_fdw.allowed_hosts names");
+    Err(Error::new(Kind::NotAllowed, message).with_hint(match loopback {
+        true => {
+            "This machine itself is allowed to servers that belong to a superuser; a superuser can also add the host to \
+             assets_fdw.allowed_hosts."
+        }
+        false => "A superuser can add the host to assets_fdw.allowed_hosts, in postgresql.conf or with ALTER SYSTEM.",
+    }))
+}
+
+/// Whether the secret of a mapping was set for these origins.
+///
+/// # Errors
+/// [`Kind::Unauthorized`]: says for which it was set, and what to write.
+pub fn made_for(mapping: pg_sys::Oid, server_name: &str, origins: &Origins) -> Result<(), Error> {
+    let found = recorded(mapping);
+    if found.as_ref() == Some(origins) {
+        return Ok(());
+    }
+    let detail = match &found {
+        Some(others) => {
+            format!("It was set for {}; the server leads to {} now.", others.shown(), origins.shown())
+        }
+        None => format!(
+            "Nothing tells for which origins it was set; the server leads to {} now.",
+            origins.shown()
+        ),
+    };
+    Err(Error::new(
+        Kind::Unauthorized,
+        format!("the secret in the user mapping was not set for where server \"{server_name}\" leads now"),
+    )
+    .with_detail(detail)
+    .with_hint(format!(
+        "If it may be sent there, set it again: ALTER USER MAPPING FOR … SERVER {server} OPTIONS (SET api_token '…'), or \
+         whichever secret the mapping has. A superuser can say so for every mapping of the server with SELECT \
+         assets_fdw.trust_server({literal}).",
+        server = tables::ddl::ident(server_name),
+        literal = tables::ddl::literal(server_name),
+    )))
+}
+
+/// Columns of the table (sql/15-origins.sql), from 0.
+const MAPPING: usize = 0;
+const SITE: usize = 3;
+const API_URL: usize = 4;
+const AUTH_URL: usize = 5;
+const COLUMNS: usize = 6;
+
+/// What is kept about a mapping, as committed by now, read with nobody's rights; also on a standby.
+fn recorded(mapping: pg_sys::Oid) -> Option<Origins> {
+    // SAFETY: catalogue look-ups; the relation is locked while it is read, its oid column is never null,
+    // and the arrays hold its columns.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"assets_fdw".as_ptr(), true);
+        let relation = pg_sys::get_relname_relid(c"mapping_origin".as_ptr(), schema);
+        if relation == pg_sys::InvalidOid {
+            return None;
+        }
+        let table = pg_sys::table_open(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let description = (*table).rd_att;
+        let mut found = None;
+        if (*description).natts as usize >= COLUMNS {
+            let none = std::ptr::null_mut();
+            let scan = pg_sys::systable_beginscan(table, pg_sys::InvalidOid, false, none, 0, none.cast());
+            let mut values = vec![pg_sys::Datum::from(0usize); (*description).natts as usize];
+            let mut nulls = vec![false; (*description).natts as usize];
+            loop {
+                let tuple = pg_sys::systable_getnext(scan);
+                if tuple.is_null() {
+                    break;
+                }
+                pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
+                if values[MAPPING].value() as u32 != mapping.to_u32() {
+                    continue;
+                }
+                let word = |n: usize| match nulls[n] {
+                    true => None,
+                    false => match datum::literal(values[n], pg_sys::TEXTOID) {
+                        Some(aql::Literal::Text(text)) => Some(text),
+                        _ => None,
+                    },
+                };
+                found = word(API_URL).zip(word(AUTH_URL)).map(|(api_url, auth_url)| Origins {
+                    site: word(SITE),
+                    api_url,
+                    auth_url,
+                });
+            }
+            pg_sys::systable_endscan(scan);
+        }
+        pg_sys::table_close(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        found
+    }
+}
+
+/// Keeps that the secret of a mapping was set for where its server leads now.
+fn record(mapping: pg_sys::Oid, origins: &Origins) {
+    // The table's trigger replaces what was known.
+    spi::as_extension(|| {
+        spi::execute(
+            "INSERT INTO assets_fdw.mapping_origin (mapping, server, role, site, api_url, auth_url)
+             SELECT m.umid, m.srvname, m.usename, $2, $3, $4
+             FROM pg_catalog.pg_user_mappings AS m WHERE m.umid OPERATOR(pg_catalog.=) $1",
+            &[
+                mapping.into(),
+                origins.site.as_deref().into(),
+                origins.api_url.as_str().into(),
+                origins.auth_url.as_str().into(),
+            ],
+        )
+    });
+}
+
+/// Version-1 calling convention for [`assets_fdw_mapping_made`], whose result pgrx cannot name.
+#[unsafe(no_mangle)]
+#[doc(hidden)]
+pub extern "C" fn pg_finfo_assets_fdw_mapping_made() -> &'static pg_sys::Pg_finfo_record {
+    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &V1
+}
+
+/// The event trigger on CREATE and ALTER USER MAPPING. Only a statement that sets the secret counts:
+/// a server's owner may alter everybody's mapping, and must not renew another's trust by changing
+/// the e-mail address beside a secret that is not the owner's.
+///
+/// # Safety
+/// Called by PostgreSQL, at the end of a statement.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn assets_fdw_mapping_made(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the context of an event trigger's call is its data, and the statement a parse tree.
+    unsafe {
+        let context = (*fcinfo).context;
+        if context.is_null() || !pg::is_a(context, pg_sys::NodeTag::T_EventTriggerData) {
+            error::raise(
+                PgSqlErrorCode::ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED,
+                "mapping_made() is an event trigger's",
+            );
+        }
+        if sets_a_secret((*context.cast::<pg_sys::EventTriggerData>()).parsetree) {
+            // With IF NOT EXISTS, none where nothing was made.
+            let made = spi::as_extension(|| {
+                spi::query(
+                    "SELECT c.objid, m.srvid FROM pg_catalog.pg_event_trigger_ddl_commands() AS c
+                     JOIN pg_catalog.pg_user_mappings AS m ON m.umid OPERATOR(pg_catalog.=) c.objid
+                     WHERE c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_user_mapping'::pg_catalog.regclass",
+                    &[],
+                    |row| (row.must::<pg_sys::Oid>(1), row.must::<pg_sys::Oid>(2)),
+                )
+            });
+            for (mapping, server) in made {
+                // Another wrapper's mappings are nobody's business here.
+                if session::is_ours(server) {
+                    record(mapping, &of_server(server));
+                }
+            }
+        }
+    }
+    pg_sys::Datum::from(0usize)
+}
+
+unsafe fn sets_a_secret(statement: *mut pg_sys::Node) -> bool {
+    // SAFETY: the caller's statement; nodes are what their tags say.
+    unsafe {
+        if pg::is_a(statement, pg_sys::NodeTag::T_CreateUserMappingStmt) {
+            return true;
+        }
+        pg::is_a(statement, pg_sys::NodeTag::T_AlterUserMappingStmt)
+            && pg::nodes::<pg_sys::DefElem>((*statement.cast::<pg_sys::AlterUserMappingStmt>()).options).any(
+                |option| {
+                    (*option).defaction != pg_sys::DefElemAction::DEFELEM_DROP
+                        && options::is_secret(&pg::text((*option).defname))
+                },
+            )
+    }
+}
+
+fn of_server(server: pg_sys::Oid) -> Origins {
+    // SAFETY: a catalogue look-up; the result lives in this memory context.
+    Origins::of(&unsafe { session::read_options((*pg_sys::GetForeignServer(server)).options) })
+}
+
+/// `assets_fdw.trust_server(server name)`: every mapping of the server may be used where it leads
+/// now. For superusers; gives the number of mappings.
+#[pg_extern(sql = false)]
+fn trust_server(server: &CStr) -> i64 {
+    // SAFETY: no preconditions.
+    if !unsafe { pg_sys::superuser() } {
+        error::raise(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "only a superuser may trust a server");
+    }
+    let (server, _) = session::server_by_name(server);
+    let origins = of_server(server);
+    let mappings: Vec<pg_sys::Oid> = spi::as_extension(|| {
+        spi::query(
+            "SELECT m.umid FROM pg_catalog.pg_user_mappings AS m WHERE m.srvid OPERATOR(pg_catalog.=) $1",
+            &[server.into()],
+            |row| row.must(1),
+        )
+    });
+    mappings.iter().for_each(|mapping| record(*mapping, &origins));
+    mappings.len() as i64
+}
+
+/// Checks what a statement gives for a server's origins. A superuser is only warned: a restore must not
+/// stop over a setting, and no connection is made in any case.
+pub fn check_when_set(origin: &str) {
+    let Ok(origin) = options::origin(origin) else { return };
+    // SAFETY: no preconditions.
+    let superuser = unsafe { pg_sys::superuser() };
+    let Err(refusal) = host_allowed(options::host(&origin), superuser) else { return };
+    if !superuser {
+        error::service(&refusal);
+    }
+    error::warn(&refusal);
+}
