@@ -141,6 +141,7 @@ fn aql(
             column(Field::Attributes, Decode::Json),
         ]),
         limit: None,
+        most: None,
     };
     let client = session::connect_by_name(server).client.clone();
     let mut rows = Rows {

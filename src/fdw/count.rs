@@ -18,13 +18,15 @@ pub struct Count {
     /// For reading the rows where the service cannot be asked; it holds the question.
     pub scan: Scan,
     local: Local,
+    /// The count, once it is known.
+    count: Option<i64>,
     given: bool,
 }
 
 impl Count {
     /// A count over `scan`, whose rows are checked with `local` where they have to be read.
     pub fn new(scan: Scan, local: Local) -> Self {
-        Self { scan, local, given: false }
+        Self { scan, local, count: None, given: false }
     }
 
     /// The count, once.
@@ -35,24 +37,32 @@ impl Count {
         if std::mem::replace(&mut self.given, true) {
             return None;
         }
+        if self.count.is_none() {
+            // SAFETY: the caller's promise.
+            self.count = Some(unsafe { self.ask(node) });
+        }
+        self.count
+    }
+
+    unsafe fn ask(&mut self, node: *mut pg_sys::ForeignScanState) -> i64 {
         // SAFETY: the caller's promise.
         let asked = unsafe { self.scan.question.exact(node) };
         let text = match asked {
-            Some(None) => return Some(0),
+            Some(None) => return 0,
             Some(Some(text)) => text,
             // SAFETY: the caller's promise.
-            None => return Some(unsafe { self.read(node) }),
+            None => return unsafe { self.read(node) },
         };
         let client = self.scan.question.connection.client.clone();
         self.scan.stats.requests.fetch_add(1, Ordering::Relaxed);
         match runtime::wait(async move { client.total_count(&text).await }) {
-            Ok(count) => Some(i64::try_from(count).unwrap_or(i64::MAX)),
+            Ok(count) => i64::try_from(count).unwrap_or(i64::MAX),
             Err(e) if e.kind() == Kind::AqlRejected => {
                 if !self.scan.question.take_back() {
                     self.scan.question.own_refused(e);
                 }
                 // SAFETY: the caller's promise.
-                Some(unsafe { self.read(node) })
+                unsafe { self.read(node) }
             }
             Err(e) => error::service(&e),
         }
@@ -68,15 +78,12 @@ impl Count {
         count
     }
 
-    /// Starts again.
-    pub fn restart(&mut self) {
-        self.scan.restart();
+    /// To be given again. `same` says that every parameter has the value that it had.
+    pub fn again(&mut self, same: bool) {
         self.given = false;
-    }
-
-    /// The end of the query.
-    pub fn end(&mut self) {
-        self.scan.restart();
-        self.scan.warn();
+        if !same {
+            self.scan.restart();
+            self.count = None;
+        }
     }
 }

@@ -34,7 +34,7 @@ pub unsafe fn state<'a>(node: *mut pg_sys::ForeignScanState) -> Option<&'a mut S
 }
 
 #[pg_guard]
-pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, _flags: i32) {
+pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i32) {
     // SAFETY: called by the executor; the state is dropped with the query's memory context, which
     // also happens when the query fails and `end` is never called.
     unsafe {
@@ -60,7 +60,7 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, _flag
         let mut resolved = error::or_raise(runtime::wait(resolver.resolve(client)));
         resolved.facts = connection.facts();
         let question = Question::new(connection, &resolved, quals, relid, node);
-        let scan = Scan::new(question, &table, &resolved, &private.columns, private.limit);
+        let mut scan = Scan::new(question, &table, &resolved, &private.columns, private.limit);
         let local = Local::new(quals, relation);
         let sorted = private.top.as_ref().and_then(|top| {
             let column = private.columns.iter().position(|attnum| *attnum == top.attnum)?;
@@ -69,7 +69,12 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, _flag
         let made = match (counted, sorted) {
             (Some(_), _) => State::Count(Count::new(scan, local)),
             (None, Some((order, limit))) => State::Top(Top::new(scan, local, order, limit)),
-            (None, None) => State::Scan(scan),
+            (None, None) => {
+                if flags as u32 & pg_sys::EXEC_FLAG_REWIND != 0 {
+                    scan.keep(node);
+                }
+                State::Scan(scan)
+            }
         };
         let context = (*(*node).ss.ps.state).es_query_cxt;
         (*node).fdw_state = PgMemoryContexts::For(context).leak_and_drop_on_delete(made).cast();
@@ -83,12 +88,7 @@ pub unsafe extern "C-unwind" fn iterate(node: *mut pg_sys::ForeignScanState) -> 
         let slot = (*node).ss.ss_ScanTupleSlot;
         pg::clear_slot(slot);
         match state(node) {
-            Some(State::Scan(scan)) => {
-                if let Some(row) = scan.next(node) {
-                    scan.store(&row, slot);
-                    scan.question.recheck(node, slot, &row.key);
-                }
-            }
+            Some(State::Scan(scan)) => scan.fill(node, slot),
             Some(State::Top(top)) => {
                 if let Some(row) = top.next(node) {
                     top.scan.store(&row, slot);
@@ -108,28 +108,28 @@ pub unsafe extern "C-unwind" fn iterate(node: *mut pg_sys::ForeignScanState) -> 
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::ForeignScanState) {
-    // SAFETY: as for `iterate`.
-    match unsafe { state(node) } {
-        Some(State::Scan(scan)) => scan.restart(),
-        Some(State::Top(top)) => top.restart(),
-        Some(State::Count(count)) => count.restart(),
-        None => {}
+    // SAFETY: as for `iterate`. The executor tells by `chgParam` whether a parameter that the node
+    // depends on may have another value now.
+    unsafe {
+        let same = (*node).ss.ps.chgParam.is_null();
+        match state(node) {
+            Some(State::Scan(scan)) => scan.again(),
+            Some(State::Top(top)) => top.again(same),
+            Some(State::Count(count)) => count.again(same),
+            None => {}
+        }
     }
 }
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn end(node: *mut pg_sys::ForeignScanState) {
     // SAFETY: as for `iterate`; the state itself goes with its memory context.
-    match unsafe { state(node) } {
-        Some(State::Scan(scan)) => {
-            scan.restart();
-            scan.warn();
+    unsafe {
+        match state(node) {
+            Some(State::Scan(scan)) => scan.end(),
+            Some(State::Top(top)) => top.scan.end(),
+            Some(State::Count(count)) => count.scan.end(),
+            None => {}
         }
-        Some(State::Top(top)) => {
-            top.restart();
-            top.scan.warn();
-        }
-        Some(State::Count(count)) => count.end(),
-        None => {}
     }
 }

@@ -15,6 +15,7 @@ pub mod datum;
 mod exec;
 mod explain;
 mod joins;
+mod kept;
 mod local;
 pub mod output;
 pub mod pg;

@@ -21,6 +21,15 @@ use crate::{error, facts, gucs, runtime};
 /// The longest condition sent in one query (assets-api.md 4.7: keep it below 8 kB).
 const MAX_QUERY_BYTES: usize = 6_000;
 
+/// One query to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// The condition.
+    pub text: String,
+    /// So many objects can match at most, where the condition says so.
+    pub most: Option<u64>,
+}
+
 /// What is asked, and of whom.
 pub struct Question {
     /// Who is asked.
@@ -191,12 +200,12 @@ impl Question {
         self.connection.refused.borrow().contains(&clause.shape)
     }
 
-    /// Evaluates the parameters and decides what to ask: conditions whose results are disjoint, and
-    /// none where no object can satisfy the clauses.
+    /// Evaluates the parameters and decides what to ask: conditions whose results are together what is
+    /// wanted (an object may match several), and none where no object can satisfy the clauses.
     ///
     /// # Safety
     /// `node` is the executor's, the one that the question was made for.
-    pub unsafe fn ask(&mut self, node: *mut pg_sys::ForeignScanState) -> Vec<String> {
+    pub unsafe fn ask(&mut self, node: *mut pg_sys::ForeignScanState) -> Vec<Query> {
         // SAFETY: the caller's promise.
         let values = unsafe { self.evaluate(node) };
         self.pushed.clear();
@@ -219,20 +228,28 @@ impl Question {
             }
         }
         let whole = match parts.len() {
-            0 => return vec![self.filter.clone()],
+            0 => return vec![self.unconditional()],
             1 => parts.remove(0),
             _ => Expr::And(flattened(parts)),
         };
-        let texts: Vec<String> = lower::split(whole, MAX_QUERY_BYTES)
+        let page = self.connection.client.objects_a_request();
+        let queries: Vec<Query> = lower::split(whole, MAX_QUERY_BYTES, page)
             .into_iter()
-            .map(|expr| with_base(&self.filter, vec![lower::in_clauses(expr)]))
+            .map(|expr| {
+                let most = lower::most(&expr).map(|most| most as u64);
+                Query { text: with_base(&self.filter, vec![lower::in_clauses(expr)]), most }
+            })
             .collect();
         // A condition that is too long even so is dropped: the recheck does its work.
-        if texts.iter().any(|text| text.len() > 2 * MAX_QUERY_BYTES + self.filter.len()) {
+        if queries.iter().any(|query| query.text.len() > 2 * MAX_QUERY_BYTES + self.filter.len()) {
             self.clauses.iter_mut().for_each(|clause| clause.trusted.clear());
-            return vec![self.filter.clone()];
+            return vec![self.unconditional()];
         }
-        texts
+        queries
+    }
+
+    fn unconditional(&self) -> Query {
+        Query { text: self.filter.clone(), most: None }
     }
 
     /// The one condition whose matches are the wanted objects and no others: none where some

@@ -1,7 +1,7 @@
 //! Reading rows: asks a [`Question`], decodes, hands rows on, starts again on a rescan.
 #![allow(unsafe_code)] // the executor's nodes and slots
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use assets::error::Kind;
@@ -11,8 +11,9 @@ use pgrx::pg_sys;
 
 use crate::catalog::{ForeignTable, Resolved};
 use crate::error;
+use crate::fdw::kept::Kept;
 use crate::fdw::output::Output;
-use crate::fdw::question::Question;
+use crate::fdw::question::{Query, Question};
 use crate::runtime::PageStream;
 
 /// A scan's state.
@@ -22,12 +23,20 @@ pub struct Scan {
     specs: Arc<[ColumnSpec]>,
     outputs: Vec<Output>,
     limit: Option<u64>,
-    /// What is still to be asked: conditions whose results are disjoint.
-    queue: VecDeque<String>,
+    /// What is asked.
+    asked: Vec<Query>,
+    /// Those of them that are still to be asked.
+    queue: VecDeque<Query>,
     stream: Option<PageStream>,
     rows: std::vec::IntoIter<Row>,
+    /// Where several conditions are asked, the objects given so far: one with several values, or one
+    /// that the service compares more loosely than was foreseen, may match two of them.
+    seen: Option<HashSet<i64>>,
     begun: bool,
     delivered: bool,
+    rescanned: bool,
+    /// The rows given so far, where a rescan is to be expected.
+    kept: Option<Kept>,
     /// What the scan cost so far, over all its rescans.
     pub stats: Arc<ScanStats>,
 }
@@ -57,11 +66,15 @@ impl Scan {
             specs: specs.into(),
             outputs,
             limit,
+            asked: Vec::new(),
             queue: VecDeque::new(),
             stream: None,
             rows: Vec::new().into_iter(),
+            seen: None,
             begun: false,
             delivered: false,
+            rescanned: false,
+            kept: None,
             stats: Arc::default(),
         }
     }
@@ -82,20 +95,23 @@ impl Scan {
     /// `node` is the executor's, the one that the scan was made for.
     pub unsafe fn next(&mut self, node: *mut pg_sys::ForeignScanState) -> Option<Row> {
         if !self.begun {
-            self.begun = true;
             // SAFETY: the caller's node.
-            self.queue = unsafe { self.question.ask(node) }.into();
+            let asked = unsafe { self.question.ask(node) };
+            self.begin(asked);
         }
         loop {
             if let Some(row) = self.rows.next() {
+                if self.seen.as_mut().is_some_and(|seen| !seen.insert(row.id)) {
+                    continue;
+                }
                 self.delivered = true;
                 return Some(row);
             }
             let stream = match &mut self.stream {
                 Some(stream) => stream,
                 None => {
-                    let filter = self.queue.pop_front()?;
-                    let spec = ScanSpec { filter, columns: self.specs.clone(), limit: self.limit };
+                    let Query { text: filter, most } = self.queue.pop_front()?;
+                    let spec = ScanSpec { filter, columns: self.specs.clone(), limit: self.limit, most };
                     let client = self.question.connection.client.clone();
                     self.stream.insert(PageStream::start(client, spec, self.stats.clone()))
                 }
@@ -109,7 +125,8 @@ impl Scan {
                         self.question.own_refused(e);
                     }
                     // SAFETY: the caller's node.
-                    self.queue = unsafe { self.question.ask(node) }.into();
+                    let asked = unsafe { self.question.ask(node) };
+                    self.begin(asked);
                 }
                 Err(e) => {
                     self.stream = None;
@@ -119,8 +136,80 @@ impl Scan {
         }
     }
 
-    /// Starts again.
+    /// Keeps the rows from now on, for rescans.
+    ///
+    /// # Safety
+    /// `node` is the executor's, the one that the scan was made for; it has read nothing yet.
+    pub unsafe fn keep(&mut self, node: *mut pg_sys::ForeignScanState) {
+        // SAFETY: the caller's promise.
+        self.kept = Some(unsafe { Kept::new(node) });
+    }
+
+    /// Fills the empty slot with the next row; leaves it empty after the last.
+    ///
+    /// # Safety
+    /// `node` is the executor's, the one that the scan was made for, and `slot` its scan slot.
+    pub unsafe fn fill(&mut self, node: *mut pg_sys::ForeignScanState, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.rescanned {
+                self.rescanned = false;
+                self.resume(node);
+            }
+            if self.kept.as_ref().is_some_and(|kept| kept.next(slot)) {
+                return;
+            }
+            let Some(row) = self.next(node) else { return };
+            self.store(&row, slot);
+            self.question.recheck(node, slot, &row.key);
+            if let Some(kept) = &self.kept {
+                kept.put(slot);
+            }
+        }
+    }
+
+    /// Back to the first row, with the parameters' values of then.
+    pub fn again(&mut self) {
+        self.rescanned = true;
+    }
+
+    /// Begins again, or goes through the rows kept where the same would be asked: what was read need
+    /// not be read again, and what follows it is read on from there.
+    ///
+    /// # Safety
+    /// As for [`Scan::fill`].
+    unsafe fn resume(&mut self, node: *mut pg_sys::ForeignScanState) {
+        if !self.begun {
+            return;
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            let asked = self.question.ask(node);
+            match &self.kept {
+                Some(kept) if self.asked == asked => kept.again(),
+                _ => {
+                    self.restart();
+                    // One rescan is rarely the only one.
+                    self.keep(node);
+                    self.begin(asked);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, asked: Vec<Query>) {
+        self.begun = true;
+        self.seen = (asked.len() > 1).then(HashSet::new);
+        self.queue = asked.clone().into();
+        self.asked = asked;
+    }
+
+    /// Starts again, with the parameters' values of then.
     pub fn restart(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            // SAFETY: scans are driven by their query alone, while it runs.
+            unsafe { kept.end() };
+        }
         self.stream = None;
         self.rows = Vec::new().into_iter();
         self.queue.clear();
@@ -128,8 +217,9 @@ impl Scan {
         self.delivered = false;
     }
 
-    /// Says at the end how many values did not fit.
-    pub fn warn(&self) {
+    /// The end of the query: says how many values did not fit.
+    pub fn end(&mut self) {
+        self.restart();
         self.outputs.iter().for_each(Output::warn);
     }
 

@@ -18,14 +18,15 @@ pub struct Top {
     pub order: Order,
     limit: u32,
     local: Local,
-    rows: std::vec::IntoIter<Row>,
-    begun: bool,
+    /// The first rows, once they are known.
+    rows: Option<Vec<Row>>,
+    given: usize,
 }
 
 impl Top {
     /// The first `limit` rows of `scan` in an order, checked with `local` where they have to be read.
     pub fn new(scan: Scan, local: Local, order: Order, limit: u32) -> Self {
-        Self { scan, order, limit, local, rows: Vec::new().into_iter(), begun: false }
+        Self { scan, order, limit, local, rows: None, given: 0 }
     }
 
     /// The next row, or none after the last.
@@ -33,11 +34,13 @@ impl Top {
     /// # Safety
     /// `node` is the executor's, the one that the scan was made for.
     pub unsafe fn next(&mut self, node: *mut pg_sys::ForeignScanState) -> Option<Row> {
-        if !std::mem::replace(&mut self.begun, true) {
+        if self.rows.is_none() {
             // SAFETY: the caller's promise.
-            self.rows = unsafe { self.first(node) }.into_iter();
+            self.rows = Some(unsafe { self.first(node) });
         }
-        self.rows.next()
+        let row = self.rows.as_ref()?.get(self.given)?.clone();
+        self.given += 1;
+        Some(row)
     }
 
     unsafe fn first(&mut self, node: *mut pg_sys::ForeignScanState) -> Vec<Row> {
@@ -47,7 +50,7 @@ impl Top {
             Some(None) => return Vec::new(),
             Some(Some(filter)) => {
                 let client = self.scan.question.connection.client.clone();
-                let spec = ScanSpec { filter, columns: self.scan.specs(), limit: None };
+                let spec = ScanSpec { filter, columns: self.scan.specs(), limit: None, most: None };
                 let (order, limit, stats) = (self.order, self.limit, self.scan.stats.clone());
                 let found = runtime::wait(async move { top(client, spec, order, limit, stats).await });
                 if let Some(rows) = error::or_raise(found) {
@@ -75,10 +78,12 @@ impl Top {
         rows
     }
 
-    /// Starts again.
-    pub fn restart(&mut self) {
-        self.scan.restart();
-        self.rows = Vec::new().into_iter();
-        self.begun = false;
+    /// Back to the first row. `same` says that every parameter has the value that it had.
+    pub fn again(&mut self, same: bool) {
+        self.given = 0;
+        if !same {
+            self.scan.restart();
+            self.rows = None;
+        }
     }
 }

@@ -244,7 +244,7 @@ fn fetch(
         history::progress(job.target, run, "fetching", 0, total);
         Staging::create(&columns, outputs)
     });
-    let spec = ScanSpec { filter: resolved.filter, columns: specs.into(), limit: None };
+    let spec = ScanSpec { filter: resolved.filter, columns: specs.into(), limit: None, most: None };
     let mut pages = PageStream::start(client, spec, stats.clone());
     let mut noted = Instant::now();
     while let Some(page) = error::or_raise(pages.next()) {

@@ -1,6 +1,6 @@
 //! From a [`Pred`] to an [`Expr`]: which rule, in which form, and the composition of fidelities.
 
-use crate::expr::{Expr, Value};
+use crate::expr::{Cmp, Expr, Path, Value};
 use crate::facts::{self, Facts};
 use crate::form::build;
 use crate::name;
@@ -173,42 +173,30 @@ fn never_true(op: Op, value: &Literal) -> bool {
     }
 }
 
-/// Splits a condition whose text would be longer than `max_bytes` into several whose results are
-/// disjoint and together the same: the longest `in (…)` that every object must satisfy is cut.
-/// A condition that cannot be cut is returned as it is.
-pub fn split(expr: Expr, max_bytes: usize) -> Vec<Expr> {
-    let (parts, index) = match expr {
-        Expr::And(parts) => {
-            let index = parts
-                .iter()
-                .enumerate()
-                .filter(|(_, p)| matches!(p, Expr::In(..)))
-                .max_by_key(|(_, p)| p.to_string().len())
-                .map(|(i, _)| i);
-            (parts, index)
-        }
-        Expr::In(..) => (vec![expr], Some(0)),
-        other => return vec![other],
+/// Splits a condition into several whose results together are the same, where its text would be longer than `max_bytes`, or where a list of keys or ids is longer than `page`, the number
+/// of objects that one request gives: then each part is one request, with no next page to look for.
+/// An object with several values may match several parts.
+///
+/// What is cut is the longest `in (…)` that every object must satisfy. A condition that has none is
+/// returned as it is.
+pub fn split(expr: Expr, max_bytes: usize, page: usize) -> Vec<Expr> {
+    let mut parts = match expr {
+        Expr::And(parts) => parts,
+        other => vec![other],
     };
-    let total = parts.iter().map(|p| p.to_string().len() + 7).sum::<usize>();
     let whole = |mut parts: Vec<Expr>| if parts.len() == 1 { parts.remove(0) } else { Expr::And(parts) };
-    let (Some(index), true) = (index, total > max_bytes) else { return vec![whole(parts)] };
-    let Expr::In(path, values) = &parts[index] else { return vec![whole(parts)] };
-    let rest = total - parts[index].to_string().len();
-    let room = max_bytes.saturating_sub(rest).max(200);
-    let mut chunks: Vec<Vec<Value>> = vec![Vec::new()];
-    let mut used = 0;
-    for value in values {
-        let size = value.to_string().len() + 2;
-        if used + size > room && !chunks[chunks.len() - 1].is_empty() {
-            chunks.push(Vec::new());
-            used = 0;
-        }
-        used += size;
-        let last = chunks.len() - 1;
-        chunks[last].push(value.clone());
-    }
-    chunks
+    let sizes: Vec<usize> = parts.iter().map(|part| part.to_string().len() + AND).collect();
+    let lists = parts.iter().enumerate().filter(|(_, part)| matches!(part, Expr::In(..)));
+    let Some(index) = lists.map(|(n, _)| n).max_by_key(|n| sizes[*n]) else { return vec![whole(parts)] };
+    let placeholder = Expr::Or(Vec::new());
+    let Expr::In(path, values) = std::mem::replace(&mut parts[index], placeholder) else { return Vec::new() };
+    let total = sizes.iter().sum::<usize>();
+    let room = match total > max_bytes {
+        true => max_bytes.saturating_sub(total - sizes[index] + AND).max(200),
+        false => usize::MAX,
+    };
+    let most = if is_unique(&path) { page.max(1) } else { usize::MAX };
+    chunks(values, room, most)
         .into_iter()
         .map(|chunk| {
             let mut parts = parts.clone();
@@ -216,6 +204,43 @@ pub fn split(expr: Expr, max_bytes: usize) -> Vec<Expr> {
             whole(parts)
         })
         .collect()
+}
+
+/// How many objects can satisfy a condition at most, where it says so by a list of keys or ids: no two
+/// objects share one.
+pub fn most(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::And(parts) => parts.iter().filter_map(most).min(),
+        Expr::In(path, values) if is_unique(path) => Some(values.len()),
+        Expr::Compare(path, Cmp::Eq, _) if is_unique(path) => Some(1),
+        _ => None,
+    }
+}
+
+/// The bytes of " AND ", and of parentheses.
+const AND: usize = 7;
+
+/// Whether no two objects have the same value.
+fn is_unique(path: &Path) -> bool {
+    matches!(path, Path::Keyword("Key" | "objectId"))
+}
+
+/// Cuts a list into pieces of at most so many bytes and so many values, in their order.
+fn chunks(values: Vec<Value>, room: usize, most: usize) -> Vec<Vec<Value>> {
+    let mut chunks: Vec<Vec<Value>> = vec![Vec::new()];
+    let mut used = 0;
+    for value in values {
+        let size = value.to_string().len() + 2;
+        let last = chunks.len() - 1;
+        if chunks[last].len() == most || (used + size > room && !chunks[last].is_empty()) {
+            chunks.push(vec![value]);
+            used = size;
+        } else {
+            chunks[last].push(value);
+            used += size;
+        }
+    }
+    chunks
 }
 
 /// Writes long lists as several clauses of at most fifty values, the form that is in production use.

@@ -2,8 +2,8 @@
 //! change a query's meaning.
 #![allow(missing_docs)]
 
-use aql::expr::{Expr, Path, Value};
-use aql::lower::{in_clauses, split};
+use aql::expr::{Cmp, Expr, Path, Value};
+use aql::lower::{in_clauses, most, split};
 use aql::{Class, Column, Fidelity, Kind, Leaf, Literal, Lowered, Op, Operand, Part, Pred, Subject, lower};
 
 fn attribute(name: &str, kind: Kind, class: Class) -> Subject {
@@ -282,7 +282,7 @@ fn a_list_too_long_for_one_query_is_cut_into_disjoint_ones() {
     let values: Vec<Value> = (0..1000).map(|n| Value::Text(format!("ITSM-{n}"))).collect();
     let list = Expr::In(Path::Keyword("Key"), values.clone());
     let other = Expr::IsNotEmpty(Path::Attribute("A".into()));
-    let parts = split(Expr::And(vec![other.clone(), list]), 2000);
+    let parts = split(Expr::And(vec![other.clone(), list]), 2000, 1000);
     let mut seen = Vec::new();
     for part in &parts {
         assert!(part.to_string().len() <= 2000);
@@ -297,8 +297,38 @@ fn a_list_too_long_for_one_query_is_cut_into_disjoint_ones() {
 }
 
 #[test]
+fn a_list_of_keys_or_ids_is_cut_where_a_page_ends_and_no_other() {
+    let values: Vec<Value> = (0..250).map(Value::Int).collect();
+    for (path, expected) in [
+        (Path::Keyword("Key"), vec![100, 100, 50]),
+        (Path::Keyword("objectId"), vec![100, 100, 50]),
+        (Path::Attribute("Memory".into()), vec![250]),
+        (Path::KeyOf("Owner".into()), vec![250]),
+    ] {
+        let parts = split(Expr::In(path, values.clone()), 6000, 100);
+        let lengths: Vec<usize> =
+            parts.iter().map(|p| if let Expr::In(_, list) = p { list.len() } else { 0 }).collect();
+        assert_eq!(lengths, expected);
+    }
+    // A list as long as a page stays whole.
+    assert_eq!(split(Expr::In(Path::Keyword("Key"), values), 6000, 250).len(), 1);
+}
+
+#[test]
+fn a_list_of_keys_or_ids_bounds_how_many_objects_can_match() {
+    let keys = Expr::In(Path::Keyword("Key"), vec![Value::Int(1), Value::Int(2), Value::Int(3)]);
+    let id = Expr::Compare(Path::Keyword("objectId"), Cmp::Eq, Value::Int(7));
+    let name = Expr::Compare(Path::Attribute("Key".into()), Cmp::Eq, Value::Int(7));
+    let at_least = Expr::Compare(Path::Keyword("objectId"), Cmp::Ge, Value::Int(7));
+    assert_eq!(most(&keys), Some(3));
+    assert_eq!(most(&Expr::And(vec![name.clone(), keys.clone(), id.clone()])), Some(1));
+    assert_eq!(most(&Expr::Or(vec![keys, id])), None);
+    assert_eq!((most(&name), most(&at_least)), (None, None));
+}
+
+#[test]
 fn an_or_is_never_cut() {
     let list = Expr::In(Path::Keyword("Key"), (0..1000).map(Value::Int).collect());
     let or = Expr::Or(vec![list, Expr::IsEmpty(Path::Attribute("A".into()))]);
-    assert_eq!(split(or.clone(), 100), vec![or]);
+    assert_eq!(split(or.clone(), 100, 10), vec![or]);
 }

@@ -30,6 +30,9 @@ pub struct Client {
     facts: Mutex<Facts>,
 }
 
+/// Objects on a page, as deployed clients get them (assets-api.md 13).
+const USUAL_PAGE: usize = 100;
+
 impl Client {
     /// A client; sends nothing. Must be called inside a tokio runtime.
     ///
@@ -248,6 +251,13 @@ impl Client {
             Err(error) if error.kind() == Kind::AqlRejected => Ok(Reply::Refused(error)),
             Err(error) => Err(error),
         }
+    }
+
+    /// How many objects one request gives, as far as is known: as many as one has given, and no fewer than
+    /// what services are known to give (assets-api.md 13), since a page may have been asked for small.
+    pub fn objects_a_request(&self) -> usize {
+        let size = self.config().page_size as usize;
+        self.facts().page.unwrap_or(0).max(USUAL_PAGE).min(size)
     }
 
     pub(crate) fn facts(&self) -> Facts {

@@ -51,6 +51,7 @@ pub async fn scan(
         filter: spec.filter.clone(),
         page_size: config.page_size,
         limit: spec.limit,
+        most: spec.most,
         max_in_flight: config.max_in_flight,
         facts: client.facts(),
         count: client.cached_count(&spec.filter),

@@ -159,4 +159,7 @@ pub struct ScanSpec {
     /// How many rows the caller expects to take before it stops, where it knows: makes the first
     /// page small. Never a promise, the scan goes on if it is asked to.
     pub limit: Option<u64>,
+    /// No more objects than this can match, whatever the service holds: as many as a list of keys or
+    /// ids has values. When so many have come, the scan is complete.
+    pub most: Option<u64>,
 }

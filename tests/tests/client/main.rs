@@ -12,6 +12,7 @@ mod live;
 mod options;
 mod origins;
 mod replica;
+mod requests;
 mod scans;
 mod scorecard;
 mod tables;

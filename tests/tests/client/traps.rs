@@ -757,3 +757,19 @@ fn a_refused_condition_is_taken_back_alone_and_said_once() {
     let error = fresh.query("SELECT key FROM itsm.server WHERE status IS NOT NULL", &[]).unwrap_err();
     assert!(error.as_db_error().is_some_and(|e| e.code().code().starts_with("HV")), "{error:?}");
 }
+
+#[test]
+fn an_object_that_matches_two_parts_of_a_long_list_comes_once() {
+    let (live, mut client) = stage(Profile::Documented, |_| {});
+    let both: String = one(
+        &mut client,
+        "SELECT format('ARRAY[%L, %s, %L]', tags[1],
+                       (SELECT string_agg(quote_literal('nobody has this tag ' || n), ', ')
+                        FROM generate_series(1, 400) n), tags[2])
+         FROM itsm.server WHERE cardinality(tags) > 1 LIMIT 1",
+    );
+    let condition = format!("tags && {both}");
+    assert!(agree(&mut client, "itsm.server", &condition) > 0);
+    let sql = format!("SELECT count(name) FROM itsm.server WHERE {condition}");
+    assert!(live.searches_of(&mut client, &sql).len() > 1, "one query could take the whole list");
+}

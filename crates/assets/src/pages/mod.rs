@@ -13,7 +13,8 @@
 //! 3. [`plain`]: where ranges are refused too, plain pages, each beginning with the object that
 //!    the one before ended with, and a count at the end.
 //!
-//! An end is believed when what was handed on is as many as the service counts: by an exact `total`,
+//! A scan that can have at most n objects, such as a look-up of n keys, ends with the n-th. Any other
+//! end is believed when what was handed on is as many as the service counts: by an exact `total`,
 //! by a count from before, or by one count at the end. Where it counts more, [`windows`] find by
 //! counting halves where the missing ones are, and read those ranges again. A page of one object or
 //! none that says it is the last needs no second witness, so that looking up a key is one request.
@@ -159,6 +160,8 @@ pub(crate) struct Start {
     pub(crate) filter: String,
     pub(crate) page_size: u32,
     pub(crate) limit: Option<u64>,
+    /// So many objects can match at most.
+    pub(crate) most: Option<u64>,
     pub(crate) max_in_flight: u32,
     pub(crate) facts: Facts,
     /// A count from before, to bound speculation.
@@ -314,6 +317,9 @@ impl Walk {
                 common.start_over();
                 self.mode = Mode::Plain(plain::Plain::new());
             }
+        }
+        if common.start.most.is_some_and(|most| common.delivered >= most) {
+            self.mode = Mode::Done;
         }
         if matches!(self.mode, Mode::Done) {
             common.live.clear();

@@ -231,6 +231,7 @@ fn run(service: &mut Service, start: Start, mut meanwhile: impl FnMut(&mut Servi
 
 fn start() -> Start {
     Start {
+        most: None,
         filter: "objectTypeId = 7".to_owned(),
         page_size: 500,
         limit: None,
@@ -404,6 +405,19 @@ fn a_scan_takes_hardly_more_requests_than_pages() {
             assert!(requests <= ideal + ideal / 20 + 2, "{total:?} {count}: {requests} for {ideal}");
         }
     }
+}
+
+#[test]
+fn a_look_up_of_n_keys_ends_with_the_nth_object_and_never_before() {
+    for manners in all_manners() {
+        let mut service = Service::new(manners, 1..=80, 1);
+        let outcome = run(&mut service, Start { most: Some(80), ..start() }, |_| {});
+        assert_eq!(outcome.result.map(|got| got.len()), Ok(80), "{manners:?}");
+    }
+    let mut service = Service::new(Manners::GOOD, 1..=100, 1);
+    let outcome = run(&mut service, Start { most: Some(100), ..start() }, |_| {});
+    assert_eq!(outcome.result.map(|got| got.len()), Ok(100));
+    assert_eq!((service.pages, service.counted), (1, 0), "a full page, and nothing more to find");
 }
 
 #[test]
