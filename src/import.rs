@@ -103,7 +103,7 @@ async fn tables(
 
 fn read_options(given: &options::Options) -> Options {
     let mut read = Options::default();
-    for (name, value) in &given.0 {
+    for (name, value) in given.iter() {
         let refuse = |expected: &str| -> ! {
             error::raise_hint(
                 PgSqlErrorCode::ERRCODE_FDW_INVALID_OPTION_NAME,
@@ -112,9 +112,9 @@ fn read_options(given: &options::Options) -> Options {
             )
         };
         let flag = || options::boolean(value).unwrap_or_else(|| refuse("a boolean"));
-        match name.as_str() {
+        match name {
             "children" => {
-                read.children = match value.as_str() {
+                read.children = match value {
                     "auto" => Children::Auto,
                     "include" => Children::Include,
                     "exclude" => Children::Exclude,
@@ -122,7 +122,7 @@ fn read_options(given: &options::Options) -> Options {
                 }
             }
             "references" => {
-                read.references = match value.as_str() {
+                read.references = match value {
                     "both" => References::Both,
                     "key" => References::Key,
                     "label" => References::Label,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pgrx::prelude::*;
 use pgrx::{FromDatum, pg_sys};
+use zeroize::Zeroizing;
 
 use crate::{error, origins};
 
@@ -114,14 +115,32 @@ const DEFS: &[Def] = &[
     def("on_invalid", Place::Column, Form::OneOf(&["error", "null"])),
 ];
 
-/// A list of options as the catalogues hold it.
-#[derive(Debug, Default, Clone)]
-pub struct Options(pub Vec<(String, String)>);
+/// A list of options as the catalogues hold it. A user mapping's hold a secret: what is in here is
+/// zeroed on drop, and `Debug` shows names only.
+#[derive(Default, Clone)]
+pub struct Options(Vec<(String, Zeroizing<String>)>);
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl FromIterator<(String, Zeroizing<String>)> for Options {
+    fn from_iter<I: IntoIterator<Item = (String, Zeroizing<String>)>>(list: I) -> Self {
+        Self(list.into_iter().collect())
+    }
+}
 
 impl Options {
+    /// Name and value of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The value of an option.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
     }
 
     /// A whole number, or the default; the validator saw to its form.
@@ -154,15 +173,15 @@ impl Options {
 #[pg_extern(sql = false)]
 fn assets_fdw_validator(options: Vec<Option<String>>, catalog: pg_sys::Oid) {
     let place = Place::of(catalog);
-    let list: Vec<(String, String)> = options
+    let options: Options = options
         .into_iter()
         .flatten()
-        .filter_map(|o| o.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned())))
+        .map(Zeroizing::new)
+        .filter_map(|o| o.split_once('=').map(|(n, v)| (n.to_owned(), Zeroizing::new(v.to_owned()))))
         .collect();
-    for (name, value) in &list {
+    for (name, value) in options.iter() {
         check_one(place, name, value);
     }
-    let options = Options(list);
     match place {
         Place::Mapping => check_mapping(&options),
         Place::Server => check_server(&options),

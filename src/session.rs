@@ -16,6 +16,7 @@ use assets::config::{Config, Credential, Deployment, Secret, SecretSource};
 use assets::error::Error;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::fdw::pg::text;
 use crate::options::Options;
@@ -188,8 +189,13 @@ fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid, withheld: 
         None => {
             error::or_raise(origins::made_for(mapping, &server_name, &origins));
             // SAFETY: a catalogue look-up inside a transaction, an ERROR where nothing is found; the
-            // result lives in the current memory context.
-            credential(&unsafe { read_options((*pg_sys::GetUserMapping(user, server)).options) })
+            // result is a copy of our own in the current memory context.
+            unsafe {
+                let options = (*pg_sys::GetUserMapping(user, server)).options;
+                let credential = credential(&read_options(options));
+                wipe(options);
+                credential
+            }
         }
     };
     let config = config(&server_options, &origins);
@@ -347,14 +353,27 @@ fn credential(options: &Options) -> Credential {
 /// # Safety
 /// `list` is null or a List of DefElem nodes.
 pub unsafe fn read_options(list: *mut pg_sys::List) -> Options {
-    let mut options = Vec::new();
     // SAFETY: the caller's promise; defGetString gives a C string for each.
     unsafe {
+        crate::fdw::pg::nodes::<pg_sys::DefElem>(list)
+            .map(|def| (text((*def).defname), Zeroizing::new(text(pg_sys::defGetString(def)))))
+            .collect()
+    }
+}
+
+/// Zeroes the values of a list of options that nobody reads any more.
+///
+/// # Safety
+/// `list` is null or a List of DefElem nodes with String values, of our own.
+unsafe fn wipe(list: *mut pg_sys::List) {
+    // SAFETY: the caller's promise; the text of a String node is what defGetString gives.
+    unsafe {
         for def in crate::fdw::pg::nodes::<pg_sys::DefElem>(list) {
-            options.push((text((*def).defname), text(pg_sys::defGetString(def))));
+            let value = pg_sys::defGetString(def);
+            let length = CStr::from_ptr(value).to_bytes().len();
+            std::slice::from_raw_parts_mut(value.cast::<u8>(), length).zeroize();
         }
     }
-    Options(options)
 }
 
 fn watch() {

@@ -1,6 +1,7 @@
 //! Credentials: secrets and where they are read from, the OAuth token, the authorization header
 //! (assets-api.md 1.2, 13 "Authentication").
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +11,12 @@ use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
+use zeroize::Zeroize;
 
 use crate::config::{Credential, Secret, SecretSource};
 use crate::error::{Error, Kind};
 use crate::http::{Body, Http, Incoming, Outgoing};
+use crate::mask::mask;
 
 /// A secret file larger than this is not one.
 const SECRET_FILE: u64 = 64 << 10;
@@ -187,14 +190,19 @@ impl Auth {
         }
     }
 
-    /// Text from outside without our secrets and control characters, cut at about 500 bytes.
-    pub(crate) fn clean(&self, text: &str) -> String {
-        let mut text = text.to_owned();
+    /// A text without our secrets.
+    pub(crate) fn mask(&self, mut text: String) -> String {
         for secret in self.hidden.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            if !secret.expose().is_empty() {
-                text = text.replace(secret.expose(), "***");
+            if let Cow::Owned(masked) = mask(&text, secret.expose()) {
+                text = masked;
             }
         }
+        text
+    }
+
+    /// Text from outside without our secrets and control characters, cut at about 500 bytes.
+    pub(crate) fn clean(&self, text: &str) -> String {
+        let text = self.mask(text.to_owned());
         let mut clean = String::new();
         for c in text.chars() {
             if clean.len() >= 500 {
@@ -216,11 +224,12 @@ impl Auth {
         let forms = known.map_or_else(|| FORMS.to_vec(), |form| vec![form]);
         let mut refusal = None;
         for form in forms {
-            let incoming = self.request_token(http, id, secret, form).await?;
+            let mut incoming = self.request_token(http, id, secret, form).await?;
             if incoming.is_success() {
-                let token = self.token_from(http, &incoming)?;
+                let token = self.token_from(http, &incoming);
+                incoming.body.zeroize();
                 *known = Some(form);
-                return Ok(token);
+                return token;
             }
             if !matches!(incoming.status, 400 | 401 | 403 | 415 | 422) {
                 return Err(self.token_error(&incoming));
@@ -301,7 +310,8 @@ impl Auth {
                 use crate::http::Failure;
                 let passing = matches!(failure, Failure::Passing(..));
                 if !passing || failures > 3 {
-                    return Err(crate::complaint::failed(failure, &self.host(), "the token endpoint"));
+                    let error = crate::complaint::failed(failure, &self.host(), "the token endpoint");
+                    return Err(error.map_texts(|text| self.mask(text)));
                 }
             }
             let wait = trouble.unwrap_or(Duration::from_millis(250 << failures)).min(Duration::from_secs(20));

@@ -54,6 +54,16 @@ const CLOCK: Duration = Duration::from_secs(30);
 struct Report(Vec<CheckStep>);
 
 impl Report {
+    /// Without what a service may have repeated of our secrets.
+    fn masked(self, client: &Client) -> Vec<CheckStep> {
+        let mask = |text: String| client.session.auth.mask(text);
+        let masked =
+            |step: CheckStep| CheckStep { detail: mask(step.detail), hint: step.hint.map(mask), ..step };
+        self.0.into_iter().map(masked).collect()
+    }
+}
+
+impl Report {
     fn add(&mut self, step: &str, status: Status, detail: impl Into<String>) {
         self.0.push(CheckStep { step: step.to_owned(), status, detail: detail.into(), hint: None });
     }
@@ -102,7 +112,7 @@ pub(crate) async fn run(client: &Client) -> Vec<CheckStep> {
     options(client, &mut report);
     let Some(date) = connect(client, &mut report).await else {
         report.skip(&AFTER_CONNECT, "no connection");
-        return report.0;
+        return report.masked(client);
     };
     let session = &client.session;
     let meter = session.meter();
@@ -129,7 +139,7 @@ pub(crate) async fn run(client: &Client) -> Vec<CheckStep> {
     }
     clock(date, &mut report);
     rate(client, &mut report);
-    report.0
+    report.masked(client)
 }
 
 fn options(client: &Client, report: &mut Report) {

@@ -21,8 +21,9 @@ impl Session {
         let host = exchange.url.host_str().unwrap_or("?");
         let error = match incoming.status {
             400 if exchange.endpoint != Endpoint::Other => {
-                let reason = if said.is_empty() { "no reason given".to_owned() } else { said.clone() };
-                Error::new(Kind::AqlRejected, format!("the service refused the AQL query: {reason}"))
+                let reason = if said.is_empty() { "no reason given" } else { &said };
+                // The message says it all already.
+                return Error::new(Kind::AqlRejected, format!("the service refused the AQL query: {reason}"));
             }
             401 => {
                 let way = if exchange.authorized { exchange.way } else { "the site" };
@@ -71,7 +72,7 @@ impl Session {
     /// The service's own words: `errorMessages` and the values of `errors`, else `message`, else
     /// the first bytes (assets-api.md 1.5, 13 "Errors").
     fn said(&self, body: &[u8]) -> String {
-        let text = String::from_utf8_lossy(&body[..body.len().min(4096)]);
+        let text = String::from_utf8_lossy(body);
         let joined = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|json| {
             let mut parts: Vec<&str> = Vec::new();
             parts.extend(json["errorMessages"].as_array().into_iter().flatten().filter_map(|m| m.as_str()));

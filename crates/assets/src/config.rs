@@ -101,3 +101,21 @@ pub struct Config {
     /// `max_response_bytes`.
     pub max_response_bytes: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_a_secret_shows_none_of_it() {
+        let inline = || SecretSource::Inline(Secret::new("canary".to_owned()));
+        for credential in [
+            Credential::Basic { email: "a@b.example".to_owned(), token: inline() },
+            Credential::ClientCredentials { id: "id".to_owned(), secret: inline() },
+            Credential::Bearer(inline()),
+        ] {
+            let shown = format!("{credential:?} {credential:#?}");
+            assert!(shown.contains("Secret(") && !shown.contains("canary"), "{shown}");
+        }
+    }
+}

@@ -65,6 +65,16 @@ impl Error {
         self
     }
 
+    /// The same with every text passed through `change`.
+    pub(crate) fn map_texts(self, change: impl Fn(String) -> String) -> Self {
+        Self {
+            kind: self.kind,
+            message: change(self.message),
+            detail: self.detail.map(&change),
+            hint: self.hint.map(&change),
+        }
+    }
+
     /// What failed.
     pub fn kind(&self) -> Kind {
         self.kind

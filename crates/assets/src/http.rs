@@ -242,3 +242,36 @@ fn chain(error: &reqwest::Error) -> String {
     }
     parts.join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Deployment;
+
+    /// Sensitive: shown by no `Debug`, and never put into the table of a connection's headers.
+    #[test]
+    fn authorization_is_marked_as_sensitive() {
+        let http = Http::new(&Config {
+            site: None,
+            workspace_id: None,
+            cloud_id: None,
+            api_url: "http://localhost".to_owned(),
+            auth_url: "http://localhost".to_owned(),
+            ca_pem: None,
+            deployment: Deployment::Cloud,
+            page_size: 1,
+            max_in_flight: 1,
+            requests_per_minute: 0,
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(1),
+            retry_timeout: Duration::from_secs(1),
+            max_response_bytes: 1,
+        })
+        .expect("a client");
+        for value in [http.basic("a", "canary"), http.bearer("canary")] {
+            let value = value.expect("a header");
+            assert!(value.is_sensitive() && !format!("{value:?}").contains("canary"));
+        }
+        assert!(http.bearer("two\nlines").is_err());
+    }
+}

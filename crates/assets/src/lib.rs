@@ -13,6 +13,7 @@ pub mod error;
 pub mod glance;
 pub mod hosts;
 mod http;
+mod mask;
 mod metadata;
 pub mod model;
 mod pages;

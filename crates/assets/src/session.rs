@@ -400,6 +400,7 @@ impl Session {
                     };
                     let host = exchange.url.host_str().unwrap_or("?");
                     let error = complaint::failed(failure, host, exchange.what);
+                    let error = error.map_texts(|text| self.auth.mask(text));
                     match trouble {
                         Some(trouble) => (trouble, None, error),
                         None => return Err(error),

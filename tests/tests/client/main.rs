@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod canary;
 mod cancel;
 mod differential;
 mod faults;
@@ -11,6 +12,7 @@ mod install;
 mod live;
 mod options;
 mod origins;
+mod peer;
 mod replica;
 mod requests;
 mod scans;
