@@ -31,6 +31,8 @@ pub struct Connection {
     pub server_name: String,
     /// Conditions that the service refused in this session, by their text.
     pub refused: RefCell<HashSet<String>>,
+    /// Attributes that AQL does not know by their names, each with the condition that selects the objects.
+    pub unknown: RefCell<HashSet<(String, String)>>,
     /// `use_remote_estimate`
     pub remote_estimate: bool,
     /// Which site it is, as facts about its service are kept by.
@@ -210,6 +212,7 @@ fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid, withheld: 
         client: Arc::new(client),
         server_name,
         refused: RefCell::default(),
+        unknown: RefCell::default(),
         remote_estimate: server_options.flag("use_remote_estimate", true),
         service,
     });

@@ -56,6 +56,10 @@ impl Count {
         let client = self.scan.question.connection.client.clone();
         self.scan.stats.requests.fetch_add(1, Ordering::Relaxed);
         match runtime::wait(async move { client.total_count(&text).await }) {
+            Ok(0) if !self.scan.question.know_after_nothing() => {
+                // SAFETY: the caller's promise.
+                unsafe { self.read(node) }
+            }
             Ok(count) => i64::try_from(count).unwrap_or(i64::MAX),
             Err(e) if e.kind() == Kind::AqlRejected => {
                 if !self.scan.question.take_back() {

@@ -22,6 +22,7 @@ pub mod pg;
 mod plan;
 mod private;
 mod question;
+mod refusal;
 mod scan;
 mod sorted;
 mod top;

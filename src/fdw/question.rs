@@ -2,12 +2,12 @@
 //! that AQL has words for, with the parameters' values of the moment.
 #![allow(unsafe_code)] // the executor's expressions
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use aql::expr::Expr;
 use aql::lower;
 use aql::{Facts, Fidelity, Literal, Lowered, Pred};
-use assets::error::{Error, Kind};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -16,7 +16,7 @@ use crate::fdw::clause::Walker;
 use crate::fdw::datum;
 use crate::fdw::pg;
 use crate::session::Connection;
-use crate::{error, facts, gucs, runtime};
+use crate::{error, facts, gucs};
 
 /// The longest condition sent in one query (assets-api.md 4.7: keep it below 8 kB).
 const MAX_QUERY_BYTES: usize = 6_000;
@@ -42,8 +42,33 @@ pub struct Question {
     operands: Vec<(*mut pg_sys::ExprState, pg_sys::Oid)>,
     /// What has been proven of the service.
     facts: Facts,
-    /// What was pushed this time: each clause's shape, and the condition that asks it alone.
-    pushed: Vec<(String, String)>,
+    /// What was pushed this time.
+    pub pushed: Vec<Pushed>,
+}
+
+/// A clause with the values of the moment, as it was sent.
+#[derive(Clone)]
+pub struct Pushed {
+    /// The clause's text by which it is remembered.
+    pub shape: String,
+    /// The condition that asks it alone.
+    pub alone: String,
+    /// The attributes that it names.
+    pub names: BTreeSet<String>,
+    /// Those of them that a match does not prove the service to know.
+    pub unproven: BTreeSet<String>,
+}
+
+impl Pushed {
+    fn new(clause: &Clause, expr: &Expr, filter: &str) -> Self {
+        let owned = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect();
+        Self {
+            shape: clause.shape.clone(),
+            alone: with_base(filter, vec![lower::in_clauses(expr.clone())]),
+            names: owned(expr.attributes()),
+            unproven: owned(expr.unproven_by_a_match()),
+        }
+    }
 }
 
 /// One qual of the plan.
@@ -54,6 +79,8 @@ pub struct Clause {
     pub lowered: Lowered,
     /// The text by which it is remembered when the service refuses it.
     pub shape: String,
+    /// The attributes that it names.
+    names: BTreeSet<String>,
     /// The facts that changed what becomes of it.
     rests_on: Vec<&'static str>,
     /// The qual itself, where it rests on facts.
@@ -83,16 +110,26 @@ impl Question {
                 for qual in pg::nodes::<pg_sys::Node>(quals) {
                     let pred = walker.pred(qual);
                     let lowered = aql::lower_with(&pred, &facts);
-                    let shape = match &lowered {
-                        Lowered::Pushed(expr, _) => expr.to_string(),
-                        _ => String::new(),
+                    let (shape, names) = match &lowered {
+                        Lowered::Pushed(expr, _) => {
+                            (expr.to_string(), expr.attributes().into_iter().map(str::to_owned).collect())
+                        }
+                        _ => (String::new(), BTreeSet::new()),
                     };
                     let rests_on = aql::facts_used(&pred, &facts);
                     let check = (!rests_on.is_empty()).then(|| {
                         let one = pg_sys::lappend(std::ptr::null_mut(), qual.cast());
                         pg_sys::ExecInitQual(one, &raw mut (*node).ss.ps)
                     });
-                    clauses.push(Clause { pred, lowered, shape, rests_on, check, trusted: Vec::new() });
+                    clauses.push(Clause {
+                        pred,
+                        lowered,
+                        shape,
+                        names,
+                        rests_on,
+                        check,
+                        trusted: Vec::new(),
+                    });
                 }
             }
             let parent = &raw mut (*node).ss.ps;
@@ -185,6 +222,9 @@ impl Question {
             .iter()
             .filter_map(|c| match &c.lowered {
                 Lowered::Local(why) => Some(why.clone()),
+                _ if self.names_unknown(&c.names) => {
+                    Some(format!("AQL does not know the attribute by that name here: {}", c.shape))
+                }
                 _ if self.is_refused(c) => Some(format!("the service refused: {}", c.shape)),
                 _ => None,
             })
@@ -197,7 +237,7 @@ impl Question {
     }
 
     fn is_refused(&self, clause: &Clause) -> bool {
-        self.connection.refused.borrow().contains(&clause.shape)
+        self.connection.refused.borrow().contains(&clause.shape) || self.names_unknown(&clause.names)
     }
 
     /// Evaluates the parameters and decides what to ask: conditions whose results are together what is
@@ -218,14 +258,20 @@ impl Question {
                 None => clause.lowered.clone(),
             };
             match lowered {
-                Lowered::Never => return Vec::new(),
+                Lowered::Never => {
+                    self.pushed.clear();
+                    return Vec::new();
+                }
                 Lowered::Pushed(expr, _) if !self.is_refused(clause) => {
-                    let alone = with_base(&self.filter, vec![lower::in_clauses(expr.clone())]);
-                    self.pushed.push((clause.shape.clone(), alone));
+                    self.pushed.push(Pushed::new(clause, &expr, &self.filter));
                     parts.push(expr);
                 }
                 _ => {}
             }
+        }
+        if !self.know_beforehand() {
+            // SAFETY: the caller's promise. Fewer clauses each time.
+            return unsafe { self.ask(node) };
         }
         let whole = match parts.len() {
             0 => return vec![self.unconditional()],
@@ -273,12 +319,14 @@ impl Question {
             match aql::lower_with(&pred, &self.facts) {
                 Lowered::Never => return Some(None),
                 Lowered::Pushed(expr, Fidelity::Exact) if !self.is_refused(clause) => {
-                    let expr = lower::in_clauses(expr);
-                    self.pushed.push((clause.shape.clone(), with_base(&self.filter, vec![expr.clone()])));
-                    parts.push(expr);
+                    self.pushed.push(Pushed::new(clause, &expr, &self.filter));
+                    parts.push(lower::in_clauses(expr));
                 }
                 _ => return None,
             }
+        }
+        if !self.know_beforehand() {
+            return None;
         }
         let text = with_base(&self.filter, parts);
         (text.len() <= MAX_QUERY_BYTES + self.filter.len()).then_some(Some(text))
@@ -303,49 +351,6 @@ impl Question {
             Some(values.map(|v| v.unwrap_or_else(|| Literal::Text(String::new()))).collect())
         }
     }
-
-    /// The service refused the query: finds the clauses that it refuses each by itself, remembers
-    /// them for the session and says so once. False when none of ours is to blame.
-    pub fn take_back(&self) -> bool {
-        let candidates = self.pushed.clone();
-        if candidates.is_empty() {
-            return false;
-        }
-        let client = self.connection.client.clone();
-        let base = self.filter.clone();
-        let found = runtime::wait(async move {
-            // The table's own filter is never taken back.
-            client.total_count(&base).await.map_err(|e| about_filter(e, &base))?;
-            let mut refused = Vec::new();
-            for (shape, text) in &candidates {
-                match client.total_count(text).await {
-                    Err(e) if e.kind() == Kind::AqlRejected => refused.push(shape.clone()),
-                    Err(e) => return Err(e),
-                    Ok(_) => {}
-                }
-            }
-            if refused.is_empty() {
-                refused = candidates.into_iter().map(|(shape, _)| shape).collect();
-            }
-            Ok(refused)
-        });
-        let refused = error::or_raise(found);
-        error::report(
-            PgSqlErrorCode::ERRCODE_WARNING,
-            format!(
-                "Assets refused a pushed condition, which is checked locally instead: {}",
-                refused.join("; ")
-            ),
-        )
-        .report(PgLogLevel::WARNING);
-        self.connection.refused.borrow_mut().extend(refused);
-        true
-    }
-
-    /// A refusal that none of the clauses is to blame for: the table's own filter.
-    pub fn own_refused(&self, error: Error) -> ! {
-        error::service(&about_filter(error, &self.filter))
-    }
 }
 
 impl Clause {
@@ -357,19 +362,9 @@ impl Clause {
     }
 }
 
-/// Says which query it was when the service refused the table's own filter.
-fn about_filter(error: Error, filter: &str) -> Error {
-    match error.kind() {
-        Kind::AqlRejected => error.with_hint(format!(
-            "The table's own filter is: {filter}. Correct the foreign table's option aql."
-        )),
-        _ => error,
-    }
-}
-
 /// The base is a chain of ANDs over conditions and parenthesised groups: nothing needs to be put
 /// around it.
-fn with_base(base: &str, parts: Vec<Expr>) -> String {
+pub fn with_base(base: &str, parts: Vec<Expr>) -> String {
     let mut text = base.to_owned();
     for part in flattened(parts) {
         match part {

@@ -109,6 +109,15 @@ impl Scan {
             }
             let stream = match &mut self.stream {
                 Some(stream) => stream,
+                None if self.queue.is_empty() => {
+                    if !self.delivered && !self.question.know_after_nothing() {
+                        // SAFETY: the caller's node.
+                        let asked = unsafe { self.question.ask(node) };
+                        self.begin(asked);
+                        continue;
+                    }
+                    return None;
+                }
                 None => {
                     let Query { text: filter, most } = self.queue.pop_front()?;
                     let spec = ScanSpec { filter, columns: self.specs.clone(), limit: self.limit, most };

@@ -53,8 +53,9 @@ impl Top {
                 let spec = ScanSpec { filter, columns: self.scan.specs(), limit: None, most: None };
                 let (order, limit, stats) = (self.order, self.limit, self.scan.stats.clone());
                 let found = runtime::wait(async move { top(client, spec, order, limit, stats).await });
-                if let Some(rows) = error::or_raise(found) {
-                    return rows;
+                match error::or_raise(found) {
+                    Some(rows) if !rows.is_empty() || self.scan.question.know_after_nothing() => return rows,
+                    _ => {}
                 }
             }
             None => {}

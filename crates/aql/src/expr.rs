@@ -1,5 +1,6 @@
 //! What AQL can say, and how it is written down. Quoting happens here and nowhere else.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 /// A path to compare: a keyword of AQL, an attribute, or an attribute of a referenced object.
@@ -69,6 +70,57 @@ pub enum Expr {
     IsNotEmpty(Path),
     /// A text of the caller's: the object types, a table's own `aql` option.
     Verbatim(String),
+}
+
+impl Path {
+    /// The attribute that it names.
+    pub fn attribute(&self) -> Option<&str> {
+        match self {
+            Path::Keyword(_) => None,
+            Path::Attribute(name) | Path::KeyOf(name) => Some(name),
+        }
+    }
+}
+
+impl Expr {
+    /// The attributes that a condition names.
+    pub fn attributes(&self) -> BTreeSet<&str> {
+        match self {
+            Expr::And(list) | Expr::Or(list) => list.iter().flat_map(Expr::attributes).collect(),
+            Expr::Not(inner) => inner.attributes(),
+            Expr::Verbatim(_) => BTreeSet::new(),
+            Expr::Compare(path, ..)
+            | Expr::In(path, _)
+            | Expr::InParam(path, _)
+            | Expr::NotIn(path, _)
+            | Expr::NotInParam(path, _)
+            | Expr::IsEmpty(path)
+            | Expr::IsNotEmpty(path) => path.attribute().into_iter().collect(),
+        }
+    }
+
+    /// The attributes whose names the service may not know although objects satisfy the condition: those
+    /// beside something else in an OR, and those below a NOT. A condition on an unknown name is satisfied
+    /// by no object (assets-api.md 4.7).
+    pub fn unproven_by_a_match(&self) -> BTreeSet<&str> {
+        match self {
+            Expr::And(list) => list.iter().flat_map(Expr::unproven_by_a_match).collect(),
+            Expr::Or(list) => {
+                let all = self.attributes();
+                let alone = all.len() == 1 && list.iter().all(|branch| branch.attributes() == all);
+                let below = || list.iter().flat_map(Expr::unproven_by_a_match).collect();
+                if alone { below() } else { all }
+            }
+            Expr::Not(inner) => inner.attributes(),
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// What every object satisfies whose type has an attribute that AQL knows by this name.
+    pub fn knows(name: &str) -> Expr {
+        let path = || Path::Attribute(name.to_owned());
+        Expr::Or(vec![Expr::IsEmpty(path()), Expr::IsNotEmpty(path())])
+    }
 }
 
 impl fmt::Display for Path {

@@ -327,6 +327,20 @@ fn a_list_of_keys_or_ids_bounds_how_many_objects_can_match() {
 }
 
 #[test]
+fn a_match_proves_the_names_that_it_rests_on_and_no_others() {
+    let equals = |name: &str| Expr::Compare(Path::Attribute(name.into()), Cmp::Eq, Value::Int(1));
+    let key = Expr::Compare(Path::Keyword("Key"), Cmp::Eq, Value::Int(1));
+    let names = |expr: Expr| expr.unproven_by_a_match().into_iter().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(names(Expr::And(vec![equals("A"), equals("B"), key.clone()])), [""; 0]);
+    assert_eq!(names(Expr::Or(vec![equals("A"), equals("B")])), ["A", "B"]);
+    assert_eq!(names(Expr::Or(vec![equals("A"), key.clone()])), ["A"]);
+    assert_eq!(names(Expr::Or(vec![equals("A"), Expr::IsEmpty(Path::KeyOf("A".into()))])), [""; 0]);
+    assert_eq!(names(Expr::Or(vec![equals("A"), Expr::And(vec![equals("A"), key])])), [""; 0]);
+    assert_eq!(names(Expr::And(vec![equals("A"), Expr::Not(Box::new(equals("B")))])), ["B"]);
+    assert_eq!(Expr::knows("A \"b\"").to_string(), r#""A \"b\"" is EMPTY OR "A \"b\"" is not EMPTY"#);
+}
+
+#[test]
 fn an_or_is_never_cut() {
     let list = Expr::In(Path::Keyword("Key"), (0..1000).map(Value::Int).collect());
     let or = Expr::Or(vec![list, Expr::IsEmpty(Path::Attribute("A".into()))]);

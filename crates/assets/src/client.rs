@@ -134,8 +134,12 @@ impl Client {
     /// [`Client::cached_count`].
     pub async fn total_count(&self, aql: &str) -> Result<u64, Error> {
         let count = self.count(aql, self.session.meter()).await?;
-        self.metadata.keep_count(aql, count);
+        self.keep_count(aql, count);
         Ok(count)
+    }
+
+    pub(crate) fn keep_count(&self, aql: &str, count: u64) {
+        self.metadata.keep_count(aql, count);
     }
 
     /// What [`Client::types`] got in the last ten minutes, without a request.

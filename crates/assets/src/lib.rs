@@ -16,6 +16,7 @@ mod http;
 mod mask;
 mod metadata;
 pub mod model;
+mod names;
 mod pages;
 mod retry;
 mod route;

@@ -96,6 +96,28 @@ fn type_id(sim: &Sim, name: &str) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_aql_does_not_know_for_a_type_is_found_out_and_no_other() {
+    let knows = |name: &str| format!("(\"{name}\" is EMPTY OR \"{name}\" is not EMPTY)");
+    for profile in PROFILES {
+        let sim = sim(profile, 600);
+        let client = client(&sim);
+        let service = format!("objectTypeId = {}", type_id(&sim, "Service"));
+        let names = ["Name", "Tier", "a_Name", "Nobody has this"].map(knows);
+        // The hostile service calls its services' attributes differently.
+        let wanted = if profile == Profile::Hostile { vec![0, 1, 3] } else { vec![2, 3] };
+        assert_eq!(client.unmet(&service, &names).await.expect("an answer"), wanted, "{profile:?}");
+        let nothing = format!("{service} AND Key = \"SVC-0\"");
+        assert_eq!(client.unmet(&nothing, &names).await.expect("an answer"), [0; 0], "{profile:?}");
+        sim.clear_log();
+        let server = format!("objectTypeId = {}", type_id(&sim, "Server"));
+        let names = ["Name", "Memory GB", "Tags", "Owner"].map(knows);
+        assert_eq!(client.unmet(&server, &names).await.expect("an answer"), [0; 0], "{profile:?}");
+        assert_eq!(client.unmet(&server, &names).await.expect("an answer"), [0; 0], "{profile:?}");
+        assert_eq!(sim.log().len(), 1, "{profile:?}: one request, once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_object_is_returned_once_in_every_profile() {
     for profile in PROFILES {
         let sim = sim(profile, 6000);

@@ -1,11 +1,13 @@
 //! A database connected with a simulator, and what tests of the foreign tables ask of both.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use assets_fdw_tests::assets_sim::{
     Attribute, DumpObject, DumpValue, Endpoint, Kind, LogEntry, Options, Profile, Sim,
 };
-use assets_fdw_tests::{Database, Server};
+
+use assets_fdw_tests::{Database, Server, wait_until};
 use postgres::{Client, Row};
 
 /// Every way in which the service may behave.
@@ -69,9 +71,28 @@ impl Live {
         self.sim.log().into_iter().filter(|entry| entry.endpoint == Endpoint::ObjectAql).collect()
     }
 
+    /// Forgets the requests so far, once none has come for a while: a page that a scan asked for ahead and
+    /// then did not need may arrive after its statement has ended.
+    pub fn clear_log(&self) {
+        let mut seen = usize::MAX;
+        wait_until("no requests", Duration::from_secs(30), || {
+            std::thread::sleep(Duration::from_millis(25));
+            std::mem::replace(&mut seen, self.sim.log().len()) == self.sim.log().len()
+        });
+        self.sim.clear_log();
+    }
+
+    /// The requests of `object/aql` and `totalcount` that a statement makes.
+    pub fn requests(&self, client: &mut Client, sql: &str) -> usize {
+        self.clear_log();
+        client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let counted = [Endpoint::ObjectAql, Endpoint::TotalCount];
+        self.sim.log().iter().filter(|entry| counted.contains(&entry.endpoint)).count()
+    }
+
     /// The searches that a statement makes.
     pub fn searches_of(&self, client: &mut Client, sql: &str) -> Vec<LogEntry> {
-        self.sim.clear_log();
+        self.clear_log();
         client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         self.searches()
     }

@@ -1,18 +1,9 @@
 //! How many requests everyday queries need: of `object/aql` and `totalcount`, with metadata and
 //! counts cached.
 
-use assets_fdw_tests::assets_sim::{Endpoint, Profile};
-use postgres::Client;
+use assets_fdw_tests::assets_sim::Profile;
 
 use crate::live::{Live, one};
-
-/// The requests that a statement makes, as the simulator saw them.
-fn requests(live: &Live, client: &mut Client, sql: &str) -> usize {
-    live.sim.clear_log();
-    client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    let counted = [Endpoint::ObjectAql, Endpoint::TotalCount];
-    live.sim.log().iter().filter(|entry| counted.contains(&entry.endpoint)).count()
-}
 
 #[test]
 fn everyday_queries_over_100_000_objects_need_few_requests() {
@@ -43,7 +34,7 @@ fn everyday_queries_over_100_000_objects_need_few_requests() {
         (20, "SELECT * FROM few JOIN itsm.server USING (key)".to_owned()),
         (1, "SELECT * FROM itsm.server WHERE key = ANY (ARRAY(SELECT key FROM few))".to_owned()),
     ] {
-        let asked = requests(&live, &mut client, &sql);
+        let asked = live.requests(&mut client, &sql);
         let log: Vec<_> = live.sim.log().into_iter().map(|e| (e.aql, e.start_at, e.max_results)).collect();
         assert!(asked <= most, "{asked} requests, not {most}: {sql:.200}\n{log:.300?}");
     }
@@ -83,7 +74,7 @@ fn a_rescan_that_changes_nothing_asks_nothing() {
             Some(6 * 250),
         ),
     ] {
-        let asked = requests(&live, &mut client, sql);
+        let asked = live.requests(&mut client, sql);
         assert!(asked <= most, "{asked} requests, not {most}: {sql}");
         let found = client.query(sql, &[]).unwrap().len();
         client.batch_execute("SET enable_material = on; SET enable_hashjoin = on").unwrap();

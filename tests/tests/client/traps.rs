@@ -3,7 +3,7 @@
 //! That a test has teeth was tried by loosening the rule it is about; the comment above it says which change made it
 //! fail. Rows are compared with those that the same query gives with pushdown switched off.
 
-use assets_fdw_tests::assets_sim::{Kind, Options, Precision, Profile, QuotedDot, Sim};
+use assets_fdw_tests::assets_sim::{Endpoint, Kind, Options, Precision, Profile, QuotedDot, Sim};
 use postgres::Client;
 
 use crate::live::{Live, PROFILES, literal, one};
@@ -483,6 +483,39 @@ fn a_service_schema_is_asked_by_the_names_that_the_user_gives() {
     );
     assert!(sent(&mut client, "svc.service", "tier = 'Tier 1'").starts_with("\"a_Tier\" ="));
     nothing_was_refused(&live);
+}
+
+// Fails when an empty answer is believed at once: nothing is called Ticketing then.
+#[test]
+fn an_attribute_that_aql_knows_by_another_name_hides_no_object() {
+    let live = Live::imported(Profile::Hostile, 600);
+    for condition in [
+        "name = 'Ticketing'",
+        "name = 'Ticketing' OR key = (SELECT min(key) FROM svc.service)",
+        "tier IS NULL OR tier = 'Tier 1'",
+        "tier = 'Tier 1' AND name LIKE '%a%'",
+        "name = ANY (ARRAY(SELECT 'Ticketing'))",
+    ] {
+        let (mut client, heard) = live.connect_listening();
+        assert!(agree(&mut client, "svc.service", condition) > 0, "{condition}");
+        let warnings = heard.lock().unwrap().iter().filter(|said| said.starts_with("WARNING")).count();
+        assert!((1..=2).contains(&warnings), "{condition}: {:?}", heard.lock().unwrap());
+        let plan = shown(&mut client, "svc.service", condition);
+        let told = ["does not know the attribute by that name here", "the service refused"];
+        assert!(told.iter().any(|words| plan.contains(words)), "{plan}");
+        // From then on it is known in this session, and costs nothing.
+        live.sim.clear_log();
+        assert!(agree(&mut client, "svc.service", condition) > 0, "{condition}");
+        assert!(live.sim.log().iter().all(|entry| {
+            entry.endpoint != Endpoint::TotalCount
+                || !entry.aql.as_deref().unwrap_or_default().contains("EMPTY")
+        }));
+    }
+    let (mut client, heard) = live.connect_listening();
+    let sql = "SELECT count(*), count(name) FROM svc.service WHERE key = 'SVC-0' AND name = 'x'";
+    client.batch_execute(sql).unwrap();
+    client.batch_execute("SELECT name FROM itsm.server WHERE name = 'nobody is called this'").unwrap();
+    assert_eq!(heard.lock().unwrap().len(), 1, "{:?}", heard.lock().unwrap());
 }
 
 // Fails when the filter names the type, as `objectType = "Server"`.

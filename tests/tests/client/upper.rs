@@ -1,20 +1,12 @@
 //! What is asked of the service instead of rows: counts, and the first rows in an order.
 
-use assets_fdw_tests::assets_sim::{Endpoint, Options, Profile};
+use assets_fdw_tests::assets_sim::{Options, Profile};
 
 use crate::live::{Live, PROFILES, explain, one};
 
 /// The rows of a query as one text.
 fn rows(client: &mut postgres::Client, sql: &str) -> String {
     one(client, &format!("SELECT coalesce(string_agg(q::text, E'\\n'), '') FROM ({sql}) q"))
-}
-
-/// Requests of `object/aql` and `totalcount` that a statement makes.
-fn requests(live: &Live, client: &mut postgres::Client, sql: &str) -> usize {
-    live.sim.clear_log();
-    client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    let counted = [Endpoint::ObjectAql, Endpoint::TotalCount];
-    live.sim.log().iter().filter(|entry| counted.contains(&entry.endpoint)).count()
 }
 
 const COUNTS: &[&str] = &[
@@ -56,14 +48,14 @@ fn a_count_is_one_request_and_so_are_the_first_rows_in_an_order() {
         .batch_execute("SELECT count(name) FROM itsm.server; SELECT count(name) FROM itsm.hardware")
         .unwrap();
     for sql in COUNTS {
-        let asked = requests(&live, &mut client, sql);
+        let asked = live.requests(&mut client, sql);
         assert!(asked <= 1, "{sql}: {:#?}", live.sim.log());
         if !sql.contains("= NULL") {
             assert!(explain(&mut client, sql).contains("Count: "), "{sql}");
         }
     }
     for sql in FIRST {
-        assert_eq!(requests(&live, &mut client, sql), 1, "{sql}");
+        assert_eq!(live.requests(&mut client, sql), 1, "{sql}");
         assert!(explain(&mut client, sql).contains("Order: "), "{sql}");
     }
 }

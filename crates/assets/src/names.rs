@@ -1,0 +1,54 @@
+//! Whether the service knows attributes by the names that conditions use.
+//!
+//! A name that it does not know for any type is refused. One that only other types have, as an attribute
+//! of a service schema may be called differently in AQL (assets-api.md 13), matches no object at all,
+//! without a word: a condition on it looks like one that nothing satisfies.
+
+use crate::client::Client;
+use crate::error::{Error, Kind};
+
+impl Client {
+    /// Those of `conditions`, by number, that none of the objects of `base` satisfies, or that the service
+    /// refuses; each is to be one that every object satisfies whose type has a certain attribute. None
+    /// where `base` has no object. One `totalcount` request where every name is known; answers are kept
+    /// for ten minutes.
+    ///
+    /// # Errors
+    /// Every [`Kind`] but [`Kind::AqlRejected`], unless it is `base` that is refused.
+    pub async fn unmet(&self, base: &str, conditions: &[String]) -> Result<Vec<usize>, Error> {
+        let one = |condition: &String| format!("{base} AND {condition}");
+        let mut open: Vec<usize> = Vec::new();
+        for (n, condition) in conditions.iter().enumerate() {
+            if self.cached_count(&one(condition)).is_none_or(|count| count == 0) {
+                open.push(n);
+            }
+        }
+        if open.len() > 1 {
+            let all: Vec<&str> = open.iter().map(|n| conditions[*n].as_str()).collect();
+            if self.met(&format!("{base} AND {}", all.join(" AND "))).await? {
+                for n in open {
+                    self.keep_count(&one(&conditions[n]), 1);
+                }
+                return Ok(Vec::new());
+            }
+        }
+        let mut unmet = Vec::new();
+        for n in open {
+            if !self.met(&one(&conditions[n])).await? {
+                unmet.push(n);
+            }
+        }
+        if !unmet.is_empty() && self.total_count(base).await? == 0 {
+            unmet.clear();
+        }
+        Ok(unmet)
+    }
+
+    async fn met(&self, condition: &str) -> Result<bool, Error> {
+        match self.total_count(condition).await {
+            Ok(count) => Ok(count > 0),
+            Err(error) if error.kind() == Kind::AqlRejected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
