@@ -16,14 +16,21 @@ pub fn literal(text: &str) -> String {
     if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
 
-fn options(list: &[(&'static str, String)]) -> String {
+/// `OPTIONS (…)`.
+pub fn options(list: &[(&'static str, String)]) -> String {
     let parts: Vec<String> = list.iter().map(|(name, value)| format!("{name} {}", literal(value))).collect();
     format!("OPTIONS ({})", parts.join(", "))
 }
 
 /// `CREATE FOREIGN TABLE` without a schema, as IMPORT FOREIGN SCHEMA wants it.
 pub fn create_foreign_table(table: &Table, server: &str) -> String {
-    let mut out = format!("CREATE FOREIGN TABLE {} (", ident(&table.name));
+    create_foreign_table_in(None, table, server)
+}
+
+/// The same in a schema.
+pub fn create_foreign_table_in(schema: Option<&str>, table: &Table, server: &str) -> String {
+    let schema = schema.map(|schema| format!("{}.", ident(schema))).unwrap_or_default();
+    let mut out = format!("CREATE FOREIGN TABLE {schema}{} (", ident(&table.name));
     for (i, column) in table.columns.iter().enumerate() {
         let comma = if i > 0 { "," } else { "" };
         let _ = write!(

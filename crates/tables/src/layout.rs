@@ -1,14 +1,22 @@
 //! The columns of an object type's table.
 
 use assets::model::{Attribute, Kind, ObjectSchema, ObjectType};
+use serde::{Deserialize, Serialize};
 
 use crate::naming;
 
 /// Names that the fixed columns keep, present or not, so that a name never depends on options.
 pub const FIXED: [&str; 8] = ["id", "key", "label", "object_type", "created", "updated", "url", "attributes"];
 
+/// Columns that every table of PostgreSQL has without showing them.
+pub const SYSTEM: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
+/// PostgreSQL's limit for the columns of a table, dropped ones included (MaxHeapAttributeNumber).
+pub const MAX_COLUMNS: usize = 1600;
+
 /// Which columns a reference gets (IMPORT option `references`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum References {
     /// Label and key.
     #[default]
@@ -20,7 +28,8 @@ pub enum References {
 }
 
 /// Whether a type's table holds its descendants' objects too (IMPORT option `children`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Children {
     /// An abstract type takes its descendants in, any other stands for itself.
     #[default]
@@ -32,7 +41,7 @@ pub enum Children {
 }
 
 /// Options of IMPORT FOREIGN SCHEMA.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Options {
     /// `children`
     pub children: Children,
@@ -55,6 +64,13 @@ pub struct Column {
     pub options: Vec<(&'static str, String)>,
     /// Its comment, from the attribute's description.
     pub comment: Option<String>,
+}
+
+impl Column {
+    /// The part of the attribute that it shows (`key`, say), "" for the attribute itself.
+    pub fn part(&self) -> &str {
+        self.options.iter().find(|(name, _)| *name == "part").map_or("", |(_, value)| value)
+    }
 }
 
 /// A table to be.
@@ -109,9 +125,26 @@ pub fn column_names(attributes: &[Attribute]) -> Vec<(i64, String)> {
     // Companions are set aside whether they are imported or not: a name never depends on options.
     naming::assign(
         named.map(|a| (a.id, a.name.as_str(), endings(a.kind, References::Both))),
-        &FIXED,
+        &[&FIXED[..], &SYSTEM].concat(),
         "attribute",
     )
+}
+
+/// The attributes that get columns, in order.
+pub fn shown<'a>(attributes: &'a [Attribute], options: &Options) -> Vec<&'a Attribute> {
+    let mut ordered: Vec<&Attribute> =
+        attributes.iter().filter(|a| !is_fixed(a) && (options.include_hidden || !a.hidden)).collect();
+    ordered.sort_by_key(|a| (a.position, a.id));
+    ordered
+}
+
+/// Whether a type's table takes its descendants in.
+pub fn includes_children(object_type: &ObjectType, options: &Options) -> bool {
+    match options.children {
+        Children::Auto => object_type.is_abstract,
+        Children::Include => true,
+        Children::Exclude => false,
+    }
 }
 
 /// The table of an object type. `attributes` are those of the type, inherited ones included.
@@ -122,20 +155,13 @@ pub fn table(
     attributes: &[Attribute],
     options: &Options,
 ) -> Table {
-    let children = match options.children {
-        Children::Auto => object_type.is_abstract,
-        Children::Include => true,
-        Children::Exclude => false,
-    };
+    let children = includes_children(object_type, options);
     let mut columns = vec![fixed("id", "bigint"), fixed("key", "text"), fixed("label", "text")];
     if children {
         columns.push(fixed("object_type", "text"));
     }
     let names = column_names(attributes);
-    let mut ordered: Vec<&Attribute> =
-        attributes.iter().filter(|a| !is_fixed(a) && (options.include_hidden || !a.hidden)).collect();
-    ordered.sort_by_key(|a| (a.position, a.id));
-    for attribute in ordered {
+    for attribute in shown(attributes, options) {
         let Some((_, base)) = names.iter().find(|(id, _)| *id == attribute.id) else { continue };
         columns.extend(attribute_columns(attribute, base, options.references));
     }
@@ -155,7 +181,8 @@ pub fn table(
     Table { name: name.to_owned(), options: table_options, columns, comment: text(&object_type.description) }
 }
 
-fn attribute_columns(attribute: &Attribute, base: &str, references: References) -> Vec<Column> {
+/// The columns of an attribute, named after `base`.
+pub fn attribute_columns(attribute: &Attribute, base: &str, references: References) -> Vec<Column> {
     let array = if attribute.multi { "[]" } else { "" };
     let column = |name: String, part: Option<&str>| {
         let mut options =
@@ -181,7 +208,8 @@ fn attribute_columns(attribute: &Attribute, base: &str, references: References) 
     }
 }
 
-fn fixed(name: &'static str, sql_type: &str) -> Column {
+/// A fixed column.
+pub fn fixed(name: &'static str, sql_type: &str) -> Column {
     Column {
         name: name.to_owned(),
         sql_type: sql_type.to_owned(),
@@ -190,7 +218,8 @@ fn fixed(name: &'static str, sql_type: &str) -> Column {
     }
 }
 
-fn text(description: &str) -> Option<String> {
+/// A description as a comment; none where it is empty.
+pub fn text(description: &str) -> Option<String> {
     let trimmed = description.trim();
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }

@@ -1,0 +1,442 @@
+//! One foreign table, and its replicas, against its object type.
+
+use std::collections::HashSet;
+
+use assets::model::{Attribute, ObjectType};
+
+use super::convert::{canonical, is_list};
+use super::schema::{Remote, free_name, said};
+use super::{Action, Change, Kind, LocalColumn, LocalTable, Relation, Replica, ReplicaColumn, option};
+use crate::known::{Known, KnownAttribute};
+use crate::layout::{self, MAX_COLUMNS};
+
+const FULL: &str = "the table would have more than PostgreSQL's 1600 columns, dropped ones included";
+const BY_HAND: &str = "IMPORT did not make this table: yours to change";
+
+/// What has been found so far, and the heading for what is found next.
+pub(super) struct Comparison<'a> {
+    pub(super) remote: &'a Remote,
+    pub(super) changes: Vec<Change>,
+    kind: Kind,
+    object_type: i64,
+    attribute: Option<i64>,
+    group: usize,
+}
+
+impl<'a> Comparison<'a> {
+    pub(super) fn new(remote: &'a Remote) -> Self {
+        let changes = Vec::new();
+        Self { remote, changes, kind: Kind::NewType, object_type: 0, attribute: None, group: 0 }
+    }
+
+    /// What is pushed from here on is one group, done together or not at all.
+    pub(super) fn begin(&mut self, kind: Kind, object_type: i64, attribute: Option<i64>) {
+        (self.kind, self.object_type, self.attribute) = (kind, object_type, attribute);
+        self.group += 1;
+    }
+
+    pub(super) fn push(
+        &mut self,
+        on: &Relation,
+        foreign: bool,
+        action: Action,
+        reason: String,
+        blocked: Option<String>,
+    ) {
+        self.changes.push(Change {
+            kind: self.kind,
+            on: on.clone(),
+            foreign,
+            action,
+            reason,
+            group: self.group,
+            object_type: self.object_type,
+            attribute: self.attribute,
+            blocked,
+            others: false,
+        });
+    }
+
+    /// The same on a replica, which may be another role's.
+    fn push_replica(&mut self, replica: &Replica, action: Action, reason: &str, blocked: Option<String>) {
+        let others =
+            replica.belongs_to.as_ref().map(|role| format!("the replica belongs to role \"{role}\""));
+        self.push(&replica.relation, false, action, reason.to_owned(), others.clone().or(blocked));
+        if let Some(last) = self.changes.last_mut() {
+            last.others = others.is_some();
+        }
+    }
+
+    pub(super) fn table(&mut self, table: &LocalTable) {
+        let Some(id) = table.type_id() else { return };
+        let Some(object_type) = self.remote.object_type(id) else { return self.removed_type(table, id) };
+        self.names(table, object_type);
+        if let Some(known) = &table.known {
+            self.descendants(table, known, object_type);
+            self.table_comment(table, known, object_type);
+        }
+        let own = self.remote.attributes(id);
+        let include = option(&table.options, "children") == Some("include");
+        let types = if include { self.remote.with_descendants(id) } else { vec![id] };
+        let remote = self.remote;
+        let everywhere: Vec<&Attribute> = types.iter().flat_map(|id| remote.attributes(*id)).collect();
+        self.renamed(table, id, &everywhere);
+        self.removed(table, object_type, &everywhere);
+        let Some(known) = &table.known else { return };
+        let mut room = Room::of(table);
+        let import = layout::column_names(own);
+        for attribute in layout::shown(own, &known.options) {
+            let base = import.iter().find(|(id, _)| *id == attribute.id).map_or("", |(_, name)| name);
+            let before = known.attributes.get(&attribute.id);
+            // First, while every column that has one is there.
+            if let Some(before) = before {
+                self.column_comments(table, attribute, before);
+            }
+            let none = KnownAttribute::default();
+            self.parts(table, known, object_type, attribute, base, before.unwrap_or(&none), &mut room);
+        }
+    }
+
+    fn removed_type(&mut self, table: &LocalTable, id: i64) {
+        self.begin(Kind::RemovedType, id, None);
+        let name = option(&table.options, "object_type").unwrap_or("");
+        let reason = format!("object type {} is gone, or may not be seen any more", said(name, id));
+        let blocked = table.known.is_none().then(|| BY_HAND.to_owned());
+        for replica in table.replicas.iter().filter(|r| r.belongs_to.is_none()) {
+            let kept = format!("{reason}; the replica keeps its rows as an ordinary table");
+            self.push(&replica.relation, false, Action::Dematerialize, kept, blocked.clone());
+        }
+        self.push(&table.relation, true, Action::DropTable, reason, blocked);
+    }
+
+    /// The options that name things for people.
+    fn names(&mut self, table: &LocalTable, object_type: &ObjectType) {
+        let schema = &self.remote.schema;
+        let wanted = [
+            ("object_schema", schema.key.as_str(), "object schema", schema.id),
+            ("object_type", object_type.name.as_str(), "object type", object_type.id),
+        ];
+        for (name, now, what, id) in wanted {
+            match option(&table.options, name) {
+                // An object schema may also be named by its name.
+                Some(was) if was != now && !(name == "object_schema" && was == schema.name) => {
+                    self.begin(Kind::RenamedType, object_type.id, None);
+                    let reason =
+                        format!("{what} {} is called \"{now}\" now; the table keeps its name", said(was, id));
+                    let action = Action::SetOption { name, value: now.to_owned(), add: false };
+                    self.push(&table.relation, true, action, reason, None);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A type that became abstract takes its descendants in, as IMPORT would have it; and back.
+    fn descendants(&mut self, table: &LocalTable, known: &Known, object_type: &ObjectType) {
+        let now = layout::includes_children(object_type, &known.options);
+        let set = option(&table.options, "children");
+        if now == known.include || (set == Some("include")) == now {
+            return;
+        }
+        self.begin(Kind::ChangedType, object_type.id, None);
+        let name = said(&object_type.name, object_type.id);
+        if !now {
+            let reason = format!("object type {name} is not abstract any more and stands for itself");
+            return self.push(&table.relation, true, Action::DropOption { name: "children" }, reason, None);
+        }
+        let reason = format!("object type {name} is abstract now: the table takes in the types below it");
+        let action = Action::SetOption { name: "children", value: "include".into(), add: set.is_none() };
+        self.push(&table.relation, true, action, reason.clone(), None);
+        let field = layout::fixed("object_type", "text");
+        if table.columns.iter().any(|c| option(&c.options, "field") == Some("object_type"))
+            || table.has_column(&field.name)
+        {
+            return;
+        }
+        let blocked = (table.slots >= MAX_COLUMNS).then(|| FULL.to_owned());
+        let column = |options| Action::AddColumn {
+            name: field.name.clone(),
+            sql_type: field.sql_type.clone(),
+            options,
+        };
+        self.push(&table.relation, true, column(field.options.clone()), reason.clone(), blocked);
+        for replica in table.replicas.iter().filter(|r| complete(r, table)) {
+            self.begin(Kind::ChangedType, object_type.id, None);
+            let blocked = (replica.slots >= MAX_COLUMNS).then(|| FULL.to_owned());
+            self.push_replica(replica, column(vec![]), &reason, blocked);
+        }
+    }
+
+    fn renamed(&mut self, table: &LocalTable, type_id: i64, everywhere: &[&Attribute]) {
+        for column in &table.columns {
+            let Some(id) = column.attribute_id() else { continue };
+            let Some(attribute) = everywhere.iter().find(|a| a.id == id) else { continue };
+            match option(&column.options, "attribute") {
+                Some(was) if was != attribute.name => {
+                    self.begin(Kind::RenamedAttribute, type_id, Some(id));
+                    let (was, now) = (said(was, id), &attribute.name);
+                    let reason =
+                        format!("attribute {was} is called \"{now}\" now; the column keeps its name");
+                    let action = Action::SetColumnOption {
+                        column: column.name.clone(),
+                        name: "attribute",
+                        value: now.clone(),
+                    };
+                    self.push(&table.relation, true, action, reason, None);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn removed(&mut self, table: &LocalTable, object_type: &ObjectType, everywhere: &[&Attribute]) {
+        let gone = |id: i64| everywhere.iter().all(|a| a.id != id);
+        let of = said(&object_type.name, object_type.id);
+        for column in &table.columns {
+            let Some(id) = column.attribute_id().filter(|id| gone(*id)) else { continue };
+            let name = option(&column.options, "attribute").unwrap_or(&column.name);
+            let reason = format!("attribute {} of object type {of} is gone", said(name, id));
+            let blocked = table.known.is_none().then(|| BY_HAND.to_owned());
+            self.drop_column(table, column, object_type.id, id, &reason, blocked);
+        }
+        // What had to stay in a replica when its foreign table let go of it.
+        let Some(known) = &table.known else { return };
+        for (id, before) in &known.attributes {
+            let reason = format!("what it showed of attribute (id {id}) of object type {of} is gone");
+            for name in before.left.iter().filter(|name| !table.has_column(name)) {
+                for replica in table.replicas.iter().filter(|r| column_of(r, name).is_some()) {
+                    self.begin(Kind::RemovedAttribute, object_type.id, Some(*id));
+                    self.push_replica(replica, Action::DropColumn { name: name.clone() }, &reason, None);
+                }
+            }
+        }
+    }
+
+    fn drop_column(
+        &mut self,
+        table: &LocalTable,
+        column: &LocalColumn,
+        type_id: i64,
+        attribute: i64,
+        reason: &str,
+        blocked: Option<String>,
+    ) {
+        let kind = Kind::RemovedAttribute;
+        let drop = || Action::DropColumn { name: column.name.clone() };
+        // Each by itself: a view on the one need not keep the other.
+        for replica in table.replicas.iter().filter(|r| column_of(r, &column.name).is_some()) {
+            self.begin(kind, type_id, Some(attribute));
+            self.push_replica(replica, drop(), reason, blocked.clone());
+        }
+        self.begin(kind, type_id, Some(attribute));
+        self.push(&table.relation, true, drop(), reason.to_owned(), blocked);
+    }
+
+    /// The parts that an attribute has now against those that it had.
+    #[allow(clippy::too_many_arguments)]
+    fn parts(
+        &mut self,
+        table: &LocalTable,
+        known: &Known,
+        object_type: &ObjectType,
+        attribute: &Attribute,
+        base: &str,
+        before: &KnownAttribute,
+        room: &mut Room,
+    ) {
+        let now = layout::attribute_columns(attribute, "", known.options.references);
+        let mine = || table.columns.iter().filter(|c| c.attribute_id() == Some(attribute.id));
+        let is_new = before.parts.is_empty();
+        let kind = if is_new { Kind::NewAttribute } else { Kind::ChangedAttribute };
+        let of = said(&object_type.name, object_type.id);
+        let what = said(&attribute.name, attribute.id);
+
+        // Parts that it has no more: a reference that became a text has no key.
+        for (part, _) in before.parts.iter().filter(|(part, _)| now.iter().all(|c| c.part() != part.as_str()))
+        {
+            for column in mine().filter(|c| c.part() == part.as_str()) {
+                let reason = format!("attribute {what} of object type {of} has no part \"{part}\" any more");
+                self.drop_column(table, column, object_type.id, attribute.id, &reason, None);
+            }
+        }
+        for column in &now {
+            let Some(was) = before.parts.get(column.part()) else { continue };
+            if canonical(was) != canonical(&column.sql_type) {
+                let reason = format!(
+                    "attribute {what} of object type {of} makes {} now, not {}",
+                    canonical(&column.sql_type),
+                    canonical(was)
+                );
+                for local in mine().filter(|c| c.part() == column.part()) {
+                    self.begin(kind, object_type.id, Some(attribute.id));
+                    self.retype(table, local, was, &column.sql_type, &reason);
+                }
+            }
+        }
+        let missing: Vec<&layout::Column> = now
+            .iter()
+            .filter(|c| !before.parts.contains_key(c.part()) && mine().all(|m| m.part() != c.part()))
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        let reason = match is_new {
+            true => format!("attribute {what} of object type {of} is new"),
+            false => format!("attribute {what} of object type {of} has more parts now"),
+        };
+        let base = mine().find(|c| c.part().is_empty()).map_or(base, |c| c.name.as_str());
+        for column in missing {
+            let name = free_name(base, &column.name, attribute.id, |name| room.taken.contains(name));
+            room.taken.insert(name.clone());
+            self.add(table, object_type.id, attribute.id, kind, column, name, &reason, room);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn add(
+        &mut self,
+        table: &LocalTable,
+        type_id: i64,
+        attribute: i64,
+        kind: Kind,
+        column: &layout::Column,
+        name: String,
+        reason: &str,
+        room: &mut Room,
+    ) {
+        let add =
+            |options| Action::AddColumn { name: name.clone(), sql_type: column.sql_type.clone(), options };
+        let comment = column
+            .comment
+            .clone()
+            .map(|text| Action::Comment { column: Some(name.clone()), text: Some(text) });
+        let index = (column.part() == "key")
+            .then(|| Action::CreateIndex { column: name.clone(), list: is_list(&column.sql_type) });
+        room.foreign += 1;
+        let full = |slots: usize| (slots > MAX_COLUMNS).then(|| FULL.to_owned());
+        let blocked = full(room.foreign);
+        let refused = blocked.is_some();
+        self.begin(kind, type_id, Some(attribute));
+        self.push(&table.relation, true, add(column.options.clone()), reason.to_owned(), blocked);
+        if let Some(comment) = &comment {
+            self.push(&table.relation, true, comment.clone(), reason.to_owned(), None);
+        }
+        if refused {
+            return;
+        }
+        for (replica, slots) in table.replicas.iter().zip(&mut room.replicas) {
+            if !complete(replica, table) {
+                continue;
+            }
+            *slots += 1;
+            self.begin(kind, type_id, Some(attribute));
+            self.push_replica(replica, add(vec![]), reason, full(*slots));
+            for action in comment.iter().chain(&index) {
+                self.push_replica(replica, action.clone(), reason, None);
+            }
+        }
+    }
+
+    /// Only of columns that have the imported type: another was chosen by somebody.
+    fn retype(&mut self, table: &LocalTable, column: &LocalColumn, from: &str, to: &str, reason: &str) {
+        let old = canonical(from);
+        let action =
+            || Action::Retype { name: column.name.clone(), from: from.to_owned(), to: to.to_owned() };
+        let foreign = canonical(&column.sql_type) == old;
+        if foreign {
+            self.push(&table.relation, true, action(), reason.to_owned(), None);
+        }
+        for replica in &table.replicas {
+            let Some(held) = column_of(replica, &column.name).filter(|c| canonical(&c.sql_type) == old)
+            else {
+                continue;
+            };
+            // Values of a foreign table that kept its type still fit into the replica.
+            if !foreign {
+                continue;
+            }
+            if replica.belongs_to.is_some() {
+                let group = self.group;
+                self.group = usize::MAX - self.changes.len();
+                self.push_replica(replica, action(), reason, None);
+                self.group = group;
+                continue;
+            }
+            let anew = is_list(from) != is_list(to);
+            for index in held.indexes.iter().filter(|_| anew) {
+                self.push_replica(replica, Action::DropIndex { index: index.clone() }, reason, None);
+            }
+            self.push_replica(replica, action(), reason, None);
+            for _ in held.indexes.iter().filter(|_| anew) {
+                let index = Action::CreateIndex { column: column.name.clone(), list: is_list(to) };
+                self.push_replica(replica, index, reason, None);
+            }
+        }
+    }
+
+    /// Comments that are the ones of before; another was written by somebody.
+    fn table_comment(&mut self, table: &LocalTable, known: &Known, object_type: &ObjectType) {
+        let now = layout::text(&object_type.description);
+        if now == known.comment {
+            return;
+        }
+        self.begin(Kind::Description, object_type.id, None);
+        let reason = format!("object type {} is described anew", said(&object_type.name, object_type.id));
+        let action = || Action::Comment { column: None, text: now.clone() };
+        if table.comment == known.comment {
+            self.push(&table.relation, true, action(), reason.clone(), None);
+        }
+        for replica in table.replicas.iter().filter(|r| r.belongs_to.is_none()) {
+            if replica.comment == known.comment {
+                self.push_replica(replica, action(), &reason, None);
+            }
+        }
+    }
+
+    fn column_comments(&mut self, table: &LocalTable, attribute: &Attribute, before: &KnownAttribute) {
+        let now = layout::text(&attribute.description);
+        if now == before.comment {
+            return;
+        }
+        let reason = format!("attribute {} is described anew", said(&attribute.name, attribute.id));
+        for column in table.columns.iter().filter(|c| c.attribute_id() == Some(attribute.id)) {
+            self.begin(Kind::Description, table.type_id().unwrap_or(0), Some(attribute.id));
+            let action = || Action::Comment { column: Some(column.name.clone()), text: now.clone() };
+            if column.comment == before.comment {
+                self.push(&table.relation, true, action(), reason.clone(), None);
+            }
+            for replica in table.replicas.iter().filter(|r| r.belongs_to.is_none()) {
+                if column_of(replica, &column.name).is_some_and(|c| c.comment == before.comment) {
+                    self.push_replica(replica, action(), &reason, None);
+                }
+            }
+        }
+    }
+}
+
+/// Names and places that are taken.
+struct Room {
+    taken: HashSet<String>,
+    foreign: usize,
+    replicas: Vec<usize>,
+}
+
+impl Room {
+    fn of(table: &LocalTable) -> Self {
+        let mut taken: HashSet<String> =
+            layout::FIXED.iter().chain(&layout::SYSTEM).map(|name| (*name).to_owned()).collect();
+        taken.extend(table.columns.iter().map(|c| c.name.clone()));
+        taken.extend(table.replicas.iter().flat_map(|r| r.columns.iter().map(|c| c.name.clone())));
+        let replicas = table.replicas.iter().map(|r| r.slots).collect();
+        Self { taken, foreign: table.slots, replicas }
+    }
+}
+
+/// Whether a replica has all the columns of its source; one that has not was made so by somebody.
+fn complete(replica: &Replica, table: &LocalTable) -> bool {
+    table.columns.iter().all(|c| column_of(replica, &c.name).is_some())
+}
+
+fn column_of<'a>(replica: &'a Replica, name: &str) -> Option<&'a ReplicaColumn> {
+    replica.columns.iter().find(|c| c.name == name)
+}
