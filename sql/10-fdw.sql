@@ -13,7 +13,7 @@ CREATE FOREIGN DATA WRAPPER assets_fdw
     VALIDATOR assets_fdw.assets_fdw_validator;
 
 -- IMPORT FOREIGN SCHEMA may only create tables; their comments, from Assets' descriptions, are
--- set at the end of the command.
+-- set at the end of the command, which is also when it is noted what was made of what.
 CREATE FUNCTION assets_fdw.import_comments() RETURNS TABLE (foreign_table text, statement text)
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'import_comments_wrapper';
 
@@ -23,6 +23,8 @@ AS $$
 DECLARE
     comment record;
 BEGIN
+    PERFORM assets_fdw.remember_import(ARRAY(
+        SELECT made.objid FROM pg_event_trigger_ddl_commands() AS made WHERE made.classid = 'pg_class'::regclass));
     FOR comment IN
         SELECT c.statement
         FROM assets_fdw.import_comments() AS c

@@ -181,16 +181,3 @@ CREATE FUNCTION assets_fdw.dematerialize(target regclass, drop_table boolean DEF
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dematerialize_wrapper';
 COMMENT ON FUNCTION assets_fdw.dematerialize(regclass, boolean) IS
     'Ends a replica; its table is dropped, or stays as an ordinary table';
-
--- Whole schemas: named here, so that asking for them says what is missing.
-CREATE FUNCTION assets_fdw.materialize_schema(
-        source_schema name, into_schema name DEFAULT NULL, every interval DEFAULT '5 minutes',
-        full_every interval DEFAULT '1 day', history boolean DEFAULT false, drift text DEFAULT 'report')
-    RETURNS SETOF regclass
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'whole_schemas_wrapper';
-CREATE FUNCTION assets_fdw.refresh_schema(target_schema name, mode text DEFAULT 'auto')
-    RETURNS TABLE (target regclass, mode text, requests bigint, seen bigint, inserted bigint, updated bigint,
-                   deleted bigint, unchanged bigint, seconds double precision)
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'whole_schemas_wrapper';
-CREATE FUNCTION assets_fdw.sync_schema(local_schema name, dry_run boolean DEFAULT true) RETURNS SETOF text
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'whole_schemas_wrapper';

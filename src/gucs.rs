@@ -22,6 +22,9 @@ pub static MAX_DELETE_SHARE: GucSetting<f64> = GucSetting::<f64>::new(0.2);
 pub static ALLOWED_HOSTS: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(assets::hosts::DEFAULT));
 
+/// `assets_fdw.drift_interval`, in milliseconds
+pub static DRIFT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10 * 60 * 1000);
+
 /// Defines the settings; called once, from `_PG_init`.
 pub fn define() {
     GucRegistry::define_bool_guc(
@@ -92,5 +95,15 @@ fn replicas() {
         1.0,
         GucContext::Userset,
         GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"assets_fdw.drift_interval",
+        c"Time between two looks at whether materialized schemas still follow Assets.",
+        c"A look comes before a scheduled refresh and takes two requests as long as nothing changed.",
+        &DRIFT_INTERVAL,
+        100,
+        24 * 60 * 60 * 1000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
     );
 }

@@ -7,18 +7,45 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use assets::error::Error;
+use assets::error::{Error, Kind};
+use assets::model::ObjectType;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl;
-use tables::layout::{self, Children, Options, References, Table};
+use tables::drift::Growth;
+use tables::known::Known;
+use tables::layout::{self, Children, MAX_COLUMNS, Options, References, Table};
 
 use crate::fdw::pg;
 use crate::{catalog, error, options, runtime, session};
 
 thread_local! {
-    /// Comments of the tables that the IMPORT under way makes: their local schema, and the tables.
-    static PENDING: RefCell<Vec<(String, Table)>> = const { RefCell::new(Vec::new()) };
+    /// The IMPORT under way, or one that failed.
+    static PENDING: RefCell<Option<Import>> = const { RefCell::new(None) };
+}
+
+/// What an IMPORT makes.
+pub struct Import {
+    /// Where its tables go.
+    pub local_schema: String,
+    /// The object schema.
+    pub schema_id: i64,
+    /// Whether all types are wanted but for those named, or only those named.
+    pub whole: bool,
+    /// The IMPORT's options, and all types of the object schema.
+    pub growth: Growth,
+    /// The tables, and what they are made of.
+    pub tables: Vec<(Table, Known)>,
+}
+
+/// The IMPORT under way, for the event trigger at its end.
+pub fn with_pending(body: impl FnOnce(&Import)) {
+    // Not borrowed while SQL runs, which may raise an ERROR.
+    let taken = PENDING.take();
+    if let Some(import) = &taken {
+        body(import);
+    }
+    PENDING.set(taken);
 }
 
 #[pg_guard]
@@ -42,17 +69,17 @@ pub unsafe extern "C-unwind" fn import_foreign_schema(
             FDW_IMPORT_SCHEMA_EXCEPT => Keep::AllBut(listed),
             _ => Keep::All,
         };
+        let whole = !matches!(keep, Keep::Only(_));
         let connection = session::connect(server, pg_sys::GetUserId());
-        let tables = error::or_raise(runtime::wait(tables(connection.client.clone(), wanted, keep, options)));
+        let made = tables(connection.client.clone(), wanted, keep, options.clone());
+        let Made { schema_id, types, tables } = error::or_raise(runtime::wait(made));
         let mut list = std::ptr::null_mut();
-        for table in &tables {
+        for (table, _) in &tables {
             let statement = ddl::create_foreign_table(table, &server_name);
             list = pg_sys::lappend(list, pg::to_server(&statement).cast());
         }
-        PENDING.with_borrow_mut(|pending| {
-            pending.clear();
-            pending.extend(tables.into_iter().map(|table| (local_schema.clone(), table)));
-        });
+        let growth = Growth { options, types, server: server_name, follow: None };
+        PENDING.set(Some(Import { local_schema, schema_id, whole, growth, tables }));
         list
     }
 }
@@ -74,13 +101,21 @@ impl Keep {
     }
 }
 
+/// What the service has for an IMPORT.
+struct Made {
+    schema_id: i64,
+    /// All types of the object schema.
+    types: Vec<i64>,
+    tables: Vec<(Table, Known)>,
+}
+
 /// Asks the service for the object schema's types and their attributes; only for those wanted.
 async fn tables(
     client: std::sync::Arc<assets::client::Client>,
     wanted: String,
     keep: Keep,
     options: Options,
-) -> Result<Vec<Table>, Error> {
+) -> Result<Made, Error> {
     // An import shows the service as it is now, whatever was known of it before.
     client.forget_metadata();
     let schemas = client.schemas().await?;
@@ -95,10 +130,27 @@ async fn tables(
         let Some((_, name)) = names.iter().find(|(id, _)| *id == object_type.id) else { continue };
         if keep.wants(name) {
             let attributes = client.attributes(object_type.id).await?;
-            tables.push(layout::table(schema, object_type, name, &attributes, &options));
+            let table = layout::table(schema, object_type, name, &attributes, &options);
+            if table.columns.len() > MAX_COLUMNS {
+                return Err(too_wide(&table, object_type));
+            }
+            tables.push((table, Known::of(object_type, &attributes, &options)));
         }
     }
-    Ok(tables)
+    Ok(Made { schema_id: schema.id, types: types.iter().map(|t| t.id).collect(), tables })
+}
+
+fn too_wide(table: &Table, object_type: &ObjectType) -> Error {
+    let message = format!(
+        "the table of object type \"{}\" would have {} columns, more than PostgreSQL's {MAX_COLUMNS}",
+        object_type.name,
+        table.columns.len()
+    );
+    Error::new(Kind::NotBuilt, message).with_hint(format!(
+        "Leave it out with EXCEPT ({}), and write a CREATE FOREIGN TABLE with the columns that are wanted; \
+         references 'key' needs fewer.",
+        ddl::ident(&table.name)
+    ))
 }
 
 fn read_options(given: &options::Options) -> Options {
@@ -147,10 +199,10 @@ fn read_options(given: &options::Options) -> Options {
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn import_comments() -> TableIterator<'static, (name!(foreign_table, String), name!(statement, String))> {
-    let pending = PENDING.with_borrow_mut(std::mem::take);
     let mut statements = Vec::new();
-    for (schema, table) in pending {
-        let qualified = format!("{}.{}", ddl::ident(&schema), ddl::ident(&table.name));
+    let Some(import) = PENDING.take() else { return TableIterator::new(statements) };
+    for (table, _) in import.tables {
+        let qualified = format!("{}.{}", ddl::ident(&import.local_schema), ddl::ident(&table.name));
         if let Some(comment) = &table.comment {
             let statement = format!("COMMENT ON FOREIGN TABLE {qualified} IS {}", ddl::literal(comment));
             statements.push((qualified.clone(), statement));

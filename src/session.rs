@@ -112,13 +112,20 @@ pub fn server_by_name(name: &CStr) -> (pg_sys::Oid, pg_sys::Oid) {
     // SAFETY: no preconditions.
     let user = unsafe { pg_sys::GetUserId() };
     require_ours(server);
+    require_usage(server, user);
+    (server, user)
+}
+
+/// An ERROR where a role may not use a server.
+pub fn require_usage(server: pg_sys::Oid, user: pg_sys::Oid) {
     if !pg_compat::may_use_server(server, user) {
+        // SAFETY: a catalogue look-up inside a transaction.
+        let name = unsafe { text((*pg_sys::GetForeignServer(server)).servername) };
         error::raise(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("permission denied for foreign server {}", name.to_string_lossy()),
+            format!("permission denied for foreign server {name}"),
         );
     }
-    (server, user)
 }
 
 /// The connection for `check()`. Where the mapping's secret was set for elsewhere, it is one without

@@ -178,16 +178,6 @@ fn refresh(
     ))
 }
 
-/// `materialize_schema`, `refresh_schema` and `sync_schema`.
-#[pg_extern(sql = false)]
-fn whole_schemas() {
-    error::raise_hint(
-        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-        "replicas of whole schemas are not built yet",
-        "Call assets_fdw.materialize() for each foreign table.",
-    );
-}
-
 fn died(job: &Job) -> Failure {
     Failure::new(
         PgSqlErrorCode::ERRCODE_OPERATOR_INTERVENTION,
@@ -196,7 +186,7 @@ fn died(job: &Job) -> Failure {
     .with_hint("The replica is as it was before.")
 }
 
-fn required<T>(value: Option<T>, name: &str) -> T {
+pub fn required<T>(value: Option<T>, name: &str) -> T {
     value.unwrap_or_else(|| {
         error::raise(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be NULL"))
     })
@@ -206,7 +196,7 @@ fn not_built(what: &str) -> ! {
     error::raise(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, format!("{what} is not built yet"))
 }
 
-fn check_interval(name: &str, interval: &Interval) {
+pub fn check_interval(name: &str, interval: &Interval) {
     let sql = "SELECT $1 BETWEEN interval '1 second' AND interval '1 year'";
     if query_one(sql, &[(*interval).into()], |row| row.get(1)).flatten() != Some(true) {
         error::raise(
@@ -217,7 +207,7 @@ fn check_interval(name: &str, interval: &Interval) {
 }
 
 /// Says once a session that nothing happens by itself.
-fn say_if_unscheduled() {
+pub fn say_if_unscheduled() {
     thread_local! {
         static SAID: Cell<bool> = const { Cell::new(false) };
     }

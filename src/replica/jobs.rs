@@ -171,6 +171,13 @@ pub fn remove(target: pg_sys::Oid) {
     as_extension(|| execute("DELETE FROM assets_fdw.replica_job WHERE target = $1", &[target.into()]));
 }
 
+/// The replicas of a foreign table that belong to a role.
+pub fn of_source(source: pg_sys::Oid, owner: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let sql = "SELECT j.target::oid FROM assets_fdw.replica_job AS j
+               WHERE j.source::oid = $1 AND j.owner::oid = $2 ORDER BY 1";
+    as_extension(|| query(sql, &[source.into(), owner.into()], |row| row.must(1)))
+}
+
 /// Asks for a refresh.
 pub fn request(target: pg_sys::Oid) {
     let sql = "INSERT INTO assets_fdw.replica_request (target) VALUES ($1)";

@@ -20,21 +20,21 @@
 //! holds anything that a third one needs: sessions only ever add to `replica_request`, or change the
 //! definition in `replica_job`; the state is the workers' own.
 
-mod api;
+pub mod api;
 mod apply;
-mod failure;
+pub mod failure;
 mod history;
 mod hooks;
-mod jobs;
+pub mod jobs;
 mod launcher;
 mod refresh;
 mod scheduler;
-mod shared;
+pub mod shared;
 pub mod spi;
 mod staging;
 mod target;
-mod txn;
-mod worker;
+pub mod txn;
+pub mod worker;
 
 /// Called from `_PG_init`. Under `shared_preload_libraries` that is the postmaster: the launcher, the
 /// shared memory and the hook exist only then.

@@ -32,6 +32,7 @@ use super::staging::{Column, Staging};
 use super::txn::{make_durable, transaction};
 use super::worker::{self, Task};
 use crate::catalog::{ForeignTable, Resolver};
+use crate::drift::watch;
 use crate::fdw::output::Output;
 use crate::runtime::PageStream;
 use crate::session::Connection;
@@ -43,6 +44,9 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Does a task. What becomes of it is in the history; nothing is raised.
 pub fn run(task: &Task) {
     let Some(job) = transaction(|| find(task.target)) else { return };
+    if task.scheduled {
+        watch::before_refresh(&job);
+    }
     if !lock(task, &job) {
         return;
     }

@@ -118,6 +118,15 @@ impl Client {
         Ok(attributes)
     }
 
+    /// The attributes of all types of a schema (assets-api.md 2.5), each once or more often; whether
+    /// inherited ones are repeated is not documented. Always asks.
+    pub async fn schema_attributes(&self, schema_id: i64) -> Result<Vec<Attribute>, Error> {
+        let what = format!("the attributes of schema {schema_id}");
+        let path = format!("objectschema/{schema_id}/attributes");
+        let list: wire::List<wire::Attribute> = self.get(&what, &path, &[]).await?;
+        Ok(list.into_vec().into_iter().map(wire::Attribute::into_model).collect())
+    }
+
     /// One object type, without its count; kept for ten minutes.
     pub async fn object_type(&self, type_id: i64) -> Result<ObjectType, Error> {
         if let Some(found) = self.metadata.object_type(type_id) {

@@ -438,9 +438,6 @@ fn what_is_not_built_or_not_valid_is_refused_by_name() {
     client.batch_execute("CREATE TABLE plain (id bigint)").unwrap();
     for (sql, state, word) in [
         ("SELECT assets_fdw.refresh('itsm_replica.server', 'incremental')", "0A000", "not built yet"),
-        ("SELECT assets_fdw.materialize_schema('itsm')", "0A000", "not built yet"),
-        ("SELECT * FROM assets_fdw.refresh_schema('itsm_replica')", "0A000", "not built yet"),
-        ("SELECT assets_fdw.sync_schema('itsm')", "0A000", "not built yet"),
         ("SELECT assets_fdw.refresh('itsm_replica.server', 'quick')", "22023", "auto, incremental, full"),
         ("SELECT assets_fdw.refresh('plain')", "42809", "is not a replica"),
         ("SELECT assets_fdw.materialize('plain')", "42809", "not a foreign table of assets_fdw"),

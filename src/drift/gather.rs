@@ -1,0 +1,173 @@
+//! Foreign tables of a local schema, and their replicas, as the catalogues hold them.
+
+use std::collections::HashSet;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use tables::drift::{LocalColumn, LocalTable, Relation, Replica, ReplicaColumn};
+
+use super::memory;
+use crate::error;
+use crate::replica::spi::{Row, as_extension, query, query_one};
+
+/// A foreign table of this wrapper.
+pub struct Table {
+    /// Its OID.
+    pub oid: pg_sys::Oid,
+    /// Its server.
+    pub server: pg_sys::Oid,
+    /// The server's name.
+    pub server_name: String,
+    /// What is compared.
+    pub local: LocalTable,
+    /// The replicas' OIDs, in their order.
+    pub replicas: Vec<pg_sys::Oid>,
+}
+
+/// A local schema.
+pub struct Gathered {
+    /// The tables of it that `user` may alter.
+    pub tables: Vec<Table>,
+    /// The names of everything in it.
+    pub taken: HashSet<String>,
+}
+
+/// The schema's OID; an ERROR where there is none.
+pub fn schema_oid(schema: &str) -> pg_sys::Oid {
+    let sql = "SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1";
+    query_one(sql, &[schema.into()], |row| row.must(1)).unwrap_or_else(|| {
+        error::raise(
+            PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
+            format!("schema \"{schema}\" does not exist"),
+        )
+    })
+}
+
+/// Reads a local schema for a role. None of its foreign tables may be altered by it: an ERROR.
+pub fn gather(schema: &str, user: pg_sys::Oid) -> Gathered {
+    let namespace = schema_oid(schema);
+    let sql = "
+        SELECT c.oid, c.relname::text, obj_description(c.oid, 'pg_class'), f.ftserver, s.srvname::text,
+               c.relnatts::int4,
+               ARRAY(SELECT o.option_name FROM pg_options_to_table(f.ftoptions) AS o ORDER BY 1),
+               ARRAY(SELECT o.option_value FROM pg_options_to_table(f.ftoptions) AS o ORDER BY o.option_name),
+               pg_has_role($2, c.relowner, 'USAGE')
+        FROM pg_class AS c
+        JOIN pg_foreign_table AS f ON f.ftrelid = c.oid
+        JOIN pg_foreign_server AS s ON s.oid = f.ftserver
+        JOIN pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw
+        JOIN pg_proc AS h ON h.oid = w.fdwhandler AND h.proname = 'assets_fdw_handler'
+        WHERE c.relnamespace = $1 ORDER BY c.relname";
+    let args = [namespace.into(), user.into()];
+    let found = as_extension(|| {
+        query(sql, &args, |row| {
+            let local = LocalTable {
+                relation: Relation::new(schema, row.must::<String>(2)),
+                options: pairs(row, 7),
+                comment: row.get(3),
+                slots: usize::try_from(row.must::<i32>(6)).unwrap_or_default(),
+                columns: vec![],
+                known: None,
+                replicas: vec![],
+            };
+            let table = Table {
+                oid: row.must(1),
+                server: row.must(4),
+                server_name: row.must(5),
+                local,
+                replicas: vec![],
+            };
+            (table, row.must::<bool>(9))
+        })
+    });
+    let others = found.iter().any(|(_, mine)| !mine);
+    let mut tables: Vec<Table> =
+        found.into_iter().filter(|(_, mine)| *mine).map(|(table, _)| table).collect();
+    if tables.is_empty() && others {
+        error::raise(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("must be owner of the foreign tables of schema \"{schema}\""),
+        );
+    }
+    for table in &mut tables {
+        table.local.columns = columns(table.oid);
+        table.local.known = memory::known(table.oid);
+        (table.replicas, table.local.replicas) = replicas(table.oid, user).into_iter().unzip();
+    }
+    // A table's name is also that of its row type.
+    let sql = "SELECT relname::text FROM pg_class WHERE relnamespace = $1
+               UNION SELECT typname::text FROM pg_type WHERE typnamespace = $1";
+    let taken = as_extension(|| query(sql, &[namespace.into()], |row| row.must(1)));
+    Gathered { tables, taken: taken.into_iter().collect() }
+}
+
+/// Names in one column, values in the next.
+fn pairs(row: &Row, at: usize) -> Vec<(String, String)> {
+    let list = |n| row.must::<Vec<Option<String>>>(n).into_iter().flatten();
+    list(at).zip(list(at + 1)).collect()
+}
+
+fn columns(relation: pg_sys::Oid) -> Vec<LocalColumn> {
+    let sql = "
+        SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), col_description(a.attrelid, a.attnum),
+               ARRAY(SELECT o.option_name FROM pg_options_to_table(a.attfdwoptions) AS o ORDER BY 1),
+               ARRAY(SELECT o.option_value FROM pg_options_to_table(a.attfdwoptions) AS o ORDER BY o.option_name)
+        FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+    as_extension(|| {
+        query(sql, &[relation.into()], |row| LocalColumn {
+            name: row.must(1),
+            sql_type: row.must(2),
+            comment: row.get(3),
+            options: pairs(row, 4),
+        })
+    })
+}
+
+fn replicas(source: pg_sys::Oid, user: pg_sys::Oid) -> Vec<(pg_sys::Oid, Replica)> {
+    // The table is altered, and the job may end: both have to be the user's.
+    let sql = "
+        SELECT c.oid, n.nspname::text, c.relname::text, c.relnatts::int4, obj_description(c.oid, 'pg_class'),
+               CASE WHEN NOT pg_has_role($2, c.relowner, 'USAGE') THEN pg_get_userbyid(c.relowner)::text
+                    WHEN NOT coalesce((SELECT pg_has_role($2, r.oid, 'MEMBER') FROM pg_roles AS r
+                                       WHERE r.oid = j.owner::oid), false) THEN pg_get_userbyid(j.owner::oid)::text END
+        FROM assets_fdw.replica_job AS j
+        JOIN pg_class AS c ON c.oid = j.target::oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE j.source::oid = $1 ORDER BY 2, 3";
+    let found = as_extension(|| {
+        query(sql, &[source.into(), user.into()], |row| {
+            let replica = Replica {
+                relation: Relation::new(row.must::<String>(2), row.must::<String>(3)),
+                belongs_to: row.get(6),
+                slots: usize::try_from(row.must::<i32>(4)).unwrap_or_default(),
+                comment: row.get(5),
+                columns: vec![],
+            };
+            (row.must::<pg_sys::Oid>(1), replica)
+        })
+    });
+    let with_columns =
+        |(oid, replica): (pg_sys::Oid, Replica)| (oid, Replica { columns: replica_columns(oid), ..replica });
+    found.into_iter().map(with_columns).collect()
+}
+
+fn replica_columns(relation: pg_sys::Oid) -> Vec<ReplicaColumn> {
+    let plain = "
+        FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid JOIN pg_am AS m ON m.oid = x.relam
+        JOIN pg_namespace AS n ON n.oid = x.relnamespace
+        WHERE i.indrelid = a.attrelid AND i.indnatts = 1 AND i.indkey[0] = a.attnum AND i.indpred IS NULL
+          AND NOT i.indisunique AND m.amname IN ('btree', 'gin')
+        ORDER BY x.oid";
+    let sql = format!(
+        "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), col_description(a.attrelid, a.attnum),
+                ARRAY(SELECT n.nspname::text {plain}), ARRAY(SELECT x.relname::text {plain})
+         FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+    );
+    as_extension(|| {
+        query(&sql, &[relation.into()], |row| ReplicaColumn {
+            name: row.must(1),
+            sql_type: row.must(2),
+            comment: row.get(3),
+            indexes: pairs(row, 4).into_iter().map(|(schema, name)| Relation::new(schema, name)).collect(),
+        })
+    })
+}

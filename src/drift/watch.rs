@@ -1,0 +1,235 @@
+//! What `materialize_schema()` was asked for, and the look at drift before a scheduled refresh.
+//!
+//! A look happens in the worker of whichever refresh comes first when one is due
+//! (`assets_fdw.drift_interval`), as the owner, before that refresh begins. It costs two requests as long
+//! as nothing changed; then, and once every `full_every`, each type is compared. No transaction is open
+//! while the service is waited for. What becomes of a look is noted; the refresh goes on whatever it is.
+
+use pgrx::datum::Interval;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use tables::drift::{Change, Follow};
+
+use super::sync::{self, Answer, Asked, Plan};
+use super::{ask, gather};
+use crate::replica::failure;
+use crate::replica::jobs::{self, Job};
+use crate::replica::spi::{as_extension, execute, query_one};
+use crate::replica::txn::transaction;
+use crate::{error, gucs, runtime};
+
+/// How long an ALTER of the worker's may wait for readers: others queue behind it meanwhile.
+const LOCK_TIMEOUT: &str = "3s";
+
+/// What is asked for.
+pub struct Wanted<'a> {
+    /// The foreign tables' schema.
+    pub source: &'a str,
+    /// The replicas' schema.
+    pub into: &'a str,
+    /// `every`
+    pub every: Interval,
+    /// `full_every`
+    pub full_every: Interval,
+    /// `history`
+    pub history: bool,
+    /// `report` or `apply`
+    pub drift: &'a str,
+}
+
+/// Notes what is asked for; the next scheduled refresh looks at drift.
+pub fn want(wanted: &Wanted, user: pg_sys::Oid) {
+    let home = jobs::home();
+    let sql = "
+        INSERT INTO assets_fdw.replica_schema
+            (source_schema, owner, into_schema, every, full_every, history, drift, home)
+        SELECT n.oid::regnamespace, $2::regrole, $3::name, $4, $5, $6, $7, $8
+        FROM pg_namespace AS n WHERE n.nspname = $1
+        ON CONFLICT (source_schema, owner) DO UPDATE SET into_schema = excluded.into_schema,
+            every = excluded.every, full_every = excluded.full_every, history = excluded.history,
+            drift = excluded.drift, home = excluded.home, looked = NULL, compared = NULL, error = NULL";
+    let args = [
+        wanted.source.into(),
+        user.into(),
+        wanted.into.into(),
+        wanted.every.into(),
+        wanted.full_every.into(),
+        wanted.history.into(),
+        wanted.drift.into(),
+        home.into(),
+    ];
+    as_extension(|| execute(sql, &args));
+}
+
+/// How new tables of a schema are replicated, where a role asked for that.
+pub fn follow(schema: &str, user: pg_sys::Oid) -> Option<Follow> {
+    let sql = "
+        SELECT s.into_schema::text, s.every::text, s.full_every::text, s.history
+        FROM assets_fdw.replica_schema AS s JOIN pg_namespace AS n ON n.oid = s.source_schema::oid
+        WHERE n.nspname = $1 AND s.owner::oid = $2";
+    as_extension(|| {
+        query_one(sql, &[schema.into(), user.into()], |row| Follow {
+            into: row.must(1),
+            every: row.must(2),
+            full_every: row.must(3),
+            history: row.must(4),
+        })
+    })
+}
+
+/// A sync by hand leaves only what was blocked.
+pub fn synced(schema: &str, user: pg_sys::Oid, plan: &Plan) {
+    let left = plan.changes.iter().filter(|c| c.blocked.is_some());
+    note_drift(schema, user, left);
+}
+
+fn note_drift<'a>(schema: &str, user: pg_sys::Oid, left: impl Iterator<Item = &'a Change>) {
+    as_extension(|| {
+        let sql = "
+            DELETE FROM assets_fdw.replica_drift AS d USING pg_namespace AS n
+            WHERE n.nspname = $1 AND d.source_schema::oid = n.oid AND d.owner::oid = $2";
+        execute(sql, &[schema.into(), user.into()]);
+        let sql = "
+            INSERT INTO assets_fdw.replica_drift
+                (source_schema, owner, n, statement, kind, reason, blocked_by, found)
+            SELECT s.source_schema, s.owner, $3, $4, $5, $6, $7, clock_timestamp()
+            FROM assets_fdw.replica_schema AS s JOIN pg_namespace AS n ON n.oid = s.source_schema::oid
+            WHERE n.nspname = $1 AND s.owner::oid = $2";
+        for (n, change) in (1_i32..).zip(left) {
+            let args = [
+                schema.into(),
+                user.into(),
+                n.into(),
+                change.statement().into(),
+                change.kind.as_str().into(),
+                change.reason.as_str().into(),
+                change.blocked.as_deref().into(),
+            ];
+            execute(sql, &args);
+        }
+    });
+}
+
+/// A look that is due.
+struct Look {
+    schema: String,
+    apply: bool,
+    /// Every type is compared, whatever the glance says.
+    complete: bool,
+    seen: Option<String>,
+}
+
+/// Looks at the drift of a replica's source schema, where that was asked for and is due. Called by a
+/// worker of the owner's before a scheduled refresh, outside of transactions.
+pub fn before_refresh(job: &Job) {
+    let look = match failure::catch(|| transaction(|| claim(job))) {
+        Ok(Some(look)) => look,
+        Ok(None) => return,
+        Err(failure) => return failure.log("a look at drift could not begin"),
+    };
+    let outcome = failure::catch(|| look.take(job.owner));
+    let message = outcome.as_ref().err().map(|failure| failure.message.clone());
+    if let Err(failure) = &outcome {
+        failure.log(&format!("the look at drift of schema \"{}\" failed", look.schema));
+    }
+    let noted = failure::catch(|| transaction(|| look.note(job.owner, message.as_deref())));
+    if let Err(failure) = noted {
+        failure.log("a look at drift could not be noted");
+    }
+}
+
+/// Takes the look that is due, so that no other worker does.
+fn claim(job: &Job) -> Option<Look> {
+    if !crate::replica::worker::extension_exists() {
+        return None;
+    }
+    let home = jobs::home();
+    let sql = "
+        UPDATE assets_fdw.replica_schema AS s SET looked = clock_timestamp()
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = $1 AND s.source_schema::oid = c.relnamespace AND s.owner::oid = $2 AND s.home = $3
+          AND coalesce(s.looked < clock_timestamp() - $4 * interval '1 millisecond', true)
+        RETURNING n.nspname::text, s.drift = 'apply',
+                  coalesce(s.compared < clock_timestamp() - s.full_every, true), s.seen";
+    let args = [job.source.into(), job.owner.into(), home.into(), gucs::DRIFT_INTERVAL.get().into()];
+    as_extension(|| {
+        query_one(sql, &args, |row| Look {
+            schema: row.must(1),
+            apply: row.must(2),
+            complete: row.must(3),
+            seen: row.get(4),
+        })
+    })
+}
+
+impl Look {
+    fn take(&self, user: pg_sys::Oid) {
+        let asked = transaction(|| sync::questions(&self.schema, &gather::gather(&self.schema, user), user));
+        let mut glances = Vec::new();
+        for Asked { client, question, .. } in &asked {
+            let glance = ask::glance(client.clone(), question.schema_id);
+            glances.push(error::or_raise(runtime::wait(glance)));
+        }
+        let seen = glances.join(" ");
+        if !self.complete && self.seen.as_ref() == Some(&seen) {
+            return;
+        }
+        let mut answers = Vec::new();
+        for Asked { server, client, question } in asked {
+            let remote = error::or_raise(runtime::wait(ask::remote(client, question)));
+            answers.push(Answer { server, remote });
+        }
+        transaction(|| {
+            if self.apply {
+                let sql = format!("SELECT pg_catalog.set_config('lock_timeout', '{LOCK_TIMEOUT}', true)");
+                execute(&sql, &[]);
+                sync::lock(&self.schema);
+            }
+            let follow = follow(&self.schema, user);
+            let plan = sync::plan(&self.schema, answers, follow.as_ref(), user);
+            if self.apply {
+                guard(&self.schema, &plan);
+                plan.run(&self.schema, user);
+            }
+            let left = plan.changes.iter().filter(|c| !self.apply || c.blocked.is_some());
+            note_drift(&self.schema, user, left);
+            self.compared(user, &seen);
+        });
+    }
+
+    /// Notes what the service showed when everything was compared.
+    fn compared(&self, user: pg_sys::Oid, seen: &str) {
+        let sql = "
+            UPDATE assets_fdw.replica_schema AS s SET compared = clock_timestamp(), seen = $3
+            FROM pg_namespace AS n
+            WHERE n.nspname = $1 AND s.source_schema::oid = n.oid AND s.owner::oid = $2";
+        as_extension(|| execute(sql, &[self.schema.as_str().into(), user.into(), seen.into()]));
+    }
+
+    fn note(&self, user: pg_sys::Oid, failure: Option<&str>) {
+        let sql = "
+            UPDATE assets_fdw.replica_schema AS s
+            SET error = $3, compared = CASE WHEN $3 IS NULL THEN s.compared END
+            FROM pg_namespace AS n
+            WHERE n.nspname = $1 AND s.source_schema::oid = n.oid AND s.owner::oid = $2
+              AND s.error IS DISTINCT FROM $3";
+        as_extension(|| execute(sql, &[self.schema.as_str().into(), user.into(), failure.into()]));
+    }
+}
+
+/// A credential that sees less than it did must not take tables along by itself.
+fn guard(schema: &str, plan: &Plan) {
+    let (removed, all) = plan.removed_types();
+    let share = gucs::MAX_DELETE_SHARE.get();
+    if removed > 1 && removed as f64 > share * all as f64 {
+        error::raise_hint(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!(
+                "{removed} of the {all} object types of schema \"{schema}\" are gone, more than \
+                 assets_fdw.max_delete_share ({share}) allows"
+            ),
+            "The credential may see less than it did: compare with Assets. If they are gone indeed, call \
+             assets_fdw.sync_schema(…, dry_run => false).",
+        );
+    }
+}
