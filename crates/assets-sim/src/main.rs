@@ -15,6 +15,7 @@ assets-sim [serve] [--listen ADDRESS:PORT] [--objects N] [--latency 40ms] [--pag
 assets-sim set URL KEY ATTRIBUTE VALUE...     replaces the values of an attribute (none clears it)
 assets-sim create URL TYPE NAME               creates an object and prints its key
 assets-sim delete URL KEY
+assets-sim change URL JSON                    any change, as POST /_sim/change takes it
 assets-sim log URL                            one line a request
 assets-sim switch URL NAME JSON               changes a switch
 assets-sim fault URL JSON                     sets a fault; without JSON takes all away
@@ -46,6 +47,9 @@ fn run(arguments: &[String]) -> Result<(), String> {
             change(url, &json!({ "change": "create", "object_type": object_type, "name": name }))
         }
         ["delete", url, key] => change(url, &json!({ "change": "delete", "key": key })),
+        ["change", url, json] => {
+            change(url, &serde_json::from_str(json).map_err(|e| format!("the change is no JSON: {e}"))?)
+        }
         ["log", url] => {
             for entry in call(url, "GET", "/_sim/log", None)?.as_array().into_iter().flatten() {
                 let start = entry["start_at"].as_u64().map_or_else(String::new, |n| format!(" startAt={n}"));

@@ -222,6 +222,32 @@ impl Sim {
         self.apply(&Change::RenameType { object_type: object_type.into(), to: to.into() })
     }
 
+    /// Adds a type without objects and gives its id.
+    ///
+    /// # Errors
+    /// As [`Sim::apply`].
+    pub fn add_type(&self, schema: &str, name: &str, parent: Option<&str>) -> Result<String, String> {
+        let parent = parent.map(str::to_owned);
+        self.apply(&Change::AddType { schema: schema.into(), name: name.into(), parent })
+    }
+
+    /// Removes a type with its objects.
+    ///
+    /// # Errors
+    /// As [`Sim::apply`]; it has children, or AQL lags behind.
+    pub fn remove_type(&self, object_type: &str) -> Result<String, String> {
+        self.apply(&Change::RemoveType { object_type: object_type.into() })
+    }
+
+    /// Describes an attribute, or the type itself.
+    ///
+    /// # Errors
+    /// As [`Sim::apply`].
+    pub fn describe(&self, object_type: &str, attribute: Option<&str>, text: &str) -> Result<String, String> {
+        let attribute = attribute.map(str::to_owned);
+        self.apply(&Change::Describe { object_type: object_type.into(), attribute, text: text.into() })
+    }
+
     /// Adds an attribute without values.
     ///
     /// # Errors

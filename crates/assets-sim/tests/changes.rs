@@ -167,6 +167,30 @@ fn types_and_attributes_are_renamed_added_removed_and_changed_in_kind() {
 }
 
 #[test]
+fn types_come_with_the_attributes_of_every_type_and_go_with_their_objects() {
+    let sim = start(500, Profile::Documented);
+    let client = Client::new(&sim);
+    let id = sim.add_type("ITSM", "Rack", None).unwrap();
+    let list = client.get(&format!("/objecttype/{id}/attributes")).json();
+    let names: Vec<&str> = list.as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["Key", "Name", "Created", "Updated"]);
+    sim.create("Rack", "R1", &[]).unwrap();
+    assert_eq!(client.count("objectType = Rack"), 1);
+    sim.describe("Rack", None, "Where servers stand").unwrap();
+    sim.describe("Rack", Some("Name"), "As painted on it").unwrap();
+    assert_eq!(client.get(&format!("/objecttype/{id}")).json()["description"], "Where servers stand");
+    let before = client.count("Key is not empty");
+    let phones = client.count("objectType = Phone");
+    assert!(phones > 0);
+    sim.remove_type("Phone").unwrap();
+    assert_eq!(client.count("Key is not empty"), before - phones);
+    let types = client.get("/objectschema/1/objecttypes/flat").json();
+    assert!(types.as_array().unwrap().iter().all(|t| t["name"] != "Phone"));
+    assert!(sim.remove_type("Hardware").is_err(), "it has children");
+    assert!(sim.add_type("NOPE", "x", None).is_err());
+}
+
+#[test]
 fn the_data_is_the_same_for_the_same_seed_and_another_for_another() {
     let dump = |seed| {
         let sim =

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::model::{Attribute, Kind, Object, Value};
+use super::reshape;
 use super::view::Visibility;
 use super::world::{History, Lag, World};
 use crate::clock;
@@ -53,6 +54,31 @@ pub enum Change {
         object_type: String,
         /// Its name from now on.
         to: String,
+    },
+    /// Adds a type without objects; it has a key, a name, and when it was created and updated.
+    AddType {
+        /// Schema key, name or id.
+        schema: String,
+        /// Its name.
+        name: String,
+        /// Its parent, a type's name or id.
+        #[serde(default)]
+        parent: Option<String>,
+    },
+    /// Removes a type with its objects; not one that has children.
+    RemoveType {
+        /// Type name or id.
+        object_type: String,
+    },
+    /// Changes a description.
+    Describe {
+        /// Type name or id.
+        object_type: String,
+        /// The attribute's name; none: the type itself.
+        #[serde(default)]
+        attribute: Option<String>,
+        /// The description from now on.
+        text: String,
     },
     /// Adds an attribute without values.
     AddAttribute {
@@ -126,27 +152,18 @@ pub fn apply(world: &mut World, change: &Change, how: How) -> Result<String, Str
             world.catalog_changed();
             Ok(to.clone())
         }
+        Change::AddType { schema, name, parent } => {
+            reshape::add_type(world, schema, name, parent.as_deref()).map(|id| id.to_string())
+        }
+        Change::RemoveType { object_type } => {
+            reshape::remove_type(world, object_type).map(|()| object_type.clone())
+        }
+        Change::Describe { object_type, attribute, text } => {
+            reshape::describe(world, object_type, attribute.as_deref(), text).map(|()| object_type.clone())
+        }
         Change::AddAttribute { object_type, name, kind, multiple } => {
             let type_id = type_id(world, object_type)?;
-            world.catalog.add_attribute(Attribute {
-                id: 0,
-                type_id,
-                name: name.clone(),
-                description: String::new(),
-                kind: *kind,
-                minimum: 0,
-                maximum: if *multiple { -1 } else { 1 },
-                label: false,
-                system: false,
-                hidden: false,
-                unique: false,
-                options: Vec::new(),
-                target_type: (*kind == Kind::Object).then_some(type_id),
-                reference_type: 4,
-                position: 0,
-                source: super::generator::Source::None,
-                fill: 0,
-            });
+            world.catalog.add_attribute(reshape::attribute(type_id, name, *kind, *multiple));
             world.catalog_changed();
             Ok(name.clone())
         }
@@ -283,7 +300,7 @@ fn touch_referrers(world: &mut World, target: u64, lag: Lag) {
     }
 }
 
-fn type_id(world: &World, name: &str) -> Result<u32, String> {
+pub(super) fn type_id(world: &World, name: &str) -> Result<u32, String> {
     world.catalog.find_type(name).map(|t| t.id).ok_or_else(|| format!("there is no object type {name:?}"))
 }
 

@@ -7,6 +7,7 @@ pub mod company;
 pub mod dump;
 pub mod generator;
 pub mod model;
+mod reshape;
 pub mod view;
 pub mod words;
 pub mod world;
