@@ -128,15 +128,15 @@ CREATE FUNCTION assets_fdw.materialize_schema(
 COMMENT ON FUNCTION assets_fdw.materialize_schema(name, name, interval, interval, boolean, text) IS
     'Makes a replica of every foreign table of a schema that has none, and looks after drift';
 
--- One after the other, and all of them whatever becomes of one.
-CREATE FUNCTION assets_fdw.refresh_schema(target_schema name, mode text DEFAULT 'auto')
+-- What refresh_schema() does; PL/pgSQL has no room for two parameters called mode. One replica after the other,
+-- and all of them whatever becomes of one.
+CREATE FUNCTION assets_fdw.refresh_each(target_schema name, wanted text)
     RETURNS TABLE (target regclass, mode text, requests bigint, seen bigint, inserted bigint, updated bigint,
                    deleted bigint, unchanged bigint, seconds double precision)
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    wanted ALIAS FOR $2;
     replica record;
     found_any boolean := false;
     failed text[] := '{}';
@@ -176,5 +176,11 @@ BEGIN
     END IF;
 END
 $$;
+
+CREATE FUNCTION assets_fdw.refresh_schema(target_schema name, mode text DEFAULT 'auto')
+    RETURNS TABLE (target regclass, mode text, requests bigint, seen bigint, inserted bigint, updated bigint,
+                   deleted bigint, unchanged bigint, seconds double precision)
+    LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'SELECT * FROM assets_fdw.refresh_each($1, $2)';
 COMMENT ON FUNCTION assets_fdw.refresh_schema(name, text) IS
     'Refreshes every replica of a schema now and waits; those that can be are, also where one fails';

@@ -123,9 +123,20 @@ struct Wanted {
 }
 
 impl Resolver {
-    /// Asks the service what the table and its columns are.
+    /// Asks the service what the table and its columns are. What is remembered may be older than the
+    /// table's definition, so that whatever is missing is asked for once more.
     pub async fn resolve(self, client: Arc<Client>) -> Result<Resolved, Error> {
-        let root = self.object_type(&client).await?;
+        match self.look_up(&client).await {
+            Err(e) if e.kind() == ErrorKind::AttributeNotFound => {
+                client.forget_metadata();
+                self.look_up(&client).await
+            }
+            other => other,
+        }
+    }
+
+    async fn look_up(&self, client: &Arc<Client>) -> Result<Resolved, Error> {
+        let root = self.object_type(client).await?;
         let include = self.options.get("children") == Some("include");
         let known = if include { client.types(root.schema_id).await? } else { Arc::from([]) };
         let types = if include { with_descendants(&known, root.id) } else { vec![root.id] };
@@ -153,10 +164,7 @@ impl Resolver {
                 Some(field) => column.of_field(field, &root_attributes, include, &named),
                 None => match lists.iter().find_map(|list| column.find(list)) {
                     Some(attribute) => column.of_attribute(attribute, &lists),
-                    None => {
-                        client.forget_metadata();
-                        return Err(self.missing(column, &root));
-                    }
+                    None => return Err(self.missing(column, &root)),
                 },
             };
             columns.insert(column.attnum, resolution);

@@ -78,7 +78,9 @@ pub fn remember_schema(local: &str, schema_id: i64, growth: &Growth, owner: pg_s
         SELECT n.oid::regnamespace, $2::name, $3, $4::regrole, $5::text::jsonb, $6::text::bigint[]
         FROM pg_namespace AS n WHERE n.nspname = $1
         ON CONFLICT (local_schema, server, object_schema_id) DO UPDATE
-            SET owner = excluded.owner, options = excluded.options, types = excluded.types";
+            SET owner = excluded.owner, options = excluded.options, types = excluded.types
+            WHERE NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = imported_schema.owner::oid)
+               OR pg_has_role($4, imported_schema.owner::oid, 'USAGE')";
     let types: Vec<String> = growth.types.iter().map(i64::to_string).collect();
     let args = [
         local.into(),

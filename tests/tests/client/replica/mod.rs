@@ -5,6 +5,9 @@ mod death;
 mod gone;
 mod rights;
 mod scheduled;
+mod schemas;
+mod sync;
+mod sync_hostile;
 
 use std::time::Duration;
 

@@ -1,0 +1,168 @@
+//! materialize_schema(), refresh_schema(), and schemas that follow Assets by themselves.
+
+use assets_fdw_tests::assets_sim::{Endpoint, Kind};
+
+use super::sync::{shape, sync};
+use super::*;
+
+fn count_of(client: &mut Client, schema: &str, kind: char) -> i64 {
+    number(
+        client,
+        &format!(
+            "SELECT count(*) FROM pg_class WHERE relkind = '{kind}' AND relnamespace = '{schema}'::regnamespace"
+        ),
+    )
+}
+
+#[test]
+fn every_foreign_table_gets_a_replica_and_those_there_are_kept() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    client
+        .batch_execute(
+            "SELECT assets_fdw.materialize('itsm.server', into_table => 'elsewhere.machines', every => '7 minutes');
+             CREATE TABLE itsm.own (id int);
+             CREATE FOREIGN TABLE itsm.keyless (key text) SERVER assets OPTIONS (object_type_id '11')",
+        )
+        .unwrap();
+    let tables = count_of(&mut client, "itsm", 'f');
+    let made = "SELECT count(*) FROM assets_fdw.materialize_schema('itsm', every => '9 minutes')";
+    assert_eq!(number(&mut client, made), tables - 1, "all but the one without an id");
+    assert_eq!(count_of(&mut client, "itsm_replica", 'r'), tables - 2);
+    let schedule =
+        "SELECT string_agg(DISTINCT every::text, ' ' ORDER BY every::text) FROM assets_fdw.materializations";
+    assert_eq!(text(&mut client, schedule), "00:07:00 00:09:00");
+    assert_eq!(number(&mut client, made), tables - 1, "again, and nothing is new");
+    assert_eq!(text(&mut client, "SELECT state FROM assets_fdw.materialized_schemas"), "new");
+
+    let rows = client
+        .query("SELECT target::text, mode, seen, inserted, unchanged FROM assets_fdw.refresh_schema('itsm_replica')", &[])
+        .unwrap();
+    assert_eq!(rows.len() as i64, tables - 2);
+    for row in &rows {
+        let (target, seen, inserted): (String, i64, i64) = (row.get(0), row.get(2), row.get(3));
+        assert_eq!(number(&mut client, &format!("SELECT count(*) FROM {target}")), seen);
+        assert_eq!(seen, inserted);
+    }
+    assert!(rows.iter().any(|row| row.get::<_, i64>(2) > 0));
+}
+
+#[test]
+fn one_replica_that_fails_keeps_no_other_from_being_refreshed() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    client.batch_execute("SELECT assets_fdw.materialize_schema('itsm')").unwrap();
+    client.batch_execute("ALTER FOREIGN TABLE itsm.contract OPTIONS (SET object_type_id '987654')").unwrap();
+    let (state, message) = error_of(&mut client, "SELECT assets_fdw.refresh_schema('itsm_replica')");
+    assert!(
+        state == "HV00R" && message.contains("1 of the replicas") && message.contains("contract:"),
+        "{message}"
+    );
+    let fresh = "SELECT count(*) FROM assets_fdw.materializations WHERE last_success IS NULL";
+    assert_eq!(number(&mut client, fresh), 1);
+    let (state, message) = error_of(&mut client, "SELECT assets_fdw.refresh_schema('itsm_replica', 'quick')");
+    assert!(state == "22023" && message.contains("auto, incremental, full"), "{message}");
+}
+
+#[test]
+fn types_and_attributes_come_and_go_by_themselves_where_drift_is_applied() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.drift_interval", "200ms")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client
+        .batch_execute("SELECT assets_fdw.materialize_schema('itsm', every => '1 second', drift => 'apply')")
+        .unwrap();
+    wait_for(
+        &mut client,
+        "the first loads",
+        "SELECT bool_and(last_success IS NOT NULL) FROM assets_fdw.materializations",
+    );
+    client.batch_execute("CREATE VIEW public.dashboard AS SELECT virtual FROM itsm_replica.server").unwrap();
+    sim.add_type("ITSM", "Rack", None).unwrap();
+    let key = sim.create("Rack", "R1", &[]).unwrap();
+    sim.add_attribute("Vendor", "Colour", Kind::Text, false).unwrap();
+    sim.remove_attribute("Server", "Virtual").unwrap();
+    sim.remove_type("Phone").unwrap();
+    let there = format!(
+        "SELECT to_regclass('itsm_replica.rack') IS NOT NULL
+            AND (xpath('/row/n/text()', query_to_xml('SELECT count(*) AS n FROM itsm_replica.rack WHERE key = ''{key}''',
+                 false, true, '')))[1]::text = '1'"
+    );
+    wait_for(&mut client, "the new type's replica", "SELECT to_regclass('itsm_replica.rack') IS NOT NULL");
+    wait_for(&mut client, "the new type's object", &there);
+    assert!(shape(&mut client, "itsm_replica.vendor").contains(&"colour text".to_owned()));
+    assert!(!shape(&mut client, "itsm.server").contains(&"virtual boolean".to_owned()));
+    assert_eq!(
+        number(
+            &mut client,
+            "SELECT count(*) FROM pg_foreign_table WHERE ftrelid = to_regclass('itsm.phone')"
+        ),
+        0
+    );
+    assert!(number(&mut client, "SELECT count(*) FROM itsm_replica.phone") > 0, "the rows stay");
+    let blocked = text(
+        &mut client,
+        "SELECT string_agg(statement || ' ' || blocked_by, '; ') FROM assets_fdw.schema_drift",
+    );
+    assert_eq!(
+        blocked,
+        "ALTER TABLE \"itsm_replica\".\"server\" DROP COLUMN \"virtual\" view public.dashboard depends on it"
+    );
+    assert_eq!(text(&mut client, "SELECT state FROM assets_fdw.materialized_schemas"), "drifted");
+    client.batch_execute("DROP VIEW public.dashboard").unwrap();
+    sim.describe("Vendor", None, "anew").unwrap();
+    wait_for(&mut client, "nothing is left", "SELECT state = 'in step' FROM assets_fdw.materialized_schemas");
+    assert!(!shape(&mut client, "itsm_replica.server").contains(&"virtual boolean".to_owned()));
+    assert_eq!(server.crashes(), Vec::<String>::new());
+}
+
+#[test]
+fn a_report_shows_drift_and_changes_nothing_and_a_quiet_schema_costs_two_requests_a_look() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.drift_interval", "300ms")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client.batch_execute("SELECT assets_fdw.materialize_schema('itsm', every => '1 second')").unwrap();
+    wait_for(&mut client, "a look", "SELECT state = 'in step' FROM assets_fdw.materialized_schemas");
+    sim.clear_log();
+    let looked = "SELECT last_look::text FROM assets_fdw.materialized_schemas";
+    for _ in 0..2 {
+        let last = text(&mut client, looked);
+        wait_for(&mut client, "another look", &format!("SELECT ({looked}) <> '{last}'"));
+    }
+    let log = sim.log();
+    let of = |endpoint: Endpoint| log.iter().filter(|e| e.endpoint == endpoint).count();
+    let glances = of(Endpoint::SchemaAttributes);
+    assert!(glances >= 1 && of(Endpoint::SchemaTypes) <= glances + 2, "{glances}");
+
+    sim.add_type("ITSM", "Rack", None).unwrap();
+    sim.rename_attribute("Server", "Virtual", "Is virtual").unwrap();
+    wait_for(&mut client, "the report", "SELECT count(*) >= 2 FROM assets_fdw.schema_drift");
+    let kinds = "SELECT string_agg(DISTINCT kind, ', ' ORDER BY kind) FROM assets_fdw.schema_drift";
+    assert_eq!(text(&mut client, kinds), "new type, renamed attribute");
+    assert_eq!(number(&mut client, "SELECT count(*) FROM pg_class WHERE relname = 'rack'"), 0);
+    let told = sync(&mut client, "itsm", false);
+    assert!(told.iter().any(|line| line.contains("assets_fdw.materialize(")), "{told:#?}");
+    assert_eq!(number(&mut client, "SELECT count(*) FROM assets_fdw.schema_drift"), 0);
+    assert_eq!(count_of(&mut client, "itsm", 'f'), count_of(&mut client, "itsm_replica", 'r'));
+}
+
+#[test]
+fn a_credential_that_sees_less_takes_no_tables_along() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.drift_interval", "200ms")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client
+        .batch_execute("SELECT assets_fdw.materialize_schema('itsm', every => '1 second', drift => 'apply')")
+        .unwrap();
+    wait_for(&mut client, "a look", "SELECT last_look IS NOT NULL FROM assets_fdw.materialized_schemas");
+    let tables = count_of(&mut client, "itsm", 'f');
+    for name in ["Phone", "Laptop", "Contract", "Vendor", "Software License", "Subnet", "Room"] {
+        sim.remove_type(name).unwrap();
+    }
+    wait_for(
+        &mut client,
+        "the guard",
+        "SELECT state = 'failing' AND last_error LIKE '%max_delete_share%' FROM assets_fdw.materialized_schemas",
+    );
+    assert_eq!(count_of(&mut client, "itsm", 'f'), tables);
+}
