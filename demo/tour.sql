@@ -123,3 +123,17 @@ SELECT target, every, rows, staleness < '1 minute' AS fresh, failures FROM asset
 
 SELECT started::timestamp(0), reason, outcome, requests, seen, inserted, updated, deleted, unchanged
 FROM assets_fdw.refresh_history ORDER BY started DESC LIMIT 5;
+
+\echo
+\echo '=== 10. Object types change; tables follow ==='
+\! echo "(in Assets: Server gets an attribute, and \"Memory GB\" is called RAM)"
+\! "$ASSETS_SIM" change "$ASSETS_SIM_URL" '{"change": "add_attribute", "object_type": "Server", "name": "Cost Centre", "kind": "integer"}' > /dev/null
+\! "$ASSETS_SIM" change "$ASSETS_SIM_URL" '{"change": "rename_attribute", "object_type": "Server", "attribute": "Memory GB", "to": "RAM"}' > /dev/null
+
+SELECT kind, reason, left(statement, 110) AS statement FROM assets_fdw.sync_schema('itsm');
+
+SELECT count(*) AS done FROM assets_fdw.sync_schema('itsm', dry_run => false) WHERE blocked_by IS NULL;
+
+SELECT count(*) AS left_to_do FROM assets_fdw.sync_schema('itsm');
+
+SELECT count(*) AS servers, count(cost_centre) AS with_a_cost_centre, max(memory_gb) AS most_memory FROM itsm.server;
