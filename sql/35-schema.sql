@@ -3,6 +3,8 @@
 -- As with replicas, only the extension's own code writes to these tables, and the views show each role what
 -- belongs to it.
 
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
 -- What IMPORT saw of the type when it made a table, or the last sync: what tells a new attribute from a column
 -- that somebody dropped, and a changed kind from a type that somebody chose (crates/tables, known).
 CREATE TABLE assets_fdw.imported_table (

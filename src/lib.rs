@@ -30,8 +30,8 @@ pgrx::extension_sql_file!("../sql/10-fdw.sql", name = "fdw", requires = ["schema
 pgrx::extension_sql_file!("../sql/15-origins.sql", name = "origins", requires = ["fdw"]);
 pgrx::extension_sql_file!("../sql/20-functions.sql", name = "functions", requires = ["origins"]);
 pgrx::extension_sql_file!("../sql/30-replica.sql", name = "replica", requires = ["functions"]);
-pgrx::extension_sql_file!("../sql/35-schema.sql", name = "schema", requires = ["replica"]);
-pgrx::extension_sql_file!("../sql/40-facts.sql", name = "facts", requires = ["schema"]);
+pgrx::extension_sql_file!("../sql/35-schema.sql", name = "schemas", requires = ["replica"]);
+pgrx::extension_sql_file!("../sql/40-facts.sql", name = "facts", requires = ["schemas"]);
 
 /// Runs when the library is loaded: in the postmaster under `shared_preload_libraries`, else in
 /// each backend that first uses it. No threads here (toolchain: the postmaster forks).

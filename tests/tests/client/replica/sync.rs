@@ -1,6 +1,6 @@
 //! sync_schema(): foreign tables and replicas follow object types that changed.
 
-use assets_fdw_tests::assets_sim::Kind;
+use assets_fdw_tests::assets_sim::{Endpoint, Fault, FaultKind, Kind};
 
 use super::*;
 
@@ -316,11 +316,17 @@ fn nothing_is_concluded_where_the_service_shows_nothing() {
     client.batch_execute(&sql).unwrap();
     let (state, message) = error_of(&mut client, "SELECT assets_fdw.sync_schema('fac', false)");
     assert!(state == "HV00R" && message.contains("no object schema"), "{state} {message}");
-    client
-        .batch_execute("ALTER SERVER assets OPTIONS (SET site 'http://127.0.0.1:1', ADD retry_timeout '1s')")
-        .unwrap();
-    let (state, _) = error_of(&mut client, "SELECT assets_fdw.sync_schema('itsm', false)");
-    assert_eq!(state, "HV00N");
+    // A service that is broken in the middle.
+    for (kind, endpoint) in [
+        (FaultKind::Status { status: 404 }, Endpoint::TypeAttributes),
+        (FaultKind::Status { status: 403 }, Endpoint::TypeAttributes),
+        (FaultKind::TruncatedJson, Endpoint::SchemaTypesFlat),
+        (FaultKind::EmptyBody, Endpoint::SchemaTypesFlat),
+    ] {
+        sim.fault(Fault::new(kind.clone()).on(endpoint));
+        error_of(&mut client, "SELECT assets_fdw.sync_schema('itsm', false)");
+        sim.clear_faults();
+    }
     assert_eq!(number(&mut client, "SELECT count(*) FROM pg_foreign_table"), tables);
 }
 
