@@ -34,7 +34,7 @@ pub trait PageSink: Send {
 ///
 /// Every object that matched from the scan's begin to its end is handed on exactly once; there is
 /// no short result. Pages are read and decoded on the runtime's threads, at most
-/// `max_in_flight` at once, and memory is bounded by those. Dropping the future stops every
+/// `max_in_flight` at once and of so many bytes as `pages` says: memory is bounded by those. Dropping the future stops every
 /// request.
 ///
 /// # Errors
@@ -58,6 +58,11 @@ pub async fn scan(
     });
     let driver = Driver { client, layout, stats, walk, tasks: JoinSet::new(), under_way: HashMap::new() };
     driver.run(spec.limit, sink).await
+}
+
+/// Whether the service has no count for us, rather than none at the moment.
+fn cannot_count(kind: Kind) -> bool {
+    matches!(kind, Kind::NotFound | Kind::Forbidden | Kind::AqlRejected)
 }
 
 type Outcome = (u64, Result<Reply, Error>);
@@ -88,6 +93,10 @@ impl Driver {
                     return Ok(());
                 }
                 handed_on += rows;
+                // A page taken is room for another.
+                if !bounded {
+                    self.send_asks();
+                }
             }
             if self.walk.is_done() {
                 return Ok(());
@@ -151,8 +160,12 @@ impl Driver {
                     What::Page { start, size } => client.page(&aql, start, size, &layout, &stats).await,
                     What::Count => {
                         let meter = Meter { client: client.stats(), scan: Some(&stats) };
-                        // A service that does not count is read all the same.
-                        Ok(Reply::Count(client.count(&aql, meter).await.ok()))
+                        match client.count(&aql, meter).await {
+                            Ok(count) => Ok(Reply::Count(Some(count))),
+                            // A service that does not count is read all the same.
+                            Err(error) if cannot_count(error.kind()) => Ok(Reply::Count(None)),
+                            Err(error) => Err(error),
+                        }
                     }
                 };
                 (ticket, result)

@@ -16,116 +16,41 @@
 //! A scan that can have at most n objects, such as a look-up of n keys, ends with the n-th. Any other
 //! end is believed when what was handed on is as many as the service counts: by an exact `total`,
 //! by a count from before, or by one count at the end. Where it counts more, [`windows`] find by
-//! counting halves where the missing ones are, and read those ranges again. A page of one object or
-//! none that says it is the last needs no second witness, so that looking up a key is one request.
+//! counting halves where the missing ones are, and read those ranges again. Where `total` is
+//! told, as documented, looking up a key is one request; a service that leaves it out is asked to
+//! count even for a page of no object that says it is the last.
+//!
+//! What is under way at once is bounded in pages by `max_in_flight` and in bytes by [`pace`].
 //!
 //! Offsets are not cut into id windows from the start, because windows would have to be sized by
 //! counting, which costs requests, while an overlap costs one object a page.
 
+mod common;
+mod facts;
 mod ids;
 mod ordered;
+mod pace;
 mod plain;
 mod probe;
+mod signs;
 #[cfg(test)]
 mod tests;
 mod windows;
 
-use std::cmp::Ordering;
-use std::collections::{HashSet, VecDeque};
-
 use crate::decode::Answer;
 use crate::error::{Error, Kind};
-use crate::value::{Page, Row};
+use crate::value::Page;
 
-/// Pages larger than this make the following ones half as long.
-const LARGE_PAGE: usize = 8 << 20;
+use common::Common;
+pub(crate) use facts::Facts;
+use facts::Verdict;
+pub(crate) use signs::says_all;
+
 /// Requests without a new object, one after the other, before the scan gives up.
 const PATIENCE: u32 = 24;
 /// Times that an audit may find something missing. One that does so again and again reads pages
 /// that lose objects.
 const AUDITS: u32 = 4;
-/// `total` stops here (assets-api.md 13).
-const SATURATED: u64 = 1000;
-
-/// What may be ordered by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OrderBy {
-    Id,
-    Key,
-}
-
-/// How rows of an ordered scan were found to be sorted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SortBy {
-    Id,
-    /// By the key's prefix as text, then its number.
-    KeyNumber,
-    KeyText,
-}
-
-impl SortBy {
-    /// What an order may turn out to be. Only pages can tell: `HR-10`, `HR-11` is sorted by both.
-    fn candidates(order: OrderBy) -> Vec<SortBy> {
-        match order {
-            OrderBy::Id => vec![SortBy::Id],
-            OrderBy::Key => vec![SortBy::KeyNumber, SortBy::KeyText],
-        }
-    }
-
-    fn compare(self, a: (i64, &str), b: (i64, &str)) -> Ordering {
-        match self {
-            SortBy::Id => a.0.cmp(&b.0),
-            SortBy::KeyText => a.1.cmp(b.1),
-            SortBy::KeyNumber => split_key(a.1).cmp(&split_key(b.1)),
-        }
-    }
-}
-
-/// `ITSM-88` into its prefix and number.
-fn split_key(key: &str) -> (&str, u64) {
-    match key.rsplit_once('-') {
-        Some((prefix, number)) => (prefix, number.parse().unwrap_or(u64::MAX)),
-        None => (key, 0),
-    }
-}
-
-/// Whether the service does something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Verdict {
-    #[default]
-    Unknown,
-    Works,
-    Fails,
-}
-
-/// What one client has learnt of its service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Facts {
-    pub(crate) by_id: Verdict,
-    pub(crate) by_key: Verdict,
-    /// `objectId >= a AND objectId <= b`.
-    pub(crate) ranges: Verdict,
-    /// The longest page seen that was not the last.
-    pub(crate) page: Option<usize>,
-}
-
-impl Facts {
-    fn order_mut(&mut self, order: OrderBy) -> &mut Verdict {
-        match order {
-            OrderBy::Id => &mut self.by_id,
-            OrderBy::Key => &mut self.by_key,
-        }
-    }
-
-    fn next_order(&self) -> Option<OrderBy> {
-        // A verdict of another query is where to begin, never a proof: each page is verified.
-        match (self.by_id, self.by_key) {
-            (Verdict::Works | Verdict::Unknown, _) => Some(OrderBy::Id),
-            (Verdict::Fails, Verdict::Works | Verdict::Unknown) => Some(OrderBy::Key),
-            (Verdict::Fails, Verdict::Fails) => None,
-        }
-    }
-}
 
 /// A request that the scan wants sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,27 +107,6 @@ enum Mode {
     Done,
 }
 
-/// What every mode needs.
-struct Common {
-    start: Start,
-    facts: Facts,
-    /// `maxResults` of the next request.
-    size: u32,
-    tickets: u64,
-    live: HashSet<u64>,
-    out: VecDeque<Page>,
-    delivered: u64,
-    log: ids::IdLog,
-    /// Ids handed on before a mode was given up; later ones are checked against them.
-    before: Option<HashSet<i64>>,
-    /// How many objects to expect; only bounds speculation.
-    estimate: Option<u64>,
-    count_asked: bool,
-    fruitless: u32,
-    /// Ends that the service's count contradicted.
-    missing: u32,
-}
-
 /// What a mode decides after a reply.
 enum Step {
     Go,
@@ -217,29 +121,12 @@ enum Step {
 
 impl Walk {
     pub(crate) fn new(start: Start) -> Self {
-        let size = start.page_size.max(2);
         let first = match start.limit {
             Some(limit) => u32::try_from(limit.max(1)).unwrap_or(u32::MAX).min(start.page_size),
             None => start.page_size,
         };
-        let facts = start.facts;
-        let estimate = start.count;
-        let mode = Mode::Probe(probe::Probe::new(facts.next_order(), first.max(1)));
-        let common = Common {
-            start,
-            facts,
-            size,
-            tickets: 0,
-            live: HashSet::new(),
-            out: VecDeque::new(),
-            delivered: 0,
-            log: ids::IdLog::default(),
-            before: None,
-            estimate,
-            count_asked: false,
-            fruitless: 0,
-            missing: 0,
-        };
+        let mode = Mode::Probe(probe::Probe::new(start.facts.next_order(), first.max(1)));
+        let common = Common::new(start);
         Self { common, mode }
     }
 
@@ -267,7 +154,7 @@ impl Walk {
             return Ok(());
         }
         if let Reply::Page(answer, bytes) = &reply {
-            common.shrink(answer, *bytes);
+            common.pace.learn(answer.rows.len(), answer.heap.max(*bytes));
         }
         let step = match &mut self.mode {
             Mode::Probe(probe) => {
@@ -342,183 +229,6 @@ impl Walk {
     }
 }
 
-impl Common {
-    fn ask(&mut self, aql: String, what: What) -> Ask {
-        self.tickets += 1;
-        self.live.insert(self.tickets);
-        Ask { ticket: self.tickets, aql, what }
-    }
-
-    /// The filter with an id range and an order.
-    fn aql(&self, range: (Option<i64>, Option<i64>), order: Option<OrderBy>) -> String {
-        let filter = self.start.filter.trim();
-        let mut clauses = Vec::new();
-        if let Some(low) = range.0 {
-            clauses.push(format!("objectId >= {low}"));
-        }
-        if let Some(high) = range.1 {
-            clauses.push(format!("objectId <= {high}"));
-        }
-        let mut aql = match (filter.is_empty(), clauses.is_empty()) {
-            (true, true) if order.is_none() => String::new(),
-            // Selects everything visible (assets-api.md 13); ORDER BY alone is not documented.
-            (true, true) => "Key is not EMPTY".to_owned(),
-            (true, false) => clauses.join(" AND "),
-            (false, true) if order.is_none() => filter.to_owned(),
-            (false, true) => format!("({filter})"),
-            (false, false) => format!("({filter}) AND {}", clauses.join(" AND ")),
-        };
-        match order {
-            Some(OrderBy::Id) => aql.push_str(" ORDER BY objectId ASC"),
-            Some(OrderBy::Key) => aql.push_str(" ORDER BY Key ASC"),
-            None => {}
-        }
-        aql
-    }
-
-    /// How many rows a page is expected to hold.
-    fn step(&self) -> usize {
-        self.facts.page.map_or(self.size as usize, |page| page.min(self.size as usize)).max(1)
-    }
-
-    fn learn_page(&mut self, rows: usize) {
-        if rows > self.facts.page.unwrap_or(0) {
-            self.facts.page = Some(rows);
-        }
-    }
-
-    /// Whether a page that says it is the last may have been cut: as long as asked, as long as
-    /// the longest so far, or, before there was one, of a round length that a service may cut at.
-    fn looks_full(&self, rows: usize, asked: u32) -> bool {
-        rows >= asked as usize || self.facts.page.map_or_else(|| is_round(rows), |page| rows >= page)
-    }
-
-    fn shrink(&mut self, answer: &Answer, bytes: usize) {
-        if bytes > LARGE_PAGE && answer.rows.len() > 1 {
-            let half = u32::try_from(answer.rows.len() / 2).unwrap_or(u32::MAX).max(2);
-            self.size = self.size.min(half);
-        }
-    }
-
-    /// Hands rows on. Ids that an earlier mode handed on are dropped.
-    fn deliver(&mut self, mut rows: Vec<Row>, heap: usize) {
-        let all = rows.len();
-        if all > 0 {
-            self.fruitless = 0;
-        }
-        if let Some(before) = &self.before {
-            rows.retain(|row| !before.contains(&row.id));
-        }
-        if rows.is_empty() {
-            return;
-        }
-        self.delivered += rows.len() as u64;
-        for row in &rows {
-            self.log.push(row.id);
-        }
-        let bytes = heap / all.max(1) * rows.len();
-        self.out.push_back(Page { rows, bytes });
-    }
-
-    /// Another mode begins from the start: what was handed on stays handed on.
-    fn start_over(&mut self) {
-        self.live.clear();
-        let before = self.before.get_or_insert_default();
-        before.extend(self.log.ids());
-        self.log = ids::IdLog::default();
-    }
-
-    /// Every id handed on, ascending.
-    fn handed_on(&self) -> Vec<i64> {
-        let mut ids: Vec<i64> = self.log.ids().collect();
-        ids.extend(self.before.iter().flatten());
-        ids.sort_unstable();
-        ids
-    }
-
-    /// Whether as many were handed on as were to be expected.
-    fn is_all(&self) -> bool {
-        self.estimate == Some(self.delivered)
-    }
-
-    /// What a count at the end of a mode means. Fewer than were handed on: some were deleted.
-    fn compare(&mut self, count: Option<u64>) -> Step {
-        match count {
-            Some(count) if count > self.delivered => {
-                self.estimate = Some(count);
-                Step::Missing(count)
-            }
-            _ => Step::Done,
-        }
-    }
-
-    /// Counts a request that brought nothing new.
-    fn fruitless(&mut self) -> Result<(), Error> {
-        self.fruitless += 1;
-        if self.fruitless > PATIENCE {
-            return Err(protocol(format!(
-                "the pages of a scan do not add up: {PATIENCE} requests in a row brought no new object"
-            ))
-            .with_hint("Objects may be changing faster than they can be read; try again later."));
-        }
-        Ok(())
-    }
-
-    /// `total` where it is not saturated, and says more than the page itself shows: one that only
-    /// counts up to the page's end tells nothing.
-    fn learn_total(&mut self, answer: &Answer) {
-        if self.estimate.is_none()
-            && let Some(total) = answer.total
-            && total != SATURATED
-            && total > answer.rows.len() as u64
-        {
-            self.estimate = Some(total);
-        }
-    }
-}
-
-/// Whether everything on the page says that nothing follows: at least one sign, and none against
-/// (assets-api.md 12.1).
-fn says_end(answer: &Answer, start: u64) -> bool {
-    let signs = [answer.is_last, answer.last, answer.has_more.map(|more| !more)];
-    let positive = answer.is_last == Some(true) || answer.last == Some(true);
-    let seen = start + answer.rows.len() as u64;
-    positive && !signs.contains(&Some(false)) && answer.total.is_none_or(|total| total <= seen)
-}
-
-/// Whether a page from the start is surely everything: it says so, and is not so long that it may
-/// have been cut.
-pub(crate) fn says_all(answer: &Answer, asked: u32) -> bool {
-    let rows = answer.rows.len();
-    says_end(answer, 0) && !is_round(rows) && rows < asked as usize
-}
-
-/// A length at which a service may cut its pages.
-fn is_round(rows: usize) -> bool {
-    rows > 0 && (rows.is_multiple_of(10) || rows.is_multiple_of(25))
-}
-
-/// Whether anything on the page says that objects follow, or should have been there.
-fn says_more(answer: &Answer) -> bool {
-    answer.is_last == Some(false)
-        || answer.last == Some(false)
-        || answer.has_more == Some(true)
-        || answer.total.is_some_and(|total| total > 0)
-}
-
-fn ascending(rows: &[Row], sort: SortBy) -> bool {
-    rows.windows(2)
-        .all(|pair| sort.compare((pair[0].id, &pair[0].key), (pair[1].id, &pair[1].key)) == Ordering::Less)
-}
-
-/// Every object at most once on a page.
-fn check_distinct(rows: &[Row]) -> Result<(), Error> {
-    let mut seen = HashSet::with_capacity(rows.len());
-    match rows.iter().find(|row| !seen.insert(row.id)) {
-        None => Ok(()),
-        Some(row) => Err(protocol(format!("object {} stands twice on one page", row.key))),
-    }
-}
 
 fn protocol(message: String) -> Error {
     Error::new(Kind::Protocol, message)

@@ -14,9 +14,10 @@
 
 use std::collections::VecDeque;
 
-use super::{
-    Ask, Common, OrderBy, Reply, SortBy, Step, Verdict, What, ascending, check_distinct, protocol, says_end,
-};
+use super::common::Common;
+use super::facts::{OrderBy, SortBy, Verdict};
+use super::signs::{ascending, check_distinct, says_end};
+use super::{Ask, Reply, Step, What, protocol};
 use crate::decode::Answer;
 use crate::error::Error;
 use crate::value::Row;
@@ -137,7 +138,7 @@ impl Ordered {
             return None;
         }
         let slot =
-            Slot { ticket: None, base: self.base, offset: self.next_offset, size: common.size, answer: None };
+            Slot { ticket: None, base: self.base, offset: self.next_offset, size: common.size(), answer: None };
         self.queue.push_back(slot);
         self.next_offset += (common.step() as u64).saturating_sub(1).max(1);
         self.next(common)
@@ -148,7 +149,7 @@ impl Ordered {
         if under_way == 0 {
             return true;
         }
-        if self.tail != Tail::Open {
+        if self.tail != Tail::Open || !common.has_room(self.queue.len()) {
             return false;
         }
         // A caller that means to stop is not overtaken.
@@ -363,7 +364,7 @@ impl Ordered {
     }
 
     fn push_front(&mut self, common: &Common, base: Option<i64>, offset: u64) {
-        self.queue.push_front(Slot { ticket: None, base, offset, size: common.size, answer: None });
+        self.queue.push_front(Slot { ticket: None, base, offset, size: common.size(), answer: None });
     }
 
     /// Something between the last object and this page is missing: ask for it first.

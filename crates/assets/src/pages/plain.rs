@@ -4,7 +4,9 @@
 
 use std::collections::HashSet;
 
-use super::{Ask, Common, Reply, Step, What, check_distinct, protocol, says_end};
+use super::common::Common;
+use super::signs::{check_distinct, says_end};
+use super::{Ask, Reply, Step, What, protocol};
 use crate::decode::Answer;
 use crate::error::{Error, Kind};
 
@@ -55,7 +57,7 @@ impl Plain {
             return None;
         }
         self.asked = true;
-        self.size = common.size;
+        self.size = common.size();
         let aql = common.aql((None, None), None);
         let what = if self.counting {
             What::Count

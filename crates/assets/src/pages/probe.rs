@@ -1,9 +1,9 @@
 //! The first page: in which order the service lists objects, and whether that page is all.
 
-use super::{
-    Ask, Common, Mode, OrderBy, Reply, SortBy, Step, Verdict, What, ascending, check_distinct, ordered,
-    plain, protocol, says_end, says_more, windows,
-};
+use super::common::Common;
+use super::facts::{OrderBy, SortBy, Verdict};
+use super::signs::{ascending, check_distinct, says_end, says_more};
+use super::{Ask, Mode, Reply, Step, What, ordered, plain, protocol, windows};
 use crate::decode::Answer;
 use crate::error::Error;
 
@@ -15,7 +15,7 @@ pub(super) struct Probe {
     refused: Option<OrderBy>,
     ticket: Option<u64>,
     size: u32,
-    /// Empty answers that said there was more; the next request counts what there is.
+    /// Empty answers that did not show that nothing is there; the next request counts what is.
     empties: u32,
     counting: bool,
     /// An earlier page, in another order, had objects.
@@ -80,6 +80,11 @@ impl Probe {
                 common.estimate = count;
                 return self.incomplete(common, answer);
             }
+            Reply::Count(None) if self.had_rows => {
+                return Err(protocol(
+                    "a page of a scan is empty, the one before was not, and the service does not count".to_owned(),
+                ));
+            }
             Reply::Count(None | Some(0)) => return Ok(Some(Mode::Done)),
             Reply::Count(Some(count)) => {
                 if self.empties > 2 {
@@ -94,7 +99,8 @@ impl Probe {
             *common.facts.order_mut(order) = Verdict::Fails;
         }
         if answer.rows.is_empty() {
-            if !says_more(&answer) && !self.had_rows {
+            let told = answer.total.is_some() || common.estimate == Some(0);
+            if told && !says_more(&answer) && !self.had_rows {
                 return Ok(Some(Mode::Done));
             }
             self.empties += 1;
@@ -115,7 +121,7 @@ impl Probe {
                 *common.facts.order_mut(order) = Verdict::Works;
             }
             let rows = answer.rows.len() as u64;
-            if rows > 1 && answer.total != Some(rows) && common.estimate != Some(rows) {
+            if answer.total != Some(rows) && common.estimate != Some(rows) {
                 self.held = Some(answer);
                 self.counting = true;
                 self.again(self.order);
@@ -145,7 +151,7 @@ impl Probe {
             *common.facts.order_mut(order) = Verdict::Fails;
         }
         if let Some(order) = common.facts.next_order() {
-            self.size = common.size;
+            self.size = common.size();
             self.again(Some(order));
             return Ok(None);
         }

@@ -8,7 +8,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Ask, Common, Reply, Step, Verdict, What, check_distinct, says_end};
+use super::common::Common;
+use super::facts::Verdict;
+use super::signs::{check_distinct, says_end};
+use super::{Ask, Reply, Step, What};
 use crate::decode::Answer;
 use crate::error::Error;
 use crate::value::Row;
@@ -113,7 +116,8 @@ impl Windows {
     }
 
     pub(super) fn next(&mut self, common: &mut Common) -> Option<Ask> {
-        if self.pending.len() >= self.window {
+        let under_way = self.pending.len();
+        if under_way >= self.window || (under_way > 0 && !common.has_room(under_way)) {
             return None;
         }
         if let Some((range, answer)) = self.counts.pop() {
@@ -139,8 +143,9 @@ impl Windows {
             return Some(ask);
         };
         let aql = common.aql((range.low, range.high), None);
-        let ask = common.ask(aql, What::Page { start: 0, size: common.size });
-        self.pending.insert(ask.ticket, Pending::Page(range, common.size));
+        let size = common.size();
+        let ask = common.ask(aql, What::Page { start: 0, size });
+        self.pending.insert(ask.ticket, Pending::Page(range, size));
         Some(ask)
     }
 

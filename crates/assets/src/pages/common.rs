@@ -1,0 +1,194 @@
+//! What every mode of a scan needs: the text of a query, what was handed on, what is expected.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::facts::{Facts, OrderBy};
+use super::ids::IdLog;
+use super::pace::Pace;
+use super::signs::is_round;
+use super::{Ask, PATIENCE, Start, Step, What, protocol};
+use crate::decode::Answer;
+use crate::error::Error;
+use crate::value::{Page, Row};
+
+/// `total` stops here (assets-api.md 13).
+const SATURATED: u64 = 1000;
+
+/// What every mode needs.
+pub(super) struct Common {
+    pub(super) start: Start,
+    pub(super) facts: Facts,
+    pub(super) pace: Pace,
+    pub(super) tickets: u64,
+    pub(super) live: HashSet<u64>,
+    pub(super) out: VecDeque<Page>,
+    pub(super) delivered: u64,
+    log: IdLog,
+    /// Ids handed on before a mode was given up; later ones are checked against them.
+    pub(super) before: Option<HashSet<i64>>,
+    /// How many objects to expect; only bounds speculation.
+    pub(super) estimate: Option<u64>,
+    pub(super) count_asked: bool,
+    pub(super) fruitless: u32,
+    /// Ends that the service's count contradicted.
+    pub(super) missing: u32,
+}
+
+impl Common {
+    pub(super) fn new(start: Start) -> Self {
+        Self {
+            facts: start.facts,
+            pace: Pace::new(start.page_size),
+            tickets: 0,
+            live: HashSet::new(),
+            out: VecDeque::new(),
+            delivered: 0,
+            log: IdLog::default(),
+            before: None,
+            estimate: start.count,
+            count_asked: false,
+            fruitless: 0,
+            missing: 0,
+            start,
+        }
+    }
+
+    pub(super) fn ask(&mut self, aql: String, what: What) -> Ask {
+        self.tickets += 1;
+        self.live.insert(self.tickets);
+        Ask { ticket: self.tickets, aql, what }
+    }
+
+    /// The filter with an id range and an order.
+    pub(super) fn aql(&self, range: (Option<i64>, Option<i64>), order: Option<OrderBy>) -> String {
+        let filter = self.start.filter.trim();
+        let mut clauses = Vec::new();
+        if let Some(low) = range.0 {
+            clauses.push(format!("objectId >= {low}"));
+        }
+        if let Some(high) = range.1 {
+            clauses.push(format!("objectId <= {high}"));
+        }
+        let mut aql = match (filter.is_empty(), clauses.is_empty()) {
+            (true, true) if order.is_none() => String::new(),
+            // Selects everything visible (assets-api.md 13); ORDER BY alone is not documented.
+            (true, true) => "Key is not EMPTY".to_owned(),
+            (true, false) => clauses.join(" AND "),
+            (false, true) if order.is_none() => filter.to_owned(),
+            (false, true) => format!("({filter})"),
+            (false, false) => format!("({filter}) AND {}", clauses.join(" AND ")),
+        };
+        match order {
+            Some(OrderBy::Id) => aql.push_str(" ORDER BY objectId ASC"),
+            Some(OrderBy::Key) => aql.push_str(" ORDER BY Key ASC"),
+            None => {}
+        }
+        aql
+    }
+
+    /// `maxResults` of the next request.
+    pub(super) fn size(&self) -> u32 {
+        self.pace.size()
+    }
+
+    /// Whether there is room for one more page besides so many under way or waiting for one before
+    /// them, and those that the reader has yet to take.
+    pub(super) fn has_room(&self, pages: usize) -> bool {
+        pages + self.out.len() < self.pace.room(self.step())
+    }
+
+    /// How many rows a page is expected to hold.
+    pub(super) fn step(&self) -> usize {
+        let size = self.size() as usize;
+        self.facts.page.map_or(size, |page| page.min(size)).max(1)
+    }
+
+    pub(super) fn learn_page(&mut self, rows: usize) {
+        if rows > self.facts.page.unwrap_or(0) {
+            self.facts.page = Some(rows);
+        }
+    }
+
+    /// Whether a page that says it is the last may have been cut: as long as asked, as long as
+    /// the longest so far, or, before there was one, of a round length that a service may cut at.
+    pub(super) fn looks_full(&self, rows: usize, asked: u32) -> bool {
+        rows >= asked as usize || self.facts.page.map_or_else(|| is_round(rows), |page| rows >= page)
+    }
+
+    /// Hands rows on. Ids that an earlier mode handed on are dropped.
+    pub(super) fn deliver(&mut self, mut rows: Vec<Row>, heap: usize) {
+        let all = rows.len();
+        if all > 0 {
+            self.fruitless = 0;
+        }
+        if let Some(before) = &self.before {
+            rows.retain(|row| !before.contains(&row.id));
+        }
+        if rows.is_empty() {
+            return;
+        }
+        self.delivered += rows.len() as u64;
+        for row in &rows {
+            self.log.push(row.id);
+        }
+        let bytes = heap / all.max(1) * rows.len();
+        self.out.push_back(Page { rows, bytes });
+    }
+
+    /// Another mode begins from the start: what was handed on stays handed on.
+    pub(super) fn start_over(&mut self) {
+        self.live.clear();
+        let before = self.before.get_or_insert_default();
+        before.extend(self.log.ids());
+        self.log = IdLog::default();
+    }
+
+    /// Every id handed on, ascending.
+    pub(super) fn handed_on(&self) -> Vec<i64> {
+        let mut ids: Vec<i64> = self.log.ids().collect();
+        ids.extend(self.before.iter().flatten());
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Whether as many were handed on as were to be expected.
+    pub(super) fn is_all(&self) -> bool {
+        self.estimate == Some(self.delivered)
+    }
+
+    /// What a count at the end of a mode means. Fewer than were handed on: some were deleted.
+    pub(super) fn compare(&mut self, count: Option<u64>) -> Step {
+        match count {
+            Some(count) if count > self.delivered => {
+                self.estimate = Some(count);
+                Step::Missing(count)
+            }
+            _ => Step::Done,
+        }
+    }
+
+    /// Counts a request that brought nothing new.
+    pub(super) fn fruitless(&mut self) -> Result<(), Error> {
+        self.fruitless += 1;
+        if self.fruitless > PATIENCE {
+            return Err(protocol(format!(
+                "the pages of a scan do not add up: {PATIENCE} requests in a row brought no new object"
+            ))
+            .with_hint("Objects may be changing faster than they can be read; try again later."));
+        }
+        Ok(())
+    }
+
+    /// `total` where it is not saturated, and says more than the page itself shows: one that only
+    /// counts up to the page's end tells nothing.
+    pub(super) fn learn_total(&mut self, answer: &Answer) {
+        if self.estimate.is_none()
+            && let Some(total) = answer.total
+            && total != SATURATED
+            && total > answer.rows.len() as u64
+        {
+            self.estimate = Some(total);
+        }
+    }
+}
+
