@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use crate::decode::{self, Layout};
+use crate::error::{Error, Kind};
+
 /// A fixed part of every object, beside its attributes (assets-api.md 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Field {
@@ -147,6 +150,20 @@ pub struct Page {
     pub rows: Vec<Row>,
     /// A lower bound of the heap the rows hold, for bounding what is in flight.
     pub bytes: usize,
+}
+
+impl Page {
+    /// Reads one answer of `object/aql` (assets-api.md 2.1) as a scan does: what is measured when
+    /// decoding is measured. Attributes wanted as JSON are named as the page itself names them.
+    ///
+    /// # Errors
+    /// [`Kind::Protocol`] for an answer that cannot be read.
+    pub fn read(bytes: &[u8], columns: &Arc<[ColumnSpec]>) -> Result<Page, Error> {
+        let layout = Layout::new(columns.clone(), None);
+        let answer = decode::page(bytes, &layout, &decode::Definitions::new())
+            .map_err(|unreadable| Error::new(Kind::Protocol, unreadable.what))?;
+        Ok(Page { rows: answer.rows, bytes: answer.heap })
+    }
 }
 
 /// What a scan asks for.

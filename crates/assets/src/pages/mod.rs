@@ -229,7 +229,6 @@ impl Walk {
     }
 }
 
-
 fn protocol(message: String) -> Error {
     Error::new(Kind::Protocol, message)
 }

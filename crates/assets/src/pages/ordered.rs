@@ -137,8 +137,13 @@ impl Ordered {
         if !self.may_ask_ahead(common) {
             return None;
         }
-        let slot =
-            Slot { ticket: None, base: self.base, offset: self.next_offset, size: common.size(), answer: None };
+        let slot = Slot {
+            ticket: None,
+            base: self.base,
+            offset: self.next_offset,
+            size: common.size(),
+            answer: None,
+        };
         self.queue.push_back(slot);
         self.next_offset += (common.step() as u64).saturating_sub(1).max(1);
         self.next(common)

@@ -82,7 +82,8 @@ impl Probe {
             }
             Reply::Count(None) if self.had_rows => {
                 return Err(protocol(
-                    "a page of a scan is empty, the one before was not, and the service does not count".to_owned(),
+                    "a page of a scan is empty, the one before was not, and the service does not count"
+                        .to_owned(),
                 ));
             }
             Reply::Count(None | Some(0)) => return Ok(Some(Mode::Done)),

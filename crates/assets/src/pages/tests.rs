@@ -625,8 +625,7 @@ fn an_object_twice_on_a_page_is_an_error() {
 fn large_pages_make_the_next_ones_shorter_and_fewer_at_once() {
     const OBJECT: usize = 40 << 10;
     for by_id in [Order::Honoured, Order::Ignored] {
-        let manners =
-            Manners { by_id, by_key: by_id, total: Total::Exact, cap: usize::MAX, ..Manners::GOOD };
+        let manners = Manners { by_id, by_key: by_id, total: Total::Exact, cap: usize::MAX, ..Manners::GOOD };
         let mut service = Service::new(manners, 1..=3000, 1);
         let mut walk = Walk::new(start());
         let (mut most, mut got) = (0, 0);
