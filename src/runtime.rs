@@ -26,6 +26,11 @@ use tokio::task::AbortHandle;
 
 use crate::error;
 
+/// One decodes a page while the other takes in the next.
+const THREADS: usize = 2;
+/// Threads that look names up, which cannot be stopped: a resolver that hangs must not collect them.
+const LOOKUPS: usize = 2;
+
 struct Runtime {
     tokio: tokio::runtime::Runtime,
     bell: Arc<Bell>,
@@ -65,7 +70,8 @@ fn runtime() -> &'static Runtime {
         let bell = Arc::new(Bell::new()?);
         let tokio = with_signals_blocked(|| {
             tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
+                .worker_threads(THREADS)
+                .max_blocking_threads(LOOKUPS)
                 .thread_name("assets_fdw")
                 .enable_all()
                 .build()

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, Url, redirect};
 
+use crate::buffers::{Buffer, Buffers, Lease};
 use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::retry::Trouble;
@@ -19,6 +20,7 @@ const REDIRECTS: usize = 3;
 pub(crate) struct Http {
     client: reqwest::Client,
     max_bytes: u64,
+    buffers: Buffers,
 }
 
 /// What is sent.
@@ -38,7 +40,7 @@ pub(crate) enum Body<'a> {
 pub(crate) struct Incoming {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Buffer,
 }
 
 /// Why nothing usable came back.
@@ -81,7 +83,12 @@ impl Http {
         let client = builder
             .build()
             .map_err(|e| Error::new(Kind::Config, format!("cannot set up TLS: {}", chain(&e))))?;
-        Ok(Self { client, max_bytes: config.max_response_bytes })
+        Ok(Self { client, max_bytes: config.max_response_bytes, buffers: Buffers::default() })
+    }
+
+    /// For whoever is about to read many large bodies.
+    pub(crate) fn keep_buffers(&self) -> Lease {
+        self.buffers.lease()
     }
 
     /// The value of a Basic authorization header.
@@ -146,7 +153,11 @@ impl Http {
         let headers = std::mem::take(response.headers_mut());
         let success = (200..300).contains(&status);
         let most = if success { self.max_bytes } else { ERROR_BODY.min(self.max_bytes) };
-        let mut body = Vec::new();
+        let told = response.content_length().unwrap_or(0);
+        if success && told > most {
+            return Err(Failure::TooLarge(most));
+        }
+        let mut body = self.buffers.take(told.min(most) as usize);
         // The bytes counted here are decompressed ones, as they come.
         loop {
             match response.chunk().await {
@@ -156,10 +167,10 @@ impl Http {
                         if success {
                             return Err(Failure::TooLarge(most));
                         }
-                        body.extend_from_slice(&chunk[..room as usize]);
+                        body.extend(&chunk[..room as usize]);
                         break;
                     }
-                    body.extend_from_slice(&chunk);
+                    body.extend(&chunk);
                 }
                 Ok(None) => break,
                 // The status of an error says enough without its body.

@@ -4,6 +4,7 @@
 
 mod auth;
 pub mod budget;
+mod buffers;
 pub mod check;
 pub mod client;
 mod complaint;

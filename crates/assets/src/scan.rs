@@ -56,6 +56,7 @@ pub async fn scan(
         facts: client.facts(),
         count: client.cached_count(&spec.filter),
     });
+    let _buffers = client.session.http.keep_buffers();
     let driver = Driver { client, layout, stats, walk, tasks: JoinSet::new(), under_way: HashMap::new() };
     driver.run(spec.limit, sink).await
 }

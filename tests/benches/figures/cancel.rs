@@ -14,8 +14,8 @@ const CANCELS: usize = 1000;
 pub fn latency() {
     let sim = Options { latency: Duration::from_millis(20), page_cap: 100, ..Bench::laptops(20_000) };
     let bench = Bench::start(sim, "ADD max_in_flight '4'");
-    let mut watch = bench.database.connect();
-    let mut client = bench.database.connect();
+    let mut watch = bench.connect();
+    let mut client = bench.connect();
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get(0);
     let (begin, begun) = mpsc::channel::<()>();
     let (tell, told) = mpsc::channel();

@@ -29,7 +29,7 @@ const QUERIES: [(&str, &str); 13] = [
 pub fn requests() {
     let sim = Options { objects: 20_000, latency: Duration::from_millis(40), ..Options::default() };
     let bench = Bench::start(sim, "ADD max_in_flight '8'");
-    let mut client = bench.database.connect();
+    let mut client = bench.connect();
     client
         .batch_execute(
             "CREATE TABLE keys AS SELECT key FROM itsm.server WHERE owner_key IS NOT NULL ORDER BY id LIMIT 20;

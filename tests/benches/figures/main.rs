@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use assets_fdw_tests::assets_sim::{Options, Sim};
 use assets_fdw_tests::{Database, Server};
+use postgres::Client;
 
 /// The type whose objects have ten attributes besides key, created and updated.
 const TABLE: &str = "itsm.laptop";
@@ -63,6 +64,13 @@ impl Bench {
             ))
             .expect("the schema can be imported");
         Bench { sim, database }
+    }
+
+    /// A session without JIT, whose compiler alone takes more memory and time than a scan.
+    fn connect(&self) -> Client {
+        let mut client = self.database.connect();
+        client.batch_execute("SET jit = off").expect("a setting");
+        client
     }
 
     /// Options of a simulator with so many laptops.

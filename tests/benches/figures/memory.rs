@@ -13,7 +13,7 @@ pub fn growth() {
         let objects = OBJECTS * 10_000 / u64::from(object_bytes);
         let sim = Options { object_bytes: Some(object_bytes), page_cap, ..Bench::laptops(objects) };
         let bench = Bench::start(sim, "ADD max_in_flight '8'");
-        let mut client = bench.database.connect();
+        let mut client = bench.connect();
         let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get(0);
         client.batch_execute(&format!("SELECT name FROM {TABLE} LIMIT 1")).expect("a row");
         let idle = kilobytes(pid, "VmRSS:");

@@ -15,7 +15,7 @@ const RUNS: usize = 3;
 pub fn compared() {
     let sim = Options { page_cap: 100, latency: Duration::from_millis(100), ..Bench::laptops(OBJECTS) };
     let bench = Bench::start(sim, "ADD max_in_flight '16', ADD page_size '100'");
-    let mut client = bench.database.connect();
+    let mut client = bench.connect();
     client
         .batch_execute(&format!(
             "CREATE TABLE copy (LIKE {TABLE}); CREATE TABLE pages (key text, object jsonb)"

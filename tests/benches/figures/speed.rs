@@ -26,7 +26,7 @@ pub fn throughput() {
     for in_flight in [8, 16] {
         let sim = Options { page_cap: 500, ..Bench::laptops(OBJECTS) };
         let bench = Bench::start(sim, &format!("ADD max_in_flight '{in_flight}'"));
-        let mut client = bench.database.connect();
+        let mut client = bench.connect();
         let objects = scan(&mut client);
         bench.sim.clear_log();
         scan(&mut client);
@@ -58,7 +58,7 @@ pub fn latency() {
     const LATENCY: Duration = Duration::from_millis(100);
     let sim = Options { page_cap: 100, latency: LATENCY, ..Bench::laptops(OBJECTS) };
     let bench = Bench::start(sim, "ADD max_in_flight '16', ADD page_size '100'");
-    let mut client = bench.database.connect();
+    let mut client = bench.connect();
     let mut objects = 0;
     let mut times: Vec<Duration> = (0..RUNS).map(|_| timed(|| objects = scan(&mut client))).collect();
     let pages = objects.div_ceil(100);

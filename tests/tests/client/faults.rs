@@ -123,13 +123,6 @@ fn assert_no_secret(text: &str) {
     }
 }
 
-/// A look-up by key that is answered with a page of no object, which says that it is the last and tells no `total`, is
-/// believed (see `crates/assets/src/pages/mod.rs`): nothing in such an answer gives the loss away.
-fn gives_itself_away(profile: Profile, kind: &FaultKind, action: &str) -> bool {
-    let hides = matches!(kind, FaultKind::LostTail | FaultKind::ShiftedPage);
-    !(profile == Profile::Hostile && hides && action == ACTIONS[1].0)
-}
-
 fn every_action_under_every_fault(profile: Profile) {
     let (live, truth) = start(profile, "1s", "100ms");
     let mut witness = live.connect();
@@ -152,7 +145,7 @@ fn every_action_under_every_fault(profile: Profile) {
                 }
                 // What a session knows makes a difference to scans only.
                 let repeats = skip > 0 && ["count()", "an import"].contains(what);
-                if repeats || !gives_itself_away(profile, &kind, what) {
+                if repeats {
                     continue;
                 }
                 live.sim.fault(Fault::new(kind.clone()).after(skip));
@@ -265,9 +258,6 @@ fn faults_here_and_there_never_make_a_result_short() {
                 live.sim.fault(Fault::new(kind.clone()).on(Endpoint::ObjectAql).sometimes(0.3, seed));
                 for action in 0..3 {
                     let (what, before, query) = ACTIONS[action];
-                    if !gives_itself_away(profile, kind, what) {
-                        continue;
-                    }
                     match attempt(&mut client, before, query) {
                         Ok(found) => {
                             complete += 1;

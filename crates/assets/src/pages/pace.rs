@@ -6,9 +6,9 @@
 //! requests instead of objects ÷ `page_size`.
 
 /// What pages under way, and those that wait for one before them, may hold.
-const UNDER_WAY: usize = 16 << 20;
-/// How long pages are to be at most.
-const LONG_PAGE: usize = 4 << 20;
+const UNDER_WAY: usize = 12 << 20;
+/// How long pages are to be at most: so that two of them are under way.
+const LONG_PAGE: usize = UNDER_WAY / 2;
 
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -51,8 +51,8 @@ mod tests {
         let mut pace = Pace::new(500);
         pace.learn(500, 500 * 5_000);
         assert_eq!(pace.size(), 500);
-        assert_eq!(pace.room(500), 6);
-        assert_eq!(pace.room(100), 33);
+        assert_eq!(pace.room(500), 5);
+        assert_eq!(pace.room(100), 25);
     }
 
     #[test]
@@ -64,7 +64,7 @@ mod tests {
             assert!((2..=500).contains(&size) && room >= 1);
             assert!(room == 1 || room * size * object <= UNDER_WAY, "{object}: {size} × {room}");
             assert!(size == 2 || size * object <= LONG_PAGE, "{object}: {size}");
-            assert!(object > 1 << 20 || room >= 4, "{object}: {room}");
+            assert!(object > 1 << 20 || room >= 2, "{object}: {room}");
         }
     }
 
@@ -72,9 +72,9 @@ mod tests {
     fn a_few_large_objects_do_not_make_the_rest_of_a_scan_slow() {
         let mut pace = Pace::new(500);
         pace.learn(10, 10 << 20);
-        assert_eq!(pace.size(), 4);
+        assert_eq!(pace.size(), 6);
         for _ in 0..60 {
-            pace.learn(4, 4 * 3_000);
+            pace.learn(6, 6 * 3_000);
         }
         assert_eq!(pace.size(), 500);
     }

@@ -1,0 +1,140 @@
+//! The memory that bodies are read into, used again from page to page while a scan runs: otherwise
+//! each page of some megabytes is taken from the system and given back, or, worse, is kept by the
+//! allocator in pieces that fit no other page.
+
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Smaller ones are not worth keeping.
+const SMALL: usize = 64 << 10;
+/// Larger ones would be kept for pages that are as large only by exception.
+const LARGE: usize = 8 << 20;
+/// How much is kept at most.
+const KEPT: usize = 8 << 20;
+/// Sizes are rounded up to this, so that one page's buffer fits the next page too.
+const STEP: usize = 512 << 10;
+
+/// Buffers that wait to be used again, as long as somebody holds a [`Lease`].
+#[derive(Clone, Default)]
+pub(crate) struct Buffers(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    leases: usize,
+    free: Vec<Vec<u8>>,
+}
+
+/// While one is held, buffers are kept.
+pub(crate) struct Lease(Buffers);
+
+/// A body.
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    home: Buffers,
+}
+
+impl Buffers {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps buffers until the lease is dropped.
+    pub(crate) fn lease(&self) -> Lease {
+        self.lock().leases += 1;
+        Lease(self.clone())
+    }
+
+    /// An empty buffer with room for `expected` bytes, if so many can be expected at all: the
+    /// number is the peer's.
+    pub(crate) fn take(&self, expected: usize) -> Buffer {
+        let mut expected = expected.min(LARGE);
+        let mut found = None;
+        if expected >= SMALL {
+            expected = expected.next_multiple_of(STEP);
+            let mut kept = self.lock();
+            // The smallest that is large enough. One that is too small makes way for a larger one.
+            let size = |i: &usize| kept.free[*i].capacity();
+            let fits = (0..kept.free.len()).filter(|i| size(i) >= expected).min_by_key(size);
+            let chosen = fits.or_else(|| (0..kept.free.len()).min_by_key(size));
+            found = chosen.map(|i| kept.free.swap_remove(i)).filter(|bytes| bytes.capacity() >= expected);
+        }
+        let bytes = found.unwrap_or_else(|| Vec::with_capacity(expected));
+        Buffer { bytes, home: self.clone() }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut kept = self.0.lock();
+        kept.leases -= 1;
+        if kept.leases == 0 {
+            kept.free = Vec::new();
+        }
+    }
+}
+
+impl Buffer {
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if !(SMALL..=LARGE).contains(&bytes.capacity()) {
+            return;
+        }
+        let mut kept = self.home.lock();
+        let held: usize = kept.free.iter().map(Vec::capacity).sum();
+        if kept.leases > 0 && held + bytes.capacity() <= KEPT {
+            bytes.clear();
+            kept.free.push(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn free(buffers: &Buffers) -> Vec<usize> {
+        buffers.lock().free.iter().map(Vec::capacity).collect()
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_while_a_scan_runs_and_never_with_what_was_in_it() {
+        let buffers = Buffers::default();
+        let lease = buffers.lease();
+        let mut first = buffers.take(1 << 20);
+        first.extend(b"secret");
+        drop(first);
+        assert_eq!(free(&buffers), [1 << 20]);
+        let again = buffers.take(900 << 10);
+        assert!(again.is_empty() && free(&buffers).is_empty());
+        drop(again);
+        drop(lease);
+        assert_eq!(free(&buffers), [0_usize; 0]);
+        drop(buffers.take(1 << 20));
+        assert_eq!(free(&buffers), [0_usize; 0], "kept although nobody reads");
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_so_is_what_a_peer_can_make_us_reserve() {
+        let buffers = Buffers::default();
+        let _lease = buffers.lease();
+        let many: Vec<Buffer> = (0..9).map(|_| buffers.take(3 << 20)).collect();
+        drop(many);
+        assert_eq!(free(&buffers).len(), 2);
+        assert!(buffers.take(usize::MAX).bytes.capacity() <= LARGE);
+        drop(buffers.take(100));
+        assert!(free(&buffers).iter().all(|capacity| *capacity >= SMALL));
+    }
+}
