@@ -2,7 +2,7 @@
 //! each page of some megabytes is taken from the system and given back, or, worse, is kept by the
 //! allocator in pieces that fit no other page.
 
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Smaller ones are not worth keeping.
@@ -83,6 +83,13 @@ impl Deref for Buffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+/// So that who has read a secret from it can overwrite it.
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
     }
 }
 
