@@ -35,7 +35,7 @@ PURE_CRATES := --workspace --exclude assets_fdw --exclude assets-fdw-tests
 CARGO_TEST = RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast
 FILTER = $(if $(T),-- '$(T)')
 
-.PHONY: help setup quiet-setup build install private demo demo-stop test oracle lint pgspot bench package clean
+.PHONY: help setup quiet-setup build install private demo demo-stop test oracle soak lint pgspot bench package clean
 
 help:
 	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -53,10 +53,12 @@ help:
 #:                  tests/pg_regress/expected. TEST_THREADS=n: so many tests at once.
 #: make oracle       Random queries: pushed, not pushed and asked of a local copy they give the same rows. CASES=100000:
 #:                  so many of them (from FROM=1 on); SEED=n SERVICE=hostile: that one alone.
+#: make soak        Faults of every kind under scans of every kind for MINUTES=60, with new dice by SEED=n: complete rows
+#:                  or an ERROR, and sessions that grow neither in memory nor in descriptors nor in threads.
 #: make lint        Formatting, clippy and rustdoc, where every warning is an error.
 #: make pgspot      The SQL of the extension has no statement that somebody's search_path could bend: checked with
 #:                  pgspot, which `pipx install pgspot` installs; not part of lint, so that nobody else needs it.
-#: make bench       Measure.
+#: make bench       Measure: every figure of docs/benchmarks.md with its method. T=name: one of them.
 #: make package     Build postgresql-15-assets-fdw_<version>_<architecture>.deb in the target folder.
 #: make clean       Remove what was built, and the private copies of PostgreSQL.
 #:
@@ -94,6 +96,13 @@ test: quiet-setup
 	$(CARGO_TEST) $(PURE_CRATES) $(FILTER)
 	@$(MAKE) --no-print-directory private
 	ASSETS_FDW_TEST_PREFIX=$$(tools/pg prefix $(PG)) $(CARGO_TEST) -p assets-fdw-tests $(FILTER)
+
+# Optimised: more faults a minute.
+soak: MINUTES ?= 60
+soak: quiet-setup
+	@$(MAKE) --no-print-directory private PROFILE=release
+	ASSETS_FDW_TEST_PREFIX=$$(tools/pg prefix $(PG)) MINUTES=$(MINUTES) \
+	    cargo test --release -p assets-fdw-tests --test client -- --nocapture sessions_that_meet_faults_for_long
 
 # Optimised, or most of the time goes into decoding pages.
 oracle: CASES ?= 3000

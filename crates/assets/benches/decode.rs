@@ -108,7 +108,7 @@ fn fetch(sim: &Sim, with_attributes: bool) -> Vec<u8> {
             .build()
             .expect("a client")
             .post(url)
-            .basic_auth(&identity.name, Some(&identity.secret))
+            .basic_auth(identity.name, Some(identity.secret))
             .header("Content-Type", "application/json")
             .body(serde_json::json!({ "qlQuery": format!("objectTypeId = {server}") }).to_string())
             .send()

@@ -18,6 +18,7 @@ mod requests;
 mod scans;
 mod scorecard;
 mod tables;
+mod tls;
 mod traps;
 mod upper;
 mod verify;
