@@ -9,6 +9,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+mod analyze;
 mod clause;
 mod count;
 pub mod datum;
@@ -57,6 +58,7 @@ pub unsafe extern "C-unwind" fn assets_fdw_handler(_fcinfo: pg_sys::FunctionCall
         routine.ReScanForeignScan = Some(exec::rescan);
         routine.EndForeignScan = Some(exec::end);
         routine.ExplainForeignScan = Some(explain::explain);
+        routine.AnalyzeForeignTable = Some(analyze::analyze_foreign_table);
         routine.ImportForeignSchema = Some(crate::import::import_foreign_schema);
         pg_sys::Datum::from(routine.into_pg())
     }

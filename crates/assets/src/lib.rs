@@ -21,6 +21,7 @@ mod names;
 mod pages;
 mod retry;
 mod route;
+pub mod sample;
 pub mod scan;
 mod session;
 pub mod stats;

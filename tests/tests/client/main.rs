@@ -17,6 +17,7 @@ mod replica;
 mod requests;
 mod scans;
 mod scorecard;
+mod statistics;
 mod tables;
 mod tls;
 mod traps;
