@@ -244,9 +244,9 @@ impl Drop for Elevated {
     }
 }
 
-/// Takes facts back because of the object `key`: at once in this backend, and for everybody by a
+/// Takes facts back, for a reason in a few words: at once in this backend, and for everybody by a
 /// worker of its own, whatever becomes of the transaction under way.
-pub fn revoke(server: &str, names: &[&str], key: &str) {
+pub fn revoke(server: &str, names: &[&str], why: &str) {
     let table = table();
     for name in names {
         let fact = table.iter().find(|f| f.server == server && f.name == *name);
@@ -255,8 +255,8 @@ pub fn revoke(server: &str, names: &[&str], key: &str) {
             .with_borrow_mut(|revoked| revoked.insert((server.to_owned(), (*name).to_owned()), learned_at));
         // SAFETY: no preconditions.
         let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
-        // 127 bytes are all that a worker can be told; the object is named as far as there is room.
-        let told = format!("{database}\n{server}\n{name}\n{key}");
+        // 127 bytes are all that a worker can be told; the reason is given as far as there is room.
+        let told = format!("{database}\n{server}\n{name}\n{why}");
         let cut = (0..=told.len().min(127)).rev().find(|n| told.is_char_boundary(*n)).unwrap_or(0);
         let _ = BackgroundWorkerBuilder::new("assets_fdw revocation of a fact")
             .set_type("assets_fdw revocation")
@@ -277,7 +277,7 @@ pub extern "C-unwind" fn assets_fdw_revoke_main(_arg: pg_sys::Datum) {
     let mut words = told.split('\n');
     let database = words.next().and_then(|oid| oid.parse::<u32>().ok());
     let (Some(database), Some(server), Some(name)) = (database, words.next(), words.next()) else { return };
-    let detail = format!("revoked: object {} contradicts it", words.next().unwrap_or("?"));
+    let detail = format!("revoked: {}", words.next().unwrap_or_default());
     BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database)), None);
     BackgroundWorker::transaction(|| {
         run(

@@ -64,11 +64,11 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags
         let local = Local::new(quals, relation);
         let sorted = private.top.as_ref().and_then(|top| {
             let column = private.columns.iter().position(|attnum| *attnum == top.attnum)?;
-            Some((top.order(column), top.limit))
+            Some((top.order(&resolved, column), top.limit))
         });
         let made = match (counted, sorted) {
             (Some(_), _) => State::Count(Count::new(scan, local)),
-            (None, Some((order, limit))) => State::Top(Top::new(scan, local, order, limit)),
+            (None, Some(((order, fact), limit))) => State::Top(Top::new(scan, local, order, fact, limit)),
             (None, None) => {
                 if flags as u32 & pg_sys::EXEC_FLAG_REWIND != 0 {
                     scan.keep(node);

@@ -14,9 +14,10 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
     // SAFETY: called by EXPLAIN after `begin`.
     unsafe {
         let Some(state) = exec::state(node) else { return };
+        let state: &State = state;
         let (scan, counts, order) = match state {
-            State::Scan(scan) => (&*scan, false, None),
-            State::Top(top) => (&top.scan, false, Some(top.order)),
+            State::Scan(scan) => (scan, false, None),
+            State::Top(top) => (&top.scan, false, Some(&top.order)),
             State::Count(count) => (&count.scan, true, None),
         };
         let question = &scan.question;
@@ -25,7 +26,10 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
         } else {
             text(es, c"AQL", &question.shown_filter());
         }
-        let facts = question.facts_used();
+        let mut facts = question.facts_used();
+        if let State::Top(top) = state {
+            facts.extend(top.fact);
+        }
         if !facts.is_empty() {
             text(es, c"Facts", &facts.join(", "));
         }
@@ -34,7 +38,8 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
         }
         if let Some(order) = order {
             let direction = if order.descending { "DESC" } else { "ASC" };
-            text(es, c"Order", &format!("{:?} {direction}", order.by));
+            let by = order.by.as_deref().unwrap_or("not asked for any more");
+            text(es, c"Order", &format!("{by} {direction}"));
         }
         if let Some(limit) = scan.limit() {
             number(es, c"Limit", limit);

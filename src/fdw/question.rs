@@ -185,7 +185,7 @@ impl Question {
             };
             if !holds {
                 let server = &self.connection.server_name;
-                facts::revoke(server, &clause.trusted, key);
+                facts::revoke(server, &clause.trusted, &format!("object {key} contradicts it"));
                 let proven = clause.trusted.join("\", \"");
                 error::raise_hint(
                     PgSqlErrorCode::ERRCODE_FDW_ERROR,

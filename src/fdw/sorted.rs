@@ -1,10 +1,15 @@
-//! Planning `ORDER BY created | updated … LIMIT n`: a path that gives the first rows in order.
+//! Planning `ORDER BY … LIMIT n` by one column that AQL orders as SQL does: a path that gives the first
+//! rows in order.
 #![allow(unsafe_code)] // the planner's nodes
 
-use assets::top::{Instant, Order};
+use aql::order::Sort;
+use aql::{Expr, Pred};
+use assets::top::Order;
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Resolved;
+use crate::fdw::clause::Walker;
 use crate::fdw::pg;
 use crate::fdw::plan::{self, PlanState};
 use crate::fdw::upper;
@@ -18,21 +23,45 @@ const MOST: f64 = 900.0;
 pub struct TopOf {
     /// The sorted column.
     pub attnum: i16,
-    /// `Updated`, else `Created`.
-    pub updated: bool,
-    /// Latest first.
+    /// Latest or largest first.
     pub descending: bool,
     /// NULLS FIRST.
     pub nulls_first: bool,
+    /// Whether a wanted row may be NULL there.
+    pub nullable: bool,
     /// How many rows.
     pub limit: u32,
 }
 
 impl TopOf {
-    /// The order, given where the column stands among those that are decoded.
-    pub fn order(&self, column: usize) -> Order {
-        let by = if self.updated { Instant::Updated } else { Instant::Created };
-        Order { by, descending: self.descending, nulls_first: self.nulls_first, column }
+    /// The order, given what the columns mean now and where the sorted one stands among those that are
+    /// decoded; and the fact that proves it, if there is one. Where the service cannot be asked for it (any
+    /// more), everything is read.
+    pub fn order(&self, resolved: &Resolved, column: usize) -> (Order, Option<&'static str>) {
+        let subject = resolved.columns.get(&self.attnum).and_then(|r| r.subject.as_ref());
+        let sort = subject.and_then(Sort::new).filter(|sort| self.is_served_by(sort, &resolved.facts));
+        let fact = sort.as_ref().map(|sort| sort.fact).filter(|fact| resolved.facts.has(fact));
+        let order = Order {
+            proven: fact.is_some(),
+            present: sort
+                .as_ref()
+                .and_then(|s| s.present.as_ref())
+                .filter(|_| self.nullable)
+                .map(Expr::to_string),
+            by: sort.map(|sort| sort.by),
+            descending: self.descending,
+            nulls_first: self.nulls_first,
+            column,
+        };
+        (order, fact)
+    }
+
+    /// Instants that every object has are tried without proof, since a page shows by itself whether it is
+    /// sorted; any other order only when it is proven. Where AQL puts missing values is known of none: they
+    /// are left out, so there must be enough of the others, and these must come first.
+    fn is_served_by(&self, sort: &Sort, facts: &aql::Facts) -> bool {
+        let instant = [aql::facts::ORDER_CREATED, aql::facts::ORDER_UPDATED].contains(&sort.fact);
+        (instant || facts.has(sort.fact)) && (sort.present.is_none() || !self.nullable || !self.nulls_first)
     }
 }
 
@@ -53,8 +82,7 @@ pub unsafe fn add_path(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptI
     }
 }
 
-/// The order and the limit of a query that wants the first rows of this relation alone by an
-/// instant that every object has.
+/// The order and the limit of a query that wants the first rows of this relation alone by one column.
 ///
 /// # Safety
 /// As for [`add_path`].
@@ -86,22 +114,38 @@ pub unsafe fn top_of(
                 return None;
             }
             let var = expr.cast::<pg_sys::Var>();
-            if (*var).varno as pg_sys::Index != (*rel).relid || (*var).vartype != pg_sys::TIMESTAMPTZOID {
+            if (*var).varno as pg_sys::Index != (*rel).relid {
                 return None;
             }
-            let subject = resolved.columns.get(&(*var).varattno)?.subject.as_ref()?;
-            let updated = match subject.column {
-                aql::Column::Updated => true,
-                aql::Column::Created => false,
-                _ => return None,
-            };
-            Some(TopOf {
+            let sort = Sort::new(resolved.columns.get(&(*var).varattno)?.subject.as_ref()?)?;
+            let top = TopOf {
                 attnum: (*var).varattno,
-                updated,
                 descending: pg_compat::is_descending(key),
                 nulls_first: (*key).pk_nulls_first,
+                nullable: sort.present.is_some() && !is_required(rel, resolved, (*var).varattno),
                 limit: limit as u32,
-            })
+            };
+            top.is_served_by(&sort, &resolved.facts).then_some(top)
+        })
+    }
+}
+
+/// Whether some clause is true of no row that is NULL in a column.
+unsafe fn is_required(rel: *mut pg_sys::RelOptInfo, resolved: &Resolved, attnum: i16) -> bool {
+    let Some(sorted) = resolved.columns.get(&attnum).and_then(|r| r.subject.as_ref()) else { return false };
+    let mut walker = Walker {
+        // SAFETY: the planner's relation.
+        relid: unsafe { (*rel).relid },
+        columns: &resolved.columns,
+        operands: Vec::new(),
+    };
+    // SAFETY: the planner's nodes.
+    unsafe {
+        pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo).any(|clause| {
+            match walker.pred((*clause).clause.cast()) {
+                Pred::Leaf(leaf) => leaf.subject.column == sorted.column && leaf.op.is_strict(),
+                _ => false,
+            }
         })
     }
 }

@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use aql::facts::{
     ORDER_CREATED, ORDER_DATE, ORDER_DATETIME, ORDER_DOUBLE, ORDER_ID, ORDER_INTEGER, ORDER_UPDATED,
 };
-use aql::{Class, Column, Kind, Literal, Op, Part};
+use aql::order::Sort;
+use aql::{Literal, Op};
 
 use super::ask::Asker;
 use super::sample::{Sample, Sampled};
@@ -21,14 +22,14 @@ pub fn verify(asker: &mut Asker, samples: &[Sample]) -> Findings {
         [ORDER_ID, ORDER_CREATED, ORDER_UPDATED, ORDER_INTEGER, ORDER_DOUBLE, ORDER_DATE, ORDER_DATETIME];
     for fact in facts {
         let columns = samples.iter().flat_map(|s| s.columns.iter().map(move |c| (s, c)));
-        let fit = columns.filter(|(_, column)| fact_of(column) == Some(fact));
+        let fit = columns.filter(|(_, column)| sort_of(column).is_some_and(|sort| sort.fact == fact));
         let best = fit.map(|(s, c)| (different(&c.values), s, c)).max_by_key(|(different, _, _)| *different);
         let Some((_, sample, column)) = best.filter(|(different, _, _)| *different >= DIFFERENT) else {
             found.lines.push(Line::untested(fact, "too few different values"));
             continue;
         };
-        let Some(name) = written(column) else { continue };
-        let orders = [format!("order by {name} asc"), format!("order by {name} desc")];
+        let Some(sort) = sort_of(column) else { continue };
+        let orders = [format!("order by {} asc", sort.by), format!("order by {} desc", sort.by)];
         let answers = asker.ask(sample, &orders);
         let verdict = match answers.as_slice() {
             [Some(up), Some(down)] => {
@@ -53,35 +54,9 @@ pub fn verify(asker: &mut Asker, samples: &[Sample]) -> Findings {
     found
 }
 
-fn fact_of(column: &Sampled) -> Option<&'static str> {
-    let subject = &column.subject;
-    if subject.multi || written(column).is_none() {
-        return None;
-    }
-    match (&subject.column, subject.class) {
-        (Column::Id, Class::Int) => Some(ORDER_ID),
-        (Column::Created, Class::Timestamp) => Some(ORDER_CREATED),
-        (Column::Updated, Class::Timestamp) => Some(ORDER_UPDATED),
-        (Column::Attribute { kind, part: Part::Value, .. }, class) => match (kind, class) {
-            (Kind::Integer, Class::Int) => Some(ORDER_INTEGER),
-            (Kind::Double, Class::Double) => Some(ORDER_DOUBLE),
-            (Kind::Date, Class::Date) => Some(ORDER_DATE),
-            (Kind::DateTime, Class::Timestamp) => Some(ORDER_DATETIME),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// The column as AQL orders by it.
-fn written(column: &Sampled) -> Option<String> {
-    Some(match &column.subject.column {
-        Column::Id => "objectId".to_owned(),
-        Column::Created => "Created".to_owned(),
-        Column::Updated => "Updated".to_owned(),
-        Column::Attribute { name, .. } if aql::name::is_safe(name) => format!("\"{name}\""),
-        _ => return None,
-    })
+/// A column whose values may read as NULL can be ordered by all the same: missing values are looked at.
+fn sort_of(column: &Sampled) -> Option<Sort> {
+    Sort::new(&aql::Subject { null_is_vague: false, ..column.subject.clone() })
 }
 
 fn order(a: &Literal, b: &Literal) -> Ordering {

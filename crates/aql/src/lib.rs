@@ -21,6 +21,7 @@ pub mod form;
 pub mod like;
 pub mod lower;
 pub mod name;
+pub mod order;
 pub mod pred;
 pub mod probe;
 mod range;

@@ -157,6 +157,12 @@ pub enum Op {
 }
 
 impl Op {
+    /// Whether it is never true of a NULL on the left.
+    pub fn is_strict(self) -> bool {
+        // NOT IN over an empty list is true of everything.
+        !matches!(self, Op::Same | Op::Distinct | Op::IsNull | Op::NotIn)
+    }
+
     /// The comparison that is true exactly where this one is false, and null where it is null.
     pub fn negated(self) -> Op {
         match self {

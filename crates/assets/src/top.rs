@@ -1,9 +1,10 @@
 //! The first few objects in an order, in one request where the answer proves itself.
 //!
-//! Whether ORDER BY an attribute is honoured, and how precisely, is not documented well enough to
-//! be trusted (assets-api.md 13, still open). So a little more is asked for than is wanted, and the
-//! page has to show that it is sorted; where it cannot, the caller reads everything and sorts.
+//! Whether ORDER BY is honoured, and how precisely, is not documented well enough to be trusted
+//! (assets-api.md 13, still open). So a little more is asked for than is wanted, and the page has to show
+//! that it is sorted; where it cannot, the caller reads everything and sorts.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::client::Client;
@@ -22,106 +23,155 @@ const WITNESSES: usize = 8;
 /// end, or an equally coarse neighbour beyond the page could belong before it. Microseconds.
 const COARSE_US: i64 = 60_000_000;
 
-/// An instant to order by, which every object has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Instant {
-    /// `Created`
-    Created,
-    /// `Updated`
-    Updated,
-}
-
 /// How rows are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// By what.
-    pub by: Instant,
-    /// Latest first.
+    /// What stands behind ORDER BY, without a direction; none: the order cannot be asked for.
+    pub by: Option<String>,
+    /// Whether the order has been proven to be honoured: then a sorted page is enough.
+    pub proven: bool,
+    /// A condition that objects with a value satisfy, where some that are wanted may have none.
+    pub present: Option<String>,
+    /// Latest or largest first.
     pub descending: bool,
-    /// Where an object without the instant belongs, which no service should send.
+    /// Where an object without a value belongs.
     pub nulls_first: bool,
-    /// The position of the instant among the scan's columns, decoded as a timestamp.
+    /// The position of the value among the scan's columns, decoded as a number, a date or a timestamp.
     pub column: usize,
 }
 
-/// Asks for the first `limit` objects in an order, in one `object/aql` request. None where the
-/// answer does not prove that these are the ones; then nothing is known.
+/// What came of asking in an order.
+#[derive(Debug, PartialEq)]
+pub enum Top {
+    /// The wanted rows, in order.
+    Rows(Vec<Row>),
+    /// The page does not prove that these are the ones: nothing is known.
+    Unproven,
+    /// The page is not in the order that was asked for.
+    OutOfOrder,
+}
+
+/// Asks for the first `limit` objects in an order, in one `object/aql` request.
+///
+/// # Errors
+/// Every [`crate::error::Kind`] but a refusal of the query, after which nothing is known.
 pub async fn top(
     client: Arc<Client>,
     spec: ScanSpec,
     order: Order,
     limit: u32,
     stats: Arc<ScanStats>,
-) -> Result<Option<Vec<Row>>, Error> {
+) -> Result<Top, Error> {
+    let Some(by) = &order.by else { return Ok(Top::Unproven) };
     let layout = Layout::new(spec.columns.clone(), client.config().site.as_deref());
-    let keyword = match order.by {
-        Instant::Created => "Created",
-        Instant::Updated => "Updated",
-    };
     let direction = if order.descending { "DESC" } else { "ASC" };
-    let condition = match spec.filter.trim() {
-        "" => "Key is not EMPTY".to_owned(),
-        filter => format!("({filter})"),
+    let condition = match (spec.filter.trim(), &order.present) {
+        ("", None) => "Key is not EMPTY".to_owned(),
+        ("", Some(present)) => present.clone(),
+        (filter, None) => format!("({filter})"),
+        (filter, Some(present)) => format!("({filter}) AND {present}"),
     };
-    let aql = format!("{condition} ORDER BY {keyword} {direction}");
+    let aql = format!("{condition} ORDER BY {by} {direction}");
     let size = limit.saturating_add(EXTRA).min(client.config().page_size.max(limit));
     match client.page(&aql, 0, size, &layout, &stats).await? {
         // Our ORDER BY or the filter itself: the scan that follows tells.
-        Reply::Refused(_) | Reply::Count(_) => Ok(None),
+        Reply::Refused(_) | Reply::Count(_) => Ok(Top::Unproven),
         Reply::Page(answer, _) => {
             add(&stats.pages, 1);
             let whole = says_all(&answer, size);
-            let rows = proven(answer.rows, whole, order, limit as usize);
-            add(&stats.objects, rows.as_ref().map_or(0, Vec::len) as u64);
-            Ok(rows)
+            let found = first(answer.rows, whole, &order, limit as usize);
+            if let Top::Rows(rows) = &found {
+                add(&stats.objects, rows.len() as u64);
+            }
+            Ok(found)
         }
     }
 }
 
 /// The first `limit` of a page's rows in order, if they are surely the first of all.
-fn proven(mut rows: Vec<Row>, whole: bool, order: Order, limit: usize) -> Option<Vec<Row>> {
-    let instants: Vec<i64> = rows.iter().map(|row| instant(row, order.column)).collect::<Option<_>>()?;
+fn first(mut rows: Vec<Row>, whole: bool, order: &Order, limit: usize) -> Top {
+    let values: Option<Vec<&Value>> = rows.iter().map(|row| sortable(row, order.column)).collect();
+    let Some(values) = values else { return Top::Unproven };
     if whole {
-        // Everything there is: the order is ours to make.
+        // Everything there is: the order is ours to make. Objects without a value are not among them.
+        if order.present.is_some() && rows.len() < limit {
+            return Top::Unproven;
+        }
         keep_first(&mut rows, order, limit);
-        return Some(rows);
+        return Top::Rows(rows);
     }
-    let sign = if order.descending { -1 } else { 1 };
-    let sorted = instants.windows(2).all(|pair| sign * pair[0] <= sign * pair[1]);
-    let different = 1 + instants.windows(2).filter(|pair| pair[0] != pair[1]).count();
-    let (last_wanted, last) = (instants.get(limit.checked_sub(1)?)?, instants.last()?);
-    let apart = (last - last_wanted).abs() > COARSE_US;
-    if !(sorted && different >= WITNESSES && apart) {
-        return None;
+    let in_order = |pair: &[&Value]| {
+        let ordering = compare(pair[0], pair[1]);
+        (if order.descending { ordering.reverse() } else { ordering }) != Ordering::Greater
+    };
+    if !values.windows(2).all(in_order) {
+        return Top::OutOfOrder;
+    }
+    let different = 1 + values.windows(2).filter(|pair| compare(pair[0], pair[1]).is_ne()).count();
+    let wanted = limit.checked_sub(1).and_then(|n| values.get(n));
+    let (Some(last_wanted), Some(last)) = (wanted, values.last()) else { return Top::Unproven };
+    let apart = match (last_wanted, last) {
+        (Value::Timestamp(a), Value::Timestamp(b)) => (a - b).abs() > COARSE_US,
+        // Exact values: one beyond the page is no better than the page's last.
+        _ => true,
+    };
+    if !apart || !(order.proven || different >= WITNESSES) {
+        return Top::Unproven;
     }
     rows.truncate(limit);
-    Some(rows)
+    Top::Rows(rows)
 }
 
 /// Keeps the first `limit` rows in an order, for a caller that reads everything. Rows of the same
-/// instant stand by id, so that the result is the same each time.
-pub fn keep_first(rows: &mut Vec<Row>, order: Order, limit: usize) {
-    rows.sort_by_key(|row| {
-        let at = instant(row, order.column).map(i128::from);
-        let at = if order.descending { at.map(|us| -us) } else { at };
-        (at.is_none() != order.nulls_first, at, row.id)
+/// value stand by id, so that the result is the same each time.
+pub fn keep_first(rows: &mut Vec<Row>, order: &Order, limit: usize) {
+    rows.sort_by(|a, b| {
+        let by_value = match (sortable(a, order.column), sortable(b, order.column)) {
+            (Some(a), Some(b)) if order.descending => compare(b, a),
+            (Some(a), Some(b)) => compare(a, b),
+            (None, None) => Ordering::Equal,
+            (None, Some(_)) if order.nulls_first => Ordering::Less,
+            (Some(_), None) if !order.nulls_first => Ordering::Less,
+            _ => Ordering::Greater,
+        };
+        by_value.then(a.id.cmp(&b.id))
     });
     rows.truncate(limit);
 }
 
-fn instant(row: &Row, column: usize) -> Option<i64> {
-    match row.values.get(column) {
-        Some(Value::Timestamp(us)) => Some(*us),
-        _ => None,
+/// Values of one column: of one variant.
+fn compare(a: &Value, b: &Value) -> Ordering {
+    match (a, b) {
+        (Value::Int(a) | Value::Timestamp(a), Value::Int(b) | Value::Timestamp(b)) => a.cmp(b),
+        (Value::Date(a), Value::Date(b)) => a.cmp(b),
+        (Value::Double(a), Value::Double(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
+        _ => Ordering::Equal,
     }
+}
+
+fn sortable(row: &Row, column: usize) -> Option<&Value> {
+    let value = row.values.get(column)?;
+    matches!(value, Value::Int(_) | Value::Double(_) | Value::Date(_) | Value::Timestamp(_)).then_some(value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LATEST: Order = Order { by: Instant::Updated, descending: true, nulls_first: true, column: 0 };
-    const EARLIEST: Order = Order { descending: false, ..LATEST };
+    fn latest() -> Order {
+        Order {
+            by: Some("Updated".to_owned()),
+            proven: false,
+            present: None,
+            descending: true,
+            nulls_first: true,
+            column: 0,
+        }
+    }
+
+    fn earliest() -> Order {
+        Order { descending: false, ..latest() }
+    }
 
     fn rows(minutes: &[i64]) -> Vec<Row> {
         let row = |(id, minute): (usize, &i64)| Row {
@@ -132,41 +182,64 @@ mod tests {
         minutes.iter().enumerate().map(row).collect()
     }
 
-    fn ids(rows: Option<Vec<Row>>) -> Option<Vec<i64>> {
-        rows.map(|rows| rows.iter().map(|row| row.id).collect())
+    fn ids(top: Top) -> Option<Vec<i64>> {
+        match top {
+            Top::Rows(rows) => Some(rows.iter().map(|row| row.id).collect()),
+            _ => None,
+        }
     }
 
     #[test]
     fn a_page_that_is_sorted_and_long_enough_proves_its_first_rows() {
         let page = rows(&[100, 99, 95, 90, 80, 70, 60, 50, 40]);
-        assert_eq!(ids(proven(page, false, LATEST, 3)), Some(vec![0, 1, 2]));
+        assert_eq!(ids(first(page, false, &latest(), 3)), Some(vec![0, 1, 2]));
     }
 
     #[test]
     fn a_page_in_any_other_order_proves_nothing() {
-        assert_eq!(proven(rows(&[100, 99, 95, 90, 80, 70, 60, 50, 51]), false, LATEST, 3), None);
-        assert_eq!(proven(rows(&[1, 2, 3, 4, 5, 6, 7, 8, 9]), false, LATEST, 3), None);
+        let page = rows(&[100, 99, 95, 90, 80, 70, 60, 50, 51]);
+        assert_eq!(first(page, false, &latest(), 3), Top::OutOfOrder);
+        assert_eq!(first(rows(&[1, 2, 3, 4, 5, 6, 7, 8, 9]), false, &latest(), 3), Top::OutOfOrder);
     }
 
     #[test]
-    fn a_few_values_or_equal_ones_prove_nothing() {
-        assert_eq!(proven(rows(&[100, 99, 98]), false, LATEST, 2), None);
-        assert_eq!(proven(rows(&[100; 50]), false, LATEST, 2), None);
+    fn a_few_values_or_equal_ones_prove_nothing_unless_the_order_is_proven() {
+        assert_eq!(first(rows(&[100, 99, 98]), false, &latest(), 2), Top::Unproven);
+        assert_eq!(first(rows(&[100; 50]), false, &latest(), 2), Top::Unproven);
+        let proven = Order { proven: true, ..latest() };
+        assert_eq!(ids(first(rows(&[100, 99, 90]), false, &proven, 1)), Some(vec![0]));
+        assert_eq!(first(rows(&[99, 100, 90]), false, &proven, 1), Top::OutOfOrder);
     }
 
     #[test]
     fn a_coarse_sort_could_hide_a_neighbour_beyond_the_page() {
         let mut page = rows(&[100, 99, 95, 90, 80, 70, 60, 50, 50]);
-        assert_eq!(ids(proven(page.clone(), false, LATEST, 7)), Some((0..7).collect()));
+        assert_eq!(ids(first(page.clone(), false, &latest(), 7)), Some((0..7).collect()));
         page[8].values[0] = Value::Timestamp(50 * 60_000_000 - 1);
-        assert_eq!(proven(page, false, LATEST, 8), None);
+        assert_eq!(first(page, false, &latest(), 8), Top::Unproven);
+    }
+
+    #[test]
+    fn numbers_are_exact_and_their_first_rows_may_reach_the_pages_end() {
+        let mut page = rows(&[9; 9]);
+        for (n, row) in page.iter_mut().enumerate() {
+            row.values[0] = Value::Double(n as f64 / 2.0);
+        }
+        assert_eq!(ids(first(page, false, &earliest(), 9)), Some((0..9).collect()));
     }
 
     #[test]
     fn a_complete_page_needs_no_order_of_the_service() {
-        assert_eq!(ids(proven(rows(&[5, 9, 7]), true, LATEST, 2)), Some(vec![1, 2]));
-        assert_eq!(ids(proven(rows(&[5, 9, 7]), true, EARLIEST, 2)), Some(vec![0, 2]));
-        assert_eq!(ids(proven(rows(&[]), true, EARLIEST, 2)), Some(vec![]));
+        assert_eq!(ids(first(rows(&[5, 9, 7]), true, &latest(), 2)), Some(vec![1, 2]));
+        assert_eq!(ids(first(rows(&[5, 9, 7]), true, &earliest(), 2)), Some(vec![0, 2]));
+        assert_eq!(ids(first(rows(&[]), true, &earliest(), 2)), Some(vec![]));
+    }
+
+    #[test]
+    fn where_objects_without_a_value_are_left_out_too_few_rows_prove_nothing() {
+        let present = Order { present: Some("\"A\" is not EMPTY".to_owned()), ..earliest() };
+        assert_eq!(ids(first(rows(&[5, 9, 7]), true, &present, 3)), Some(vec![0, 2, 1]));
+        assert_eq!(first(rows(&[5, 9, 7]), true, &present, 4), Top::Unproven);
     }
 
     #[test]
@@ -174,16 +247,16 @@ mod tests {
         let mut all = rows(&[5, 9, 7]);
         all[0].values[0] = Value::Null;
         let mut last = all.clone();
-        keep_first(&mut all, LATEST, 2);
-        assert_eq!(ids(Some(all)), Some(vec![0, 1]));
-        keep_first(&mut last, Order { nulls_first: false, ..LATEST }, 3);
-        assert_eq!(ids(Some(last)), Some(vec![1, 2, 0]));
+        keep_first(&mut all, &latest(), 2);
+        assert_eq!(ids(Top::Rows(all)), Some(vec![0, 1]));
+        keep_first(&mut last, &Order { nulls_first: false, ..latest() }, 3);
+        assert_eq!(ids(Top::Rows(last)), Some(vec![1, 2, 0]));
     }
 
     #[test]
-    fn an_object_without_the_instant_proves_nothing() {
+    fn an_object_without_the_value_proves_nothing() {
         let mut page = rows(&[100, 99, 95]);
         page[1].values[0] = Value::Null;
-        assert_eq!(proven(page, true, LATEST, 2), None);
+        assert_eq!(first(page, true, &latest(), 2), Top::Unproven);
     }
 }

@@ -1,6 +1,9 @@
 //! What is asked of the service instead of rows: counts, and the first rows in an order.
 
-use assets_fdw_tests::assets_sim::{Options, Profile};
+use std::time::Duration;
+
+use assets_fdw_tests::assets_sim::{Options, OrderBy, Profile};
+use assets_fdw_tests::wait_until;
 
 use crate::live::{Live, PROFILES, explain, one};
 
@@ -160,4 +163,87 @@ fn an_order_that_the_service_ignores_is_made_here() {
     }
     let first: String = one(&mut client, "SELECT key FROM itsm.server ORDER BY updated DESC LIMIT 1");
     assert_eq!(&first, key);
+}
+
+/// Each with whether an order that is proven sends it out.
+const PROVEN: &[(bool, &str)] = &[
+    (true, "SELECT id, key FROM itsm.server ORDER BY id DESC LIMIT 5"),
+    (true, "SELECT memory_gb FROM itsm.server ORDER BY memory_gb LIMIT 10"),
+    (true, "SELECT memory_gb FROM itsm.server ORDER BY memory_gb DESC NULLS LAST LIMIT 10 OFFSET 3"),
+    (true, "SELECT memory_gb FROM itsm.server WHERE memory_gb IS NOT NULL ORDER BY memory_gb DESC LIMIT 10"),
+    (true, "SELECT memory_gb FROM itsm.server WHERE memory_gb < 100 ORDER BY memory_gb DESC LIMIT 10"),
+    (true, "SELECT purchased FROM itsm.server ORDER BY purchased LIMIT 7"),
+    (true, "SELECT last_backup FROM itsm.server ORDER BY last_backup DESC NULLS LAST LIMIT 3"),
+    // Where AQL puts missing values is not known.
+    (false, "SELECT memory_gb FROM itsm.server ORDER BY memory_gb DESC LIMIT 10"),
+    (false, "SELECT memory_gb FROM itsm.server ORDER BY memory_gb NULLS FIRST LIMIT 10"),
+    (false, "SELECT memory_gb FROM itsm.server WHERE NOT memory_gb > 5 ORDER BY memory_gb, id LIMIT 3"),
+    (false, "SELECT name FROM itsm.server ORDER BY name LIMIT 3"),
+];
+
+#[test]
+fn an_order_that_was_proven_goes_out_and_one_that_was_not_stays() {
+    for profile in PROFILES {
+        let live = Live::imported(profile, 1500);
+        let mut client = live.connect();
+        let plain: Vec<String> = {
+            client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
+            let all = PROVEN.iter().map(|(_, sql)| rows(&mut client, sql)).collect();
+            client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
+            all
+        };
+        for (_, sql) in PROVEN {
+            assert!(!explain(&mut client, sql).contains("Order: "), "unproven: {sql}");
+        }
+        client.batch_execute("SELECT FROM assets_fdw.verify_pushdown('assets')").unwrap();
+        let proven: i64 = one(
+            &mut client,
+            "SELECT count(*) FROM assets_fdw.service_facts WHERE fact LIKE 'order by %' AND holds",
+        );
+        for ((sent, sql), plain) in PROVEN.iter().zip(&plain) {
+            assert_eq!(&rows(&mut client, sql), plain, "{profile:?}: {sql}");
+            let plan = explain(&mut client, sql);
+            if !sent || proven == 7 {
+                assert_eq!(plan.contains("Order: "), *sent, "{sql}\n{plan}");
+                assert_eq!(plan.contains("order by "), *sent, "the fact is shown: {sql}\n{plan}");
+            }
+            if *sent && proven == 7 {
+                assert_eq!(live.requests(&mut client, sql), 1, "{sql}");
+            }
+        }
+        assert!(profile != Profile::Documented || proven == 7, "{proven}");
+    }
+}
+
+#[test]
+fn too_few_values_are_no_reason_for_a_short_result() {
+    let live = Live::imported(Profile::Documented, 300);
+    let mut client = live.connect();
+    client.batch_execute("SELECT FROM assets_fdw.verify_pushdown('assets')").unwrap();
+    let objects: i64 = one(&mut client, "SELECT count(*) FROM itsm.server");
+    let sql = format!("SELECT memory_gb FROM itsm.server ORDER BY memory_gb LIMIT {}", objects + 5);
+    assert!(explain(&mut client, &sql).contains("Order: "));
+    let found = client.query(&sql, &[]).unwrap();
+    assert_eq!(found.len() as i64, objects, "missing values too");
+    assert!(found.last().unwrap().get::<_, Option<i64>>(0).is_none(), "and last");
+}
+
+#[test]
+fn an_order_that_stops_being_kept_is_noticed_and_revoked_and_the_rows_are_right() {
+    let live = Live::imported(Profile::Documented, 1500);
+    let (mut client, heard) = live.connect_listening();
+    client.batch_execute("SELECT FROM assets_fdw.verify_pushdown('assets')").unwrap();
+    let sql = "SELECT memory_gb FROM itsm.server ORDER BY memory_gb LIMIT 10";
+    let before = rows(&mut client, sql);
+    live.sim.switches(|switches| switches.order_by_attribute = OrderBy::Ignored);
+    assert_eq!(rows(&mut client, sql), before);
+    let warned = heard.lock().unwrap().iter().filter(|said| said.contains("out of order")).count();
+    assert_eq!(warned, 1, "{:?}", heard.lock().unwrap());
+    assert!(!explain(&mut client, sql).contains("Order: "));
+    wait_until("the revocation", Duration::from_secs(30), || {
+        !one::<bool>(
+            &mut live.connect(),
+            "SELECT holds FROM assets_fdw.service_facts WHERE fact = 'order by integer'",
+        )
+    });
 }
