@@ -157,7 +157,9 @@ BEGIN
     LOOP
         found_any := true;
         BEGIN
-            RETURN QUERY SELECT replica.relation, r.* FROM assets_fdw.refresh(replica.relation, wanted) AS r;
+            RETURN QUERY SELECT replica.relation, r.mode, r.requests, r.seen, r.inserted, r.updated, r.deleted,
+                                r.unchanged, r.seconds
+                         FROM assets_fdw.refresh(replica.relation, wanted) AS r;
         EXCEPTION WHEN OTHERS THEN
             GET STACKED DIAGNOSTICS said = MESSAGE_TEXT, state = RETURNED_SQLSTATE, advice = PG_EXCEPTION_HINT;
             -- The same would come of every other one.

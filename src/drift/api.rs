@@ -26,8 +26,9 @@ fn sync_schema(
     let schema = local_schema.to_string_lossy().into_owned();
     // SAFETY: no preconditions.
     let user = unsafe { pg_sys::GetUserId() };
-    let asked = sync::questions(&schema, &gather::gather(&schema, user), user);
-    sync::require_some(&schema, &asked);
+    let gathered = gather::gather(&schema, user);
+    let asked = sync::questions(&schema, &gathered, user);
+    sync::require_some(&schema, &gathered, &asked);
     let answers = answers(asked);
     if !dry_run {
         sync::lock(&schema);

@@ -28,6 +28,8 @@ pub struct Table {
 pub struct Gathered {
     /// The tables of it that `user` may alter.
     pub tables: Vec<Table>,
+    /// Whether there are others, of other roles.
+    pub others: bool,
     /// The names of everything in it.
     pub taken: HashSet<String>,
 }
@@ -43,7 +45,7 @@ pub fn schema_oid(schema: &str) -> pg_sys::Oid {
     })
 }
 
-/// Reads a local schema for a role. None of its foreign tables may be altered by it: an ERROR.
+/// Reads a local schema for a role.
 pub fn gather(schema: &str, user: pg_sys::Oid) -> Gathered {
     let namespace = schema_oid(schema);
     let sql = "
@@ -83,12 +85,6 @@ pub fn gather(schema: &str, user: pg_sys::Oid) -> Gathered {
     let others = found.iter().any(|(_, mine)| !mine);
     let mut tables: Vec<Table> =
         found.into_iter().filter(|(_, mine)| *mine).map(|(table, _)| table).collect();
-    if tables.is_empty() && others {
-        error::raise(
-            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("must be owner of the foreign tables of schema \"{schema}\""),
-        );
-    }
     for table in &mut tables {
         table.local.columns = columns(table.oid);
         table.local.known = memory::known(table.oid);
@@ -98,7 +94,7 @@ pub fn gather(schema: &str, user: pg_sys::Oid) -> Gathered {
     let sql = "SELECT relname::text FROM pg_class WHERE relnamespace = $1
                UNION SELECT typname::text FROM pg_type WHERE typnamespace = $1";
     let taken = as_extension(|| query(sql, &[namespace.into()], |row| row.must(1)));
-    Gathered { tables, taken: taken.into_iter().collect() }
+    Gathered { tables, others, taken: taken.into_iter().collect() }
 }
 
 /// Names in one column, values in the next.

@@ -129,8 +129,13 @@ fn server_name(server: pg_sys::Oid) -> String {
     query_one(sql, &[server.into()], |row| row.must(1)).unwrap_or_default()
 }
 
-/// What depends on what a change would take away, in words.
+/// What is in the way of a change, in words: what depends on what it would take away, or a name that is
+/// taken.
 fn dependents(gathered: &Gathered, change: &Change) -> Option<String> {
+    if let Action::Materialize { into, .. } = &change.action {
+        // The table of a type that was gone for a while, for one.
+        return relation_oid(into).map(|_| format!("table {} exists already", into.quoted()));
+    }
     let oid = oid_of(gathered, &change.on)?;
     let (column, wanted) = match change.disturbs()? {
         Disturbs::Table => (
@@ -270,8 +275,14 @@ fn relation_oid(relation: &Relation) -> Option<pg_sys::Oid> {
     query_one(sql, &[relation.schema.as_str().into(), relation.name.as_str().into()], |row| row.must(1))
 }
 
-/// An ERROR where a schema shows nothing of Assets.
-pub fn require_some(schema: &str, asked: &[Asked]) {
+/// An ERROR where a schema shows nothing of Assets that the user may alter.
+pub fn require_some(schema: &str, gathered: &Gathered, asked: &[Asked]) {
+    if gathered.tables.is_empty() && gathered.others {
+        error::raise(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("must be owner of the foreign tables of schema \"{schema}\""),
+        );
+    }
     if asked.is_empty() {
         error::raise_hint(
             PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,

@@ -18,7 +18,7 @@ use crate::replica::spi::{as_extension, execute, query_one};
 use crate::replica::txn::transaction;
 use crate::{error, gucs, runtime};
 
-/// How long an ALTER of the worker's may wait for readers: others queue behind it meanwhile.
+/// How long a look waits for others' locks: behind an ALTER that waits for readers, other readers queue.
 const LOCK_TIMEOUT: &str = "3s";
 
 /// What is asked for.
@@ -122,7 +122,7 @@ struct Look {
 /// Looks at the drift of a replica's source schema, where that was asked for and is due. Called by a
 /// worker of the owner's before a scheduled refresh, outside of transactions.
 pub fn before_refresh(job: &Job) {
-    let look = match failure::catch(|| transaction(|| claim(job))) {
+    let look = match failure::catch(|| hasty(|| claim(job))) {
         Ok(Some(look)) => look,
         Ok(None) => return,
         Err(failure) => return failure.log("a look at drift could not begin"),
@@ -132,10 +132,19 @@ pub fn before_refresh(job: &Job) {
     if let Err(failure) = &outcome {
         failure.log(&format!("the look at drift of schema \"{}\" failed", look.schema));
     }
-    let noted = failure::catch(|| transaction(|| look.note(job.owner, message.as_deref())));
+    let noted = failure::catch(|| hasty(|| look.note(job.owner, message.as_deref())));
     if let Err(failure) = noted {
         failure.log("a look at drift could not be noted");
     }
+}
+
+/// A transaction of a look: a session that holds what it needs holds up no refresh.
+fn hasty<T>(body: impl FnOnce() -> T) -> T {
+    transaction(|| {
+        let sql = format!("SELECT pg_catalog.set_config('lock_timeout', '{LOCK_TIMEOUT}', true)");
+        execute(&sql, &[]);
+        body()
+    })
 }
 
 /// Takes the look that is due, so that no other worker does.
@@ -145,10 +154,15 @@ fn claim(job: &Job) -> Option<Look> {
     }
     let home = jobs::home();
     let sql = "
+        WITH due AS (
+            SELECT s.source_schema, s.owner FROM assets_fdw.replica_schema AS s
+            JOIN pg_class AS c ON c.relnamespace = s.source_schema::oid
+            WHERE c.oid = $1 AND s.owner::oid = $2 AND s.home = $3
+              AND coalesce(s.looked < clock_timestamp() - $4 * interval '1 millisecond', true)
+            FOR UPDATE OF s SKIP LOCKED)
         UPDATE assets_fdw.replica_schema AS s SET looked = clock_timestamp()
-        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.oid = $1 AND s.source_schema::oid = c.relnamespace AND s.owner::oid = $2 AND s.home = $3
-          AND coalesce(s.looked < clock_timestamp() - $4 * interval '1 millisecond', true)
+        FROM due JOIN pg_namespace AS n ON n.oid = due.source_schema::oid
+        WHERE s.source_schema = due.source_schema AND s.owner = due.owner
         RETURNING n.nspname::text, s.drift = 'apply',
                   coalesce(s.compared < clock_timestamp() - s.full_every, true), s.seen";
     let args = [job.source.into(), job.owner.into(), home.into(), gucs::DRIFT_INTERVAL.get().into()];
@@ -164,7 +178,7 @@ fn claim(job: &Job) -> Option<Look> {
 
 impl Look {
     fn take(&self, user: pg_sys::Oid) {
-        let asked = transaction(|| sync::questions(&self.schema, &gather::gather(&self.schema, user), user));
+        let asked = hasty(|| sync::questions(&self.schema, &gather::gather(&self.schema, user), user));
         let mut glances = Vec::new();
         for Asked { client, question, .. } in &asked {
             let glance = ask::glance(client.clone(), question.schema_id);
@@ -179,10 +193,8 @@ impl Look {
             let remote = error::or_raise(runtime::wait(ask::remote(client, question)));
             answers.push(Answer { server, remote });
         }
-        transaction(|| {
+        hasty(|| {
             if self.apply {
-                let sql = format!("SELECT pg_catalog.set_config('lock_timeout', '{LOCK_TIMEOUT}', true)");
-                execute(&sql, &[]);
                 sync::lock(&self.schema);
             }
             let follow = follow(&self.schema, user);

@@ -15,6 +15,7 @@
 //!
 //! Applied and compared again, nothing is left but what was blocked (`tests`).
 
+mod comments;
 mod convert;
 mod print;
 mod schema;

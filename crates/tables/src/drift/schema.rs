@@ -119,17 +119,15 @@ fn new_types(
             format!("it would have {} columns, more than PostgreSQL's {MAX_COLUMNS}", table.columns.len())
         });
         let comments = comments(&table);
-        found.push(
-            &on,
-            true,
-            Action::CreateTable { table, server: growth.server.clone() },
-            why.clone(),
-            blocked,
-        );
+        let refused = blocked.is_some();
+        let create = Action::CreateTable { table, server: growth.server.clone() };
+        found.push(&on, true, create, why.clone(), blocked);
         for comment in comments {
             found.push(&on, true, comment, why.clone(), None);
         }
-        if let Some(follow) = &growth.follow {
+        if let Some(follow) = growth.follow.as_ref().filter(|_| !refused) {
+            // By itself: a table in its place need not keep the foreign table from being made.
+            found.begin(Kind::NewType, object_type.id, None);
             let action = Action::Materialize {
                 into: Relation::new(&follow.into, &on.name),
                 every: follow.every.clone(),

@@ -58,7 +58,13 @@ impl<'a> Comparison<'a> {
     }
 
     /// The same on a replica, which may be another role's.
-    fn push_replica(&mut self, replica: &Replica, action: Action, reason: &str, blocked: Option<String>) {
+    pub(super) fn push_replica(
+        &mut self,
+        replica: &Replica,
+        action: Action,
+        reason: &str,
+        blocked: Option<String>,
+    ) {
         let others =
             replica.belongs_to.as_ref().map(|role| format!("the replica belongs to role \"{role}\""));
         self.push(&replica.relation, false, action, reason.to_owned(), others.clone().or(blocked));
@@ -373,45 +379,6 @@ impl<'a> Comparison<'a> {
             }
         }
     }
-
-    /// Comments that are the ones of before; another was written by somebody.
-    fn table_comment(&mut self, table: &LocalTable, known: &Known, object_type: &ObjectType) {
-        let now = layout::text(&object_type.description);
-        if now == known.comment {
-            return;
-        }
-        self.begin(Kind::Description, object_type.id, None);
-        let reason = format!("object type {} is described anew", said(&object_type.name, object_type.id));
-        let action = || Action::Comment { column: None, text: now.clone() };
-        if table.comment == known.comment {
-            self.push(&table.relation, true, action(), reason.clone(), None);
-        }
-        for replica in table.replicas.iter().filter(|r| r.belongs_to.is_none()) {
-            if replica.comment == known.comment {
-                self.push_replica(replica, action(), &reason, None);
-            }
-        }
-    }
-
-    fn column_comments(&mut self, table: &LocalTable, attribute: &Attribute, before: &KnownAttribute) {
-        let now = layout::text(&attribute.description);
-        if now == before.comment {
-            return;
-        }
-        let reason = format!("attribute {} is described anew", said(&attribute.name, attribute.id));
-        for column in table.columns.iter().filter(|c| c.attribute_id() == Some(attribute.id)) {
-            self.begin(Kind::Description, table.type_id().unwrap_or(0), Some(attribute.id));
-            let action = || Action::Comment { column: Some(column.name.clone()), text: now.clone() };
-            if column.comment == before.comment {
-                self.push(&table.relation, true, action(), reason.clone(), None);
-            }
-            for replica in table.replicas.iter().filter(|r| r.belongs_to.is_none()) {
-                if column_of(replica, &column.name).is_some_and(|c| c.comment == before.comment) {
-                    self.push_replica(replica, action(), &reason, None);
-                }
-            }
-        }
-    }
 }
 
 /// Names and places that are taken.
@@ -437,6 +404,6 @@ fn complete(replica: &Replica, table: &LocalTable) -> bool {
     table.columns.iter().all(|c| column_of(replica, &c.name).is_some())
 }
 
-fn column_of<'a>(replica: &'a Replica, name: &str) -> Option<&'a ReplicaColumn> {
+pub(super) fn column_of<'a>(replica: &'a Replica, name: &str) -> Option<&'a ReplicaColumn> {
     replica.columns.iter().find(|c| c.name == name)
 }

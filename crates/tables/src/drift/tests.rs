@@ -135,7 +135,9 @@ impl World {
             self.apply(change);
         }
         self.growth.types = self.remote.types.iter().map(|t| t.id).collect();
-        for change in changes.iter().filter(|c| c.blocked.is_some() && c.kind == Kind::NewType) {
+        for change in
+            changes.iter().filter(|c| c.blocked.is_some() && matches!(c.action, Action::CreateTable { .. }))
+        {
             self.growth.types.retain(|id| *id != change.object_type);
         }
         for table in &mut self.tables {

@@ -166,3 +166,116 @@ fn a_credential_that_sees_less_takes_no_tables_along() {
     );
     assert_eq!(count_of(&mut client, "itsm", 'f'), tables);
 }
+
+#[test]
+fn a_type_that_was_gone_for_a_while_gets_its_table_again_and_the_old_rows_are_not_touched() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    client.batch_execute("SELECT assets_fdw.materialize_schema('itsm')").unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.phone')").unwrap();
+    let rows = number(&mut client, "SELECT count(*) FROM itsm_replica.phone");
+    assert!(rows > 0);
+    sim.remove_type("Phone").unwrap();
+    sync(&mut client, "itsm", false);
+    sim.add_type("ITSM", "Phone", None).unwrap();
+    let told = sync(&mut client, "itsm", false);
+    assert!(told.iter().any(|l| l.ends_with("table \"itsm_replica\".\"phone\" exists already")), "{told:#?}");
+    assert_eq!(number(&mut client, "SELECT count(*) FROM itsm.phone"), 0);
+    assert_eq!(number(&mut client, "SELECT count(*) FROM itsm_replica.phone"), rows);
+    assert_eq!(sync(&mut client, "itsm", false), Vec::<String>::new());
+}
+
+#[test]
+fn a_session_in_the_way_holds_up_the_look_and_not_the_refresh() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.drift_interval", "200ms")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client
+        .batch_execute("SELECT assets_fdw.materialize_schema('itsm', every => '1 second', drift => 'apply')")
+        .unwrap();
+    wait_for(&mut client, "a look", "SELECT state = 'in step' FROM assets_fdw.materialized_schemas");
+    let mut reader = database.connect();
+    reader.batch_execute("BEGIN; SELECT count(*) FROM itsm_replica.vendor").unwrap();
+    sim.add_attribute("Vendor", "Colour", Kind::Text, false).unwrap();
+    let failing =
+        "SELECT state = 'failing' AND last_error LIKE '%lock%' FROM assets_fdw.materialized_schemas";
+    wait_for(&mut client, "the look gives up", failing);
+    let runs = "SELECT count(*) FROM assets_fdw.refresh_history WHERE outcome = 'ok'";
+    let before = number(&mut client, runs);
+    wait_for(&mut client, "refreshes go on", &format!("SELECT ({runs}) > {before} + 2"));
+    assert!(!shape(&mut client, "itsm.vendor").contains(&"colour text".to_owned()), "all or nothing");
+    reader.batch_execute("COMMIT").unwrap();
+    wait_for(&mut client, "the look after", "SELECT state = 'in step' FROM assets_fdw.materialized_schemas");
+    assert!(shape(&mut client, "itsm_replica.vendor").contains(&"colour text".to_owned()));
+}
+
+#[test]
+fn a_role_that_may_only_read_has_its_replicas_and_no_say_in_the_tables() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.drift_interval", "200ms")]));
+    let database = server.create_database();
+    let mut admin = import(&database, &sim);
+    let identity = &sim.identities()[0];
+    admin
+        .batch_execute(&format!(
+            "CREATE ROLE alice LOGIN; GRANT CREATE ON DATABASE {} TO alice; GRANT USAGE ON SCHEMA itsm TO alice;
+             GRANT SELECT ON ALL TABLES IN SCHEMA itsm TO alice;
+             CREATE USER MAPPING FOR alice SERVER assets OPTIONS (email '{}', api_token '{}')",
+            database.name(),
+            identity.name,
+            identity.secret
+        ))
+        .unwrap();
+    let mut alice = database.connect_as("alice");
+    alice
+        .batch_execute("SELECT assets_fdw.materialize_schema('itsm', every => '1 second', drift => 'apply')")
+        .unwrap();
+    wait_for(&mut alice, "a look", "SELECT state = 'in step' FROM assets_fdw.materialized_schemas");
+    assert_eq!(number(&mut admin, "SELECT count(*) FROM assets_fdw.materialized_schemas"), 1);
+    assert_eq!(error_of(&mut alice, "SELECT assets_fdw.sync_schema('itsm')").0, "42501");
+    // What the owner of the tables does, alice's replicas are not changed by.
+    let mut bob = database.connect();
+    bob.batch_execute("CREATE ROLE bob LOGIN; GRANT ALL ON SCHEMA itsm TO bob").unwrap();
+    let mut bob = database.connect_as("bob");
+    assert_eq!(number(&mut bob, "SELECT count(*) FROM assets_fdw.materialized_schemas"), 0);
+    assert_eq!(number(&mut bob, "SELECT count(*) FROM assets_fdw.schema_drift"), 0);
+}
+
+#[test]
+fn a_dump_brings_back_what_is_known_and_a_renamed_server_is_followed() {
+    let (sim, server) = (small(), Server::shared());
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client
+        .batch_execute(
+            "SELECT assets_fdw.materialize_schema('itsm', drift => 'apply');
+             ALTER FOREIGN TABLE itsm.server DROP COLUMN notes; DROP FOREIGN TABLE itsm.contract",
+        )
+        .unwrap();
+    let dump = server.command("pg_dump").args(["-d", database.name()]).output().expect("pg_dump runs");
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let restored = server.create_empty_database();
+    let mut psql = server
+        .psql_command()
+        .args(["-q", "-v", "ON_ERROR_STOP=1", "-d", restored.name()])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("psql runs");
+    std::io::Write::write_all(&mut psql.stdin.take().expect("a pipe"), &dump.stdout)
+        .expect("the dump is read");
+    assert!(psql.wait().expect("psql ends").success());
+
+    let mut client = restored.connect();
+    assert_eq!(text(&mut client, "SELECT state FROM assets_fdw.materialized_schemas"), "paused");
+    assert_eq!(sync(&mut client, "itsm", true), Vec::<String>::new());
+    client.batch_execute("ALTER SERVER assets RENAME TO atlas").unwrap();
+    sim.add_type("ITSM", "Rack", None).unwrap();
+    sim.add_attribute("Server", "Colour", Kind::Text, false).unwrap();
+    let told = sync(&mut client, "itsm", false);
+    let has = |what: &str| assert!(told.iter().any(|l| l.contains(what)), "{what}: {told:#?}");
+    has("CREATE FOREIGN TABLE \"itsm\".\"rack\"");
+    has("ALTER FOREIGN TABLE \"itsm\".\"server\" ADD COLUMN \"colour\"");
+    has("ALTER TABLE \"itsm_replica\".\"server\" ADD COLUMN \"colour\"");
+    assert!(told.iter().all(|l| !l.contains("notes") && !l.contains("contract")), "{told:#?}");
+    assert_eq!(sync(&mut client, "itsm", true), Vec::<String>::new());
+}
