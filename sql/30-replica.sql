@@ -14,6 +14,7 @@ CREATE TABLE assets_fdw.replica_job (
     every       interval NOT NULL,
     full_every  interval NOT NULL,
     history     boolean NOT NULL DEFAULT false,
+    history_table regclass,
     enabled     boolean NOT NULL DEFAULT true,
     home        text NOT NULL,
     created     timestamptz NOT NULL DEFAULT pg_catalog.now()
@@ -31,8 +32,42 @@ CREATE TABLE assets_fdw.replica_state (
     last_success    timestamptz,
     last_failure    timestamptz,
     service_failed  timestamptz,
-    last_error      text
+    last_error      text,
+    full_at         timestamptz,         -- when everything was last compared
+    -- What an incremental refresh goes on from: the object schema, which replicas are refreshed
+    -- together by; since when changes are to be asked for, on this machine's clock and the
+    -- service's; and how (crates/delta). No manner: it cannot be, and `obstacle` says why.
+    object_schema   bigint,
+    since_here      timestamptz,
+    since_there     timestamptz,
+    manner          text,
+    obstacle        text
 ) WITH (fillfactor = 50);
+
+-- What the last full comparison found out about types and attributes, so that a quiet refresh asks
+-- for nothing of it. `definition` is what it was found out for.
+CREATE TABLE assets_fdw.replica_memory (
+    target      regclass PRIMARY KEY REFERENCES assets_fdw.replica_job ON DELETE CASCADE,
+    definition  text NOT NULL,
+    memory      text NOT NULL
+);
+
+-- A full comparison that has not ended, and what it has brought so far: what it goes on from after a
+-- crash. Nobody but its run reads it.
+CREATE TABLE assets_fdw.replica_load (
+    target       regclass PRIMARY KEY REFERENCES assets_fdw.replica_job ON DELETE CASCADE,
+    definition   text NOT NULL,
+    since_here   timestamptz NOT NULL,
+    since_there  timestamptz,
+    begun        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    resumed      integer NOT NULL DEFAULT 0
+);
+CREATE TABLE assets_fdw.replica_page (
+    target  regclass NOT NULL REFERENCES assets_fdw.replica_load ON DELETE CASCADE,
+    n       integer NOT NULL,
+    page    bytea NOT NULL,
+    PRIMARY KEY (target, n)
+);
 
 CREATE SEQUENCE assets_fdw.replica_run_id;
 
@@ -55,6 +90,8 @@ CREATE TABLE assets_fdw.replica_run (
     updated        bigint,
     deleted        bigint,
     unchanged      bigint,
+    with_run       bigint,              -- the run whose requests brought this one's changes as well
+    note           text,                -- why it was not done as asked for
     seconds        double precision,
     fetch_seconds  double precision,
     apply_seconds  double precision,
@@ -76,11 +113,14 @@ CREATE UNLOGGED TABLE assets_fdw.replica_progress (
     run      bigint NOT NULL,
     phase    text NOT NULL,
     done     bigint NOT NULL,
-    total    bigint
+    total    bigint,
+    kept     bigint NOT NULL DEFAULT 0     -- done by a run before this one, and not counted for its pace
 ) WITH (fillfactor = 50);
 
 REVOKE ALL ON assets_fdw.replica_job, assets_fdw.replica_state, assets_fdw.replica_run,
-    assets_fdw.replica_request, assets_fdw.replica_progress, assets_fdw.replica_run_id FROM PUBLIC;
+    assets_fdw.replica_request, assets_fdw.replica_progress, assets_fdw.replica_memory, assets_fdw.replica_load,
+    assets_fdw.replica_page, assets_fdw.replica_run_id
+    FROM PUBLIC;
 
 -- A dropped table takes its job along. It deletes what the dropping role may not touch, hence the
 -- definer's rights; it says nothing and takes no argument.
@@ -115,7 +155,8 @@ CREATE VIEW assets_fdw.materializations WITH (security_barrier) AS
            s.rows, s.last_success, pg_catalog.clock_timestamp() - s.last_success AS staleness,
            CASE WHEN j.enabled AND j.home = assets_fdw.replica_home()
                 THEN COALESCE(s.retry_at, s.base + j.every, j.created) END AS next_run,
-           COALESCE(s.failures, 0) AS failures, s.last_error
+           COALESCE(s.failures, 0) AS failures, s.last_error, s.full_at AS last_full, j.history_table,
+           s.obstacle AS why_full
     FROM assets_fdw.replica_job AS j
     LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target
     LEFT JOIN (SELECT r.id FROM assets_fdw.replica_run AS r
@@ -123,12 +164,13 @@ CREATE VIEW assets_fdw.materializations WITH (security_barrier) AS
                WHERE r.outcome = 'running') AS u ON u.id = s.run
     WHERE pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'MEMBER');
 COMMENT ON VIEW assets_fdw.materializations IS
-    'Replicas: their schedule and state. state is new, waiting, running, failing, disabled, or paused (restored from elsewhere)';
+    'Replicas: their schedule and state. state is new, waiting, running, failing, disabled, or paused (restored from elsewhere); why_full says why every refresh compares everything, where that is so';
 
 CREATE VIEW assets_fdw.refresh_history WITH (security_barrier) AS
     SELECT r.id, r.target_name AS target, r.reason, r.mode, r.attempt, r.outcome, r.started, r.finished,
            r.requests, r.seen, r.inserted, r.updated, r.deleted, r.unchanged,
-           r.seconds, r.fetch_seconds, r.apply_seconds, r.sqlstate, r.error, r.detail, r.hint, r.pid
+           r.seconds, r.fetch_seconds, r.apply_seconds, r.sqlstate, r.error, r.detail, r.hint, r.pid,
+           r.with_run, r.note
     FROM assets_fdw.replica_run AS r
     WHERE pg_catalog.pg_has_role(r.owner, 'MEMBER');
 COMMENT ON VIEW assets_fdw.refresh_history IS
@@ -137,8 +179,8 @@ COMMENT ON VIEW assets_fdw.refresh_history IS
 CREATE VIEW assets_fdw.refresh_progress WITH (security_barrier) AS
     SELECT j.target, p.phase, p.done AS objects_done, p.total AS objects_total,
            pg_catalog.clock_timestamp() - r.started AS running_for,
-           CASE WHEN p.phase = 'fetching' AND p.done > 0 AND p.total > p.done
-                THEN (pg_catalog.clock_timestamp() - r.started) * ((p.total - p.done)::float8 / p.done)
+           CASE WHEN p.phase = 'fetching' AND p.done > p.kept AND p.total > p.done
+                THEN (pg_catalog.clock_timestamp() - r.started) * ((p.total - p.done)::float8 / (p.done - p.kept))
            END AS time_left,
            r.id AS run, r.pid
     FROM assets_fdw.replica_progress AS p

@@ -43,6 +43,12 @@ pub struct Column {
 pub struct Resolved {
     /// The AQL that selects the table's objects: object types by id, and the table's own filter.
     pub filter: String,
+    /// The object types by themselves.
+    pub types: Vec<i64>,
+    /// The table's own filter by itself.
+    pub own: Option<String>,
+    /// The object schema of its object type.
+    pub schema_id: i64,
     /// The columns that a query uses, by attribute number.
     pub columns: HashMap<i16, Resolution>,
     /// What has been proven of the service; the resolver leaves it empty.
@@ -169,7 +175,14 @@ impl Resolver {
             };
             columns.insert(column.attnum, resolution);
         }
-        Ok(Resolved { filter, columns, facts: aql::Facts::default() })
+        Ok(Resolved {
+            filter,
+            types,
+            own: self.options.get("aql").map(str::to_owned),
+            schema_id: root.schema_id,
+            columns,
+            facts: aql::Facts::default(),
+        })
     }
 
     async fn object_type(&self, client: &Client) -> Result<ObjectType, Error> {
@@ -291,7 +304,7 @@ fn with_descendants(types: &[ObjectType], root: i64) -> Vec<i64> {
 }
 
 /// Object types by id, never by name: names change and are not unique.
-fn type_filter(types: &[i64]) -> String {
+pub fn type_filter(types: &[i64]) -> String {
     let clause = |ids: &[i64]| match ids {
         [one] => format!("objectTypeId = {one}"),
         many => {
@@ -350,7 +363,7 @@ impl Wanted {
         types: &[(i64, String)],
     ) -> Resolution {
         let decode = match field {
-            Field::Id => self.conversion.natural(Kind::Integer),
+            Field::Id | Field::ObjectTypeId => self.conversion.natural(Kind::Integer),
             Field::Created | Field::Updated => self.conversion.natural(Kind::DateTime),
             Field::Attributes => Decode::Json,
             Field::Key | Field::Label | Field::ObjectType | Field::Url => self.conversion.natural(Kind::Text),

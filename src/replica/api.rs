@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::failure::Failure;
-use super::history;
+use super::history::{self, Mode};
 use super::jobs::{self, Job, New};
 use super::shared;
 use super::spi::{execute, query_one};
@@ -36,9 +36,6 @@ fn materialize(
     let full_every = required(full_every, "full_every");
     check_interval("every", &every);
     check_interval("full_every", &full_every);
-    if history == Some(true) {
-        not_built("history => true");
-    }
     // SAFETY: no preconditions.
     let owner = unsafe { pg_sys::GetUserId() };
     // SAFETY: inside a transaction; waits interruptibly.
@@ -51,7 +48,8 @@ fn materialize(
     let place = definition.place(into_table);
     let indexes: Vec<String> = indexes.unwrap_or_default().into_iter().flatten().collect();
     let target = definition.make(&place, &indexes);
-    jobs::add(&New { target, source, owner, every: &every, full_every: &full_every });
+    let history = (history == Some(true)).then(|| definition.make_history(&place));
+    jobs::add(&New { target, source, owner, every: &every, full_every: &full_every, history });
     shared::wake_at_commit();
     say_if_unscheduled();
     target
@@ -117,15 +115,16 @@ fn refresh(
         name!(seconds, f64),
     ),
 > {
-    match mode {
-        "auto" | "full" => {}
-        "incremental" => not_built("incremental refresh"),
+    let how = match mode {
+        "auto" => None,
+        "full" => Some(Mode::Full),
+        "incremental" => Some(Mode::Incremental),
         _ => error::raise_hint(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             format!("invalid refresh mode \"{mode}\""),
             "It must be one of: auto, incremental, full.",
         ),
-    }
+    };
     // SAFETY: no preconditions.
     if unsafe { pg_sys::RecoveryInProgress() } {
         error::raise(
@@ -145,6 +144,7 @@ fn refresh(
         run,
         max_delete_share: Some(gucs::MAX_DELETE_SHARE.get()),
         scheduled: false,
+        mode: how,
         reason: "refresh()".into(),
     };
     let Some(handle) = worker::start(&task, &job.name) else {
@@ -165,6 +165,16 @@ fn refresh(
     if ended.outcome != "ok" {
         ended.failure.unwrap_or_else(|| died(&job)).raise(Some(format!("Refreshing {}.", job.name)));
     }
+    if how == Some(Mode::Incremental)
+        && ended.mode != mode
+        && let Some(note) = &ended.note
+    {
+        error::report(
+            PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+            format!("everything was compared: {note}"),
+        )
+        .report(PgLogLevel::NOTICE);
+    }
     let figures = ended.figures;
     TableIterator::once((
         ended.mode,
@@ -173,7 +183,7 @@ fn refresh(
         figures.inserted,
         figures.updated,
         figures.deleted,
-        figures.unchanged(),
+        figures.unchanged,
         ended.seconds,
     ))
 }
@@ -190,10 +200,6 @@ pub fn required<T>(value: Option<T>, name: &str) -> T {
     value.unwrap_or_else(|| {
         error::raise(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be NULL"))
     })
-}
-
-fn not_built(what: &str) -> ! {
-    error::raise(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, format!("{what} is not built yet"))
 }
 
 pub fn check_interval(name: &str, interval: &Interval) {

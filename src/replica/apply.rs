@@ -3,6 +3,7 @@
 //! Plain SQL into an ordinary table: its grants, views, indexes, triggers, partitions and publications
 //! are none of our business and survive.
 
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl::ident;
@@ -25,14 +26,60 @@ pub struct Diff<'a> {
 impl Diff<'_> {
     /// Writes the difference, inside the transaction that makes it visible. Counts into `figures`.
     ///
+    /// What was staged is everything there is, except the objects `out`, which are gone again.
+    ///
     /// Raises an ERROR if more than `max_delete_share` of the rows would be deleted.
-    pub fn apply(&self, staging: &Staging, max_delete_share: f64, figures: &mut Figures) {
+    pub fn everything(&self, staging: &Staging, out: &[i64], max_delete_share: f64, figures: &mut Figures) {
+        let (target, same) = (self.target, self.same());
+        let args = [out.to_vec().into()];
+        let staying = match out {
+            [] => String::new(),
+            _ => {
+                let ids = format!("($1::pg_catalog.int8[]::{}[])", self.id.target_type);
+                format!(" AND {} <> ALL {ids}", self.id.staged())
+            }
+        };
         connected(|connection| {
             staging.attach(connection);
-            self.guard(connection, max_delete_share);
-            figures.deleted = count(connection.execute(&self.delete()));
-            figures.updated = count(connection.execute(&self.update()));
-            figures.inserted = count(connection.execute(&self.insert()));
+            let gone = format!("NOT EXISTS (SELECT FROM {TABLE} AS s WHERE {same}{staying})");
+            self.guard(connection, &gone, &args, max_delete_share);
+            let delete = format!("DELETE FROM {target} AS t WHERE {gone}");
+            figures.deleted = count(connection.execute(&delete, &args));
+            figures.updated = count(connection.execute(&self.update(&staying), &args));
+            figures.inserted = count(connection.execute(&self.insert(&staying), &args));
+            figures.unchanged = figures.seen - figures.updated - figures.inserted;
+            figures.rows = figures.seen;
+        });
+    }
+
+    /// The same for changes: the rows `out` have to leave, those that were staged are as they are now,
+    /// except any that is in `out`, and nothing is said of the others.
+    pub fn changes(
+        &self,
+        staging: Option<&Staging>,
+        out: &[i64],
+        max_delete_share: f64,
+        figures: &mut Figures,
+    ) {
+        let target = self.target;
+        let ids = format!("($1::pg_catalog.int8[]::{}[])", self.id.target_type);
+        let args = [out.to_vec().into()];
+        connected(|connection| {
+            if !out.is_empty() {
+                let leaving = format!("t.{} = ANY {ids}", ident(&self.id.name));
+                self.guard(connection, &leaving, &args, max_delete_share);
+                let sql = format!("DELETE FROM {target} AS t WHERE {leaving}");
+                figures.deleted = count(connection.execute(&sql, &args));
+            }
+            if let Some(staging) = staging {
+                staging.attach(connection);
+                let staying = format!(" AND {} <> ALL {ids}", self.id.staged());
+                figures.updated = count(connection.execute(&self.update(&staying), &args));
+                figures.inserted = count(connection.execute(&self.insert(&staying), &args));
+                let sql = format!("SELECT pg_catalog.count(*) FROM {TABLE} AS s WHERE true{staying}");
+                let staged = connection.query_with(&sql, &args, |row| row.must::<i64>(1));
+                figures.unchanged = staged.first().map_or(0, |n| n - figures.updated - figures.inserted);
+            }
         });
     }
 
@@ -41,13 +88,17 @@ impl Diff<'_> {
         format!("t.{} = {}", ident(&self.id.name), self.id.staged())
     }
 
-    fn guard(&self, connection: &Connected, max_delete_share: f64) {
-        let (target, same) = (self.target, self.same());
-        let sql = format!(
-            "SELECT (SELECT count(*) FROM {target}),
-                    (SELECT count(*) FROM {target} AS t WHERE NOT EXISTS (SELECT FROM {TABLE} AS s WHERE {same}))"
-        );
-        let counted = connection.query(&sql, |row| (row.must::<i64>(1), row.must::<i64>(2)));
+    fn guard(&self, connection: &Connected, gone: &str, args: &[DatumWithOid], max_delete_share: f64) {
+        let target = self.target;
+        let sql = format!("SELECT pg_catalog.count(*) FROM {target} AS t WHERE {gone}");
+        let leaving = connection.query_with(&sql, args, |row| row.must::<i64>(1)).first().copied();
+        // Only then is the table read to be counted.
+        let sql =
+            format!("SELECT pg_catalog.count(*), {}::pg_catalog.int8 FROM {target}", leaving.unwrap_or(0));
+        let counted = match leaving {
+            None | Some(0) => Vec::new(),
+            Some(_) => connection.query(&sql, |row| (row.must::<i64>(1), row.must::<i64>(2))),
+        };
         let (rows, gone) = counted.first().copied().unwrap_or((0, 0));
         if gone as f64 > max_delete_share * rows as f64 {
             error::raise_hint(
@@ -62,14 +113,9 @@ impl Diff<'_> {
         }
     }
 
-    fn delete(&self) -> String {
-        let (target, same) = (self.target, self.same());
-        format!("DELETE FROM {target} AS t WHERE NOT EXISTS (SELECT FROM {TABLE} AS s WHERE {same})")
-    }
-
     /// Rows are compared by their image, which every type has, also those without an equality
     /// (json), or with one that overlooks differences (citext, numeric's scale).
-    fn update(&self) -> String {
+    fn update(&self, and: &str) -> String {
         let others = || self.columns.iter().filter(|c| c.name != self.id.name);
         if others().next().is_none() {
             // Nothing but ids: no row can differ.
@@ -79,7 +125,7 @@ impl Diff<'_> {
         let held: Vec<String> = others().map(|c| format!("t.{}", ident(&c.name))).collect();
         let staged: Vec<String> = others().map(Column::staged).collect();
         format!(
-            "UPDATE {} AS t SET {} FROM {TABLE} AS s WHERE {} AND pg_catalog.record_image_ne(ROW({}), ROW({}))",
+            "UPDATE {} AS t SET {} FROM {TABLE} AS s WHERE {}{and} AND pg_catalog.record_image_ne(ROW({}), ROW({}))",
             self.target,
             set.join(", "),
             self.same(),
@@ -88,11 +134,11 @@ impl Diff<'_> {
         )
     }
 
-    fn insert(&self) -> String {
+    fn insert(&self, and: &str) -> String {
         let names: Vec<String> = self.columns.iter().map(|c| ident(&c.name)).collect();
         let staged: Vec<String> = self.columns.iter().map(Column::staged).collect();
         format!(
-            "INSERT INTO {0} ({1}) SELECT {2} FROM {TABLE} AS s WHERE NOT EXISTS (SELECT FROM {0} AS t WHERE {3})",
+            "INSERT INTO {0} ({1}) SELECT {2} FROM {TABLE} AS s WHERE NOT EXISTS (SELECT FROM {0} AS t WHERE {3}){and}",
             self.target,
             names.join(", "),
             staged.join(", "),

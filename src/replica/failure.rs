@@ -40,6 +40,11 @@ impl Failure {
         matches!(self.sqlstate.as_str(), "HV00N" | "28000" | "53400")
     }
 
+    /// Whether the run was stopped from outside: cancelled, or by a shutdown.
+    pub fn is_interruption(&self) -> bool {
+        self.sqlstate.starts_with("57")
+    }
+
     /// Raises it as an ERROR, with its own SQLSTATE; `extra` goes in front of the DETAIL.
     pub fn raise(self, extra: Option<String>) -> ! {
         let mut report = error::report(PgSqlErrorCode::from(packed(&self.sqlstate)), self.message);

@@ -23,6 +23,10 @@ pub struct Figures {
     pub updated: i64,
     /// Rows deleted.
     pub deleted: i64,
+    /// Rows that were looked at and were right already.
+    pub unchanged: i64,
+    /// Rows that the replica holds afterwards.
+    pub rows: i64,
     /// Seconds from the run's begin to the last page.
     pub fetch_seconds: f64,
     /// Seconds that the difference took.
@@ -30,11 +34,6 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Rows that were right already.
-    pub fn unchanged(&self) -> i64 {
-        self.seen - self.inserted - self.updated
-    }
-
     /// Rows that changed.
     pub fn changed(&self) -> i64 {
         self.inserted + self.updated + self.deleted
@@ -48,10 +47,33 @@ pub struct Run {
     pub id: i64,
     /// Why it began.
     pub reason: String,
-    /// How it compares: `full`.
-    pub mode: &'static str,
+    /// How it compares.
+    pub mode: Mode,
+    /// The run whose requests bring this one's changes as well.
+    pub with_run: Option<i64>,
+    /// Why it is not done as asked for.
+    pub note: Option<String>,
     /// When it began, in microseconds since 1970.
     pub began: Micros,
+}
+
+/// How a run compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything.
+    Full,
+    /// What changed.
+    Incremental,
+}
+
+impl Mode {
+    /// As the history shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Full => "full",
+            Mode::Incremental => "incremental",
+        }
+    }
 }
 
 /// What the history says of a run that ended without a word.
@@ -60,9 +82,7 @@ fn death() -> Failure {
         pgrx::PgSqlErrorCode::ERRCODE_CRASH_SHUTDOWN,
         "the worker died: it was killed, or the server stopped",
     )
-    .with_hint(
-        "The server's log says what happened. Nothing of the run was kept; the next one starts afresh.",
-    )
+    .with_hint("The server's log says what happened. The replica is as it was before.")
 }
 
 /// A number for a run, before anything is written about it.
@@ -79,8 +99,8 @@ pub fn begin(job: &Job, run: &Run) {
         died_if_running(job);
         let sql = "
             INSERT INTO assets_fdw.replica_run
-                (id, target, target_name, owner, reason, mode, attempt, outcome, pid, started)
-            SELECT $1, $2, $3, $4, $5, $6, s.failures + 1, 'running', pg_backend_pid(), clock_timestamp()
+                (id, target, target_name, owner, reason, mode, attempt, outcome, pid, started, with_run, note)
+            SELECT $1, $2, $3, $4, $5, $6, s.failures + 1, 'running', pg_backend_pid(), clock_timestamp(), $7, $8
             FROM assets_fdw.replica_state AS s WHERE s.target = $2";
         execute(
             sql,
@@ -90,7 +110,9 @@ pub fn begin(job: &Job, run: &Run) {
                 job.name.as_str().into(),
                 job.owner.into(),
                 run.reason.as_str().into(),
-                run.mode.into(),
+                run.mode.as_str().into(),
+                run.with_run.into(),
+                run.note.as_deref().into(),
             ],
         );
         let args = [job.target.into(), run.id.into()];
@@ -99,7 +121,7 @@ pub fn begin(job: &Job, run: &Run) {
             INSERT INTO assets_fdw.replica_progress (target, run, phase, done, total)
             SELECT $1, $2, 'starting', 0, s.rows FROM assets_fdw.replica_state AS s WHERE s.target = $1
             ON CONFLICT (target) DO UPDATE
-                SET run = excluded.run, phase = excluded.phase, done = 0, total = excluded.total";
+                SET run = excluded.run, phase = excluded.phase, done = 0, total = excluded.total, kept = 0";
         execute(sql, &args);
         // What is asked for from here on is asked of the next run.
         execute("DELETE FROM assets_fdw.replica_request WHERE target = $1", &[job.target.into()]);
@@ -114,21 +136,37 @@ pub fn progress(target: pg_sys::Oid, run: &Run, phase: &str, done: i64, total: O
     as_extension(|| execute(sql, &args));
 }
 
-/// Notes that a run succeeded; in the transaction that writes its rows.
-pub fn succeeded(job: &Job, run: &Run, figures: &Figures) {
+/// Notes how many objects a run has taken over from one before it.
+pub fn resumed(target: pg_sys::Oid, run: &Run, kept: i64) {
+    let sql = "UPDATE assets_fdw.replica_progress SET done = $3, kept = $3 WHERE target = $1 AND run = $2";
+    as_extension(|| execute(sql, &[target.into(), run.id.into(), kept.into()]));
+}
+
+/// Notes that a run compares in another way than it meant to, and why.
+pub fn turned(run: &Run) {
+    let sql = "UPDATE assets_fdw.replica_run SET mode = $2, note = $3 WHERE id = $1";
+    let args = [run.id.into(), run.mode.as_str().into(), run.note.as_deref().into()];
+    as_extension(|| execute(sql, &args));
+}
+
+/// The point of the schedule that a run of a job stands for.
+pub fn next_base(job: &Job, run: &Run) -> Micros {
+    let sql =
+        "SELECT (extract(epoch FROM base) * 1000000)::bigint FROM assets_fdw.replica_state WHERE target = $1";
+    let base = as_extension(|| query_one(sql, &[job.target.into()], |row| row.get::<i64>(1)));
+    schedule::next_base(base.flatten(), job.every, run.began)
+}
+
+/// Notes that a run succeeded, and for which point of the schedule; in the transaction that writes its
+/// rows.
+pub fn succeeded(job: &Job, run: &Run, base: Micros, figures: &Figures) {
     as_extension(|| {
-        let base = query_one(
-            "SELECT (extract(epoch FROM base) * 1000000)::bigint FROM assets_fdw.replica_state WHERE target = $1",
-            &[job.target.into()],
-            |row| row.get::<i64>(1),
-        );
-        let base = schedule::next_base(base.flatten(), job.every, run.began);
         let sql = "
             UPDATE assets_fdw.replica_state SET run = NULL, retry_at = NULL, failures = 0, service_failed = NULL,
                 last_error = NULL, last_success = clock_timestamp(), rows = $2,
                 base = 'epoch'::timestamptz + $3 * interval '1 microsecond'
             WHERE target = $1";
-        execute(sql, &[job.target.into(), figures.seen.into(), base.into()]);
+        execute(sql, &[job.target.into(), figures.rows.into(), base.into()]);
         end(job, run, "ok", figures, None);
     });
 }
@@ -140,6 +178,18 @@ pub fn failed(job: &Job, run: &Run, figures: &Figures, failure: &Failure) {
         // A failed run wrote nothing, whatever it counted on the way.
         let figures = Figures { inserted: 0, updated: 0, deleted: 0, ..*figures };
         end(job, run, "failed", &figures, Some(failure));
+    });
+}
+
+/// Notes that a run which had begun is not done: its replica is looked at again when it is due.
+pub fn put_off(job: &Job, run: &Run, why: &str) {
+    as_extension(|| {
+        let sql =
+            "UPDATE assets_fdw.replica_run SET outcome = 'skipped', finished = clock_timestamp(), error = $2
+                   WHERE id = $1";
+        execute(sql, &[run.id.into(), why.into()]);
+        execute("UPDATE assets_fdw.replica_state SET run = NULL WHERE target = $1", &[job.target.into()]);
+        execute("DELETE FROM assets_fdw.replica_progress WHERE target = $1", &[job.target.into()]);
     });
 }
 
@@ -251,7 +301,7 @@ fn end(job: &Job, run: &Run, outcome: &str, figures: &Figures, failure: Option<&
             seconds = extract(epoch FROM clock_timestamp() - started),
             fetch_seconds = $9, apply_seconds = $10, sqlstate = $11, error = $12, detail = $13, hint = $14
         WHERE id = $1";
-    let unchanged = if failure.is_none() { Some(figures.unchanged()) } else { None };
+    let unchanged = if failure.is_none() { Some(figures.unchanged) } else { None };
     execute(
         sql,
         &[
@@ -292,12 +342,15 @@ pub struct Ended {
     pub seconds: f64,
     /// Why it failed or was skipped.
     pub failure: Option<Failure>,
+    /// Why it was not done as asked for.
+    pub note: Option<String>,
 }
 
 /// How a run ended, as committed by now; none where it never began.
 pub fn ended(run: i64) -> Option<Ended> {
     let sql = format!(
-        "SELECT outcome, mode, requests, seen, inserted, updated, deleted, seconds, sqlstate, error, detail, hint
+        "SELECT outcome, mode, requests, seen, inserted, updated, deleted, seconds, sqlstate, error, detail, hint,
+                coalesce(unchanged, 0), note
          FROM assets_fdw.replica_run WHERE id = {run}"
     );
     let read = |connection: &Connected| {
@@ -310,6 +363,7 @@ pub fn ended(run: i64) -> Option<Ended> {
                 inserted: row.get(5).unwrap_or(0),
                 updated: row.get(6).unwrap_or(0),
                 deleted: row.get(7).unwrap_or(0),
+                unchanged: row.must(13),
                 ..Figures::default()
             },
             seconds: row.get(8).unwrap_or(0.0),
@@ -319,6 +373,7 @@ pub fn ended(run: i64) -> Option<Ended> {
                 detail: row.get(11),
                 hint: row.get(12),
             }),
+            note: row.get(14),
         })
     };
     as_extension(|| with_latest_snapshot(|| connected(read))).into_iter().next()

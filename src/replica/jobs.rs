@@ -2,9 +2,10 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use schedule::{Facts, Micros};
+use schedule::{Facts, Group, Micros};
 
 use super::spi::{Row, as_extension, execute, query, query_one};
+use super::worker;
 use crate::error;
 
 /// A job's definition.
@@ -115,14 +116,16 @@ pub struct New<'a> {
     pub every: &'a pgrx::datum::Interval,
     /// How often everything is compared.
     pub full_every: &'a pgrx::datum::Interval,
+    /// The table of former versions, where they are kept.
+    pub history: Option<pg_sys::Oid>,
 }
 
 /// Adds a job.
 pub fn add(new: &New) {
     let home = home();
     as_extension(|| {
-        let sql = "INSERT INTO assets_fdw.replica_job (target, source, owner, every, full_every, home)
-                   VALUES ($1, $2, $3, $4, $5, $6)";
+        let sql = "INSERT INTO assets_fdw.replica_job (target, source, owner, every, full_every, home, history, history_table)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7::oid IS NOT NULL, $7)";
         execute(
             sql,
             &[
@@ -132,6 +135,7 @@ pub fn add(new: &New) {
                 (*new.every).into(),
                 (*new.full_every).into(),
                 home.into(),
+                new.history.into(),
             ],
         )
     });
@@ -220,6 +224,7 @@ pub struct Obstacle {
 /// Every job of this database that is enabled and was made here.
 pub fn scheduled() -> Vec<Scheduled> {
     let home = home();
+    let now = worker::now();
     let sql = "
         SELECT j.target::oid, j.owner::oid, (extract(epoch FROM j.every) * 1000000)::bigint,
                s.run, (extract(epoch FROM s.base) * 1000000)::bigint,
@@ -229,7 +234,10 @@ pub fn scheduled() -> Vec<Scheduled> {
                EXISTS (SELECT FROM assets_fdw.replica_request AS q WHERE q.target = j.target::oid),
                coalesce(f.ftserver, 0::oid), j.source::oid,
                r.rolname::text, coalesce(r.rolcanlogin, false),
-               coalesce(has_database_privilege(r.oid, d.oid, 'CONNECT'), false), d.datname::text
+               coalesce(has_database_privilege(r.oid, d.oid, 'CONNECT'), false), d.datname::text,
+               CASE WHEN s.manner IS NOT NULL THEN s.object_schema END,
+               (extract(epoch FROM s.full_at) * 1000000)::bigint,
+               (extract(epoch FROM j.full_every) * 1000000)::bigint
         FROM assets_fdw.replica_job AS j
         JOIN pg_database AS d ON d.datname = current_database()
         LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target
@@ -252,6 +260,10 @@ pub fn scheduled() -> Vec<Scheduled> {
                     last_success: row.get(8),
                     service_failed: row.get(9),
                     requested: row.must(10),
+                    group: row
+                        .get::<i64>(17)
+                        .filter(|_| !full_due(row, target, now))
+                        .map(|schema| Group { owner: row.must::<pg_sys::Oid>(2).to_u32(), schema }),
                 },
                 target,
                 owner: row.must(2),
@@ -260,6 +272,32 @@ pub fn scheduled() -> Vec<Scheduled> {
             }
         })
     })
+}
+
+fn full_due(row: &Row, target: pg_sys::Oid, now: Micros) -> bool {
+    schedule::full_due(row.get(18), row.must(19), u64::from(target.to_u32()), now)
+}
+
+/// The replicas that a run of one of their group takes along, those that are due before those that are
+/// not; the run's own replica is not among them.
+pub fn group_of(job: &Job) -> Vec<(Job, bool)> {
+    let all = scheduled();
+    let Some(mine) = all.iter().find(|other| other.target == job.target) else { return Vec::new() };
+    let now = worker::now();
+    let recovered =
+        all.iter().filter(|r| r.facts.server == mine.facts.server).filter_map(|r| r.facts.last_success).max();
+    let others = all.iter().filter(|other| {
+        other.target != job.target
+            && other.obstacle.is_none()
+            && other.facts.server == mine.facts.server
+            && other.facts.group.is_some()
+            && other.facts.group == mine.facts.group
+    });
+    let mut found: Vec<(Job, bool)> = others
+        .filter_map(|other| Some((find(other.target)?, schedule::joins(&other.facts, recovered, now))))
+        .collect();
+    found.sort_by_key(|(job, due)| (!due, job.target.to_u32()));
+    found
 }
 
 fn obstacle(row: &Row, server: pg_sys::Oid) -> Option<Obstacle> {

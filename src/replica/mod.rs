@@ -23,17 +23,26 @@
 pub mod api;
 mod apply;
 pub mod failure;
+mod full;
 mod history;
 mod hooks;
+mod incremental;
 pub mod jobs;
 mod launcher;
+mod load;
+mod member;
+mod proof;
+mod references;
 mod refresh;
 mod scheduler;
 pub mod shared;
+mod source;
 pub mod spi;
 mod staging;
+mod standing;
 mod target;
 pub mod txn;
+mod versions;
 pub mod worker;
 
 /// Called from `_PG_init`. Under `shared_preload_libraries` that is the postmaster: the launcher, the

@@ -2,44 +2,34 @@
 //!
 //! ```text
 //!  lock the replica · note "running"     short transaction
-//!  read the source's definition          short transaction
-//!  ask the service what it means         no transaction
-//!  page ─▶ staging                       no transaction while waiting, a short one a page
+//!  what changed, or everything           no transaction while the network is waited for
 //!  difference, result, NOTIFY            one short transaction
 //!  ANALYZE                               one more, if enough changed
 //! ```
 //!
-//! An ERROR anywhere ends the run and is noted; the replica is as it was before.
-#![allow(unsafe_code)] // locks on relations, and rights
+//! [`super::full`] compares everything of one replica. [`super::incremental`] asks for what changed and
+//! does so for the replica's whole group at once. An ERROR anywhere ends the run and is noted; the
+//! replica is as it was before.
 
-use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-
-use assets::stats::ScanStats;
-use assets::value::{Field, ScanSpec, Source};
+use assets::value::{ColumnSpec, Decode, Field, Source};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::apply::{self, Diff};
 use super::failure::{self, Failure};
-use super::history::{self, Figures, Run};
+use super::history::{self, Figures, Mode, Run};
+use super::incremental::{self, Party};
 use super::jobs::{self, Job};
-use super::shared;
 use super::spi::execute;
-use super::staging::{Column, Staging};
+use super::standing;
 use super::txn::{make_durable, transaction};
 use super::worker::{self, Task};
-use crate::catalog::{ForeignTable, Resolver};
+use super::{full, shared};
 use crate::drift::watch;
-use crate::fdw::output::Output;
-use crate::runtime::PageStream;
-use crate::session::Connection;
-use crate::{error, gucs, runtime, session};
+use crate::{error, gucs};
 
-/// How often a run notes where it is, at most.
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// When an object was last changed.
+pub const UPDATED: ColumnSpec =
+    ColumnSpec { source: Source::Field(Field::Updated), decode: Decode::Timestamp, array: false };
 
 /// Does a task. What becomes of it is in the history; nothing is raised.
 pub fn run(task: &Task) {
@@ -50,8 +40,9 @@ pub fn run(task: &Task) {
     if !lock(task, &job) {
         return;
     }
-    let run = Run { id: task.run, reason: task.reason.clone(), mode: "full", began: worker::now() };
-    let mut figures = Figures::default();
+    let (mode, note) = transaction(|| plan(task, &job));
+    let mut run =
+        Run { id: task.run, reason: task.reason.clone(), mode, with_run: None, note, began: worker::now() };
     let begun = failure::catch(|| {
         transaction(|| match find(task.target) {
             Some(job) => {
@@ -68,28 +59,73 @@ pub fn run(task: &Task) {
         Ok(false) => return,
         Err(failure) => return failure.log(&format!("the refresh of {} could not begin", job.name)),
     }
-    let max_delete_share = task.max_delete_share.unwrap_or_else(|| gucs::MAX_DELETE_SHARE.get());
-    match failure::catch(|| work(&job, &run, max_delete_share, &mut figures)) {
-        Ok(()) => analyze(&job, &figures),
-        Err(failure) => {
-            failure.log(&format!("the refresh of {} failed", job.name));
-            let noted = failure::catch(|| {
-                transaction(|| {
-                    if find(task.target).is_some() {
-                        history::failed(&job, &run, &figures, &failure);
-                    }
-                });
-            });
-            if let Err(failure) = noted {
-                failure.log(&format!("the failure of {} could not be noted", job.name));
+    let share = task.max_delete_share.unwrap_or_else(|| gucs::MAX_DELETE_SHARE.get());
+    if run.mode == Mode::Incremental {
+        let party = Party { job: &job, run: &run, share, others: task.scheduled };
+        match incremental::run(&party) {
+            Ok(()) => return,
+            Err(why) => {
+                run.mode = Mode::Full;
+                run.note = Some(why);
+                let turned = failure::catch(|| transaction(|| history::turned(&run)));
+                if let Err(failure) = turned {
+                    return failed(&job, &run, &Figures::default(), &failure);
+                }
             }
         }
+    }
+    let mut figures = Figures::default();
+    match failure::catch(|| full::run(&job, &run, share, &mut figures)) {
+        Ok(()) => analyze(&job, &figures),
+        Err(failure) => failed(&job, &run, &figures, &failure),
+    }
+}
+
+/// How a run compares, and why not as was asked for; inside a transaction.
+fn plan(task: &Task, job: &Job) -> (Mode, Option<String>) {
+    if task.mode == Some(Mode::Full) {
+        return (Mode::Full, None);
+    }
+    let Some(standing) = standing::read(job.target) else { return (Mode::Full, None) };
+    if standing.full_at.is_none() && standing.since.is_none() {
+        return (Mode::Full, Some("it is the first load".to_owned()));
+    }
+    if let Some(obstacle) = standing.obstacle {
+        return (Mode::Full, Some(obstacle));
+    }
+    let seed = u64::from(job.target.to_u32());
+    if task.mode.is_none() && schedule::full_due(standing.full_at, standing.full_every, seed, worker::now()) {
+        return (Mode::Full, Some("a full comparison is due".to_owned()));
+    }
+    (Mode::Incremental, None)
+}
+
+/// Notes a failure.
+pub fn failed(job: &Job, run: &Run, figures: &Figures, failure: &Failure) {
+    failure.log(&format!("the refresh of {} failed", job.name));
+    let noted = failure::catch(|| {
+        transaction(|| {
+            if find(job.target).is_some() {
+                history::failed(job, run, figures, failure);
+            }
+        });
+    });
+    if let Err(failure) = noted {
+        failure.log(&format!("the failure of {} could not be noted", job.name));
     }
 }
 
 /// The job, unless it, its table or the whole extension is gone by now.
-fn find(target: pg_sys::Oid) -> Option<Job> {
+pub fn find(target: pg_sys::Oid) -> Option<Job> {
     if worker::extension_exists() { jobs::find(target) } else { None }
+}
+
+/// The job as it is now, kept from being removed until the transaction ends; an ERROR where it is gone.
+pub fn still_there(job: &Job) -> Job {
+    let found = if worker::extension_exists() { jobs::find_and_keep(job.target) } else { None };
+    found.unwrap_or_else(|| {
+        error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile")
+    })
 }
 
 /// Becomes the only run of the replica. Where somebody waits for this one, it waits for another that
@@ -109,174 +145,16 @@ fn lock(task: &Task, job: &Job) -> bool {
     true
 }
 
-/// What a run knows of its source.
-struct Definition {
-    table: ForeignTable,
-    connection: Rc<Connection>,
-    /// What finds out what the columns mean; made while catalogues may be read, used without.
-    resolver: Resolver,
-    columns: Vec<Column>,
-}
-
-fn work(job: &Job, run: &Run, max_delete_share: f64, figures: &mut Figures) {
-    let began = Instant::now();
-    let definition = transaction(|| define(job));
-    let client = definition.connection.client.clone();
-    let stats = Arc::new(ScanStats::default());
-    let result = failure::catch(|| fetch(job, run, definition, &stats, figures));
-    figures.fetch_seconds = began.elapsed().as_secs_f64();
-    figures.requests = i64::try_from(client.stats().requests.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
-    let Fetched { staging, columns, id } = result.unwrap_or_else(|failure| failure.raise(None));
-    staging.warn();
-    let applying = Instant::now();
-    transaction(|| {
-        history::progress(job.target, run, "applying", figures.seen, Some(figures.seen));
-    });
-    transaction(|| {
-        lock_relation(job.target, pg_sys::RowExclusiveLock);
-        // Its name may have changed since; whether it is there at all decides the job.
-        let Some(job) = (if worker::extension_exists() { jobs::find_and_keep(job.target) } else { None })
-        else {
-            error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile");
-        };
-        let diff = Diff { target: &job.name, columns: &columns, id: &id };
-        diff.apply(&staging, max_delete_share, figures);
-        figures.apply_seconds = applying.elapsed().as_secs_f64();
-        if figures.changed() > 0 {
-            notify(&job, run, figures);
-        }
-        history::succeeded(&job, run, figures);
-    });
-}
-
-/// Reads the source's definition, with the owner's rights.
-fn define(job: &Job) -> Definition {
-    lock_relation(job.source, pg_sys::AccessShareLock);
-    // SAFETY: catalogue look-ups inside a transaction.
-    let (kind, rights) = unsafe {
-        let user = pg_sys::GetUserId();
-        (
-            pg_sys::get_rel_relkind(job.source) as u8,
-            pg_sys::pg_class_aclcheck(job.source, user, pg_sys::ACL_SELECT as pg_sys::AclMode),
-        )
-    };
-    if kind != pg_sys::RELKIND_FOREIGN_TABLE {
-        error::raise(
-            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-            format!("the source of {}, foreign table {}, is gone", job.name, job.source.to_u32()),
-        );
+/// Tells whoever listens of a run that changed rows; heard when the transaction commits.
+pub fn notify(job: &Job, run: &Run, figures: &Figures) {
+    if figures.changed() == 0 {
+        return;
     }
-    if rights != pg_sys::AclResult::ACLCHECK_OK {
-        error::raise_hint(
-            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("permission denied for foreign table {}", jobs::relation_name(job.source)),
-            "The replica's owner needs SELECT on it.",
-        );
-    }
-    let table = ForeignTable::load(job.source);
-    // SAFETY: no preconditions.
-    let connection = session::connect(table.server, unsafe { pg_sys::GetUserId() });
-    let columns = apply::shared_columns(job.source, job.target);
-    let attnums: Vec<i16> = columns.iter().map(|c| c.attnum).collect();
-    Definition { resolver: table.resolver(&attnums), table, connection, columns }
-}
-
-fn lock_relation(relation: pg_sys::Oid, mode: u32) {
-    // SAFETY: inside a transaction; waits interruptibly. A relation that is gone is found out next.
-    unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) };
-}
-
-/// Everything the service returned.
-struct Fetched {
-    staging: Staging,
-    columns: Vec<Column>,
-    /// The column of ids, one of `columns`.
-    id: Column,
-}
-
-/// Brings every object into a staging table; none is missing, or an ERROR is raised.
-fn fetch(
-    job: &Job,
-    run: &Run,
-    definition: Definition,
-    stats: &Arc<ScanStats>,
-    figures: &mut Figures,
-) -> Fetched {
-    let Definition { table, connection, resolver, columns } = definition;
-    let client = connection.client.clone();
-    let resolved = error::or_raise(runtime::wait(resolver.resolve(client.clone())));
-
-    let mut specs = Vec::new();
-    let mut outputs = Vec::new();
-    let mut id = None;
-    for column in &columns {
-        let (Some(defined), Some(resolution)) =
-            (table.column(column.attnum), resolved.columns.get(&column.attnum))
-        else {
-            error::raise(
-                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                format!("column \"{}\" of the source was not resolved", column.name),
-            );
-        };
-        if resolution.spec.source == Source::Field(Field::Id) {
-            id.get_or_insert_with(|| column.clone());
-        }
-        specs.push(resolution.spec);
-        outputs.push(Output::new(defined, resolution));
-    }
-    let Some(id) = id else {
-        error::raise_hint(
-            PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
-            format!("{} and its source share no column with the object's id", job.name),
-            "Both need one, bigint, of the same name; in the foreign table with OPTIONS (field 'id').",
-        );
-    };
-
-    // An estimate for the progress view; the first load has nothing to go by and asks once.
-    let known = transaction(|| {
-        super::spi::as_extension(|| {
-            let sql = "SELECT rows FROM assets_fdw.replica_state WHERE target = $1";
-            super::spi::query_one(sql, &[job.target.into()], |row| row.get::<i64>(1)).flatten()
-        })
-    });
-    let total = known.or_else(|| {
-        let (client, filter) = (client.clone(), resolved.filter.clone());
-        let counted = runtime::wait(async move { client.total_count(&filter).await });
-        counted.ok().and_then(|total| i64::try_from(total).ok())
-    });
-    let mut staging = transaction(|| {
-        history::progress(job.target, run, "fetching", 0, total);
-        Staging::create(&columns, outputs)
-    });
-    let spec = ScanSpec { filter: resolved.filter, columns: specs.into(), limit: None, most: None };
-    let mut pages = PageStream::start(client, spec, stats.clone());
-    let mut noted = Instant::now();
-    while let Some(page) = error::or_raise(pages.next()) {
-        transaction(|| {
-            staging.add(&page.rows);
-            figures.seen += page.rows.len() as i64;
-            if noted.elapsed() >= PROGRESS_EVERY {
-                noted = Instant::now();
-                // Also stops a run whose job, or whose extension, is gone.
-                if find(job.target).is_none() {
-                    error::raise(
-                        PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
-                        "the replica was removed meanwhile",
-                    );
-                }
-                history::progress(job.target, run, "fetching", figures.seen, total);
-            }
-        });
-    }
-    Fetched { staging, columns, id }
-}
-
-fn notify(job: &Job, run: &Run, figures: &Figures) {
     let payload = serde_json::json!({
         "target": job.name,
         "run": run.id,
         "reason": run.reason,
-        "mode": run.mode,
+        "mode": run.mode.as_str(),
         "inserted": figures.inserted,
         "updated": figures.updated,
         "deleted": figures.deleted,
@@ -286,8 +164,8 @@ fn notify(job: &Job, run: &Run, figures: &Figures) {
 
 /// New statistics where more than a tenth of the rows changed. The refresh has succeeded by then: a
 /// failure here is only logged.
-fn analyze(job: &Job, figures: &Figures) {
-    if figures.changed() == 0 || figures.changed() * 10 < figures.seen {
+pub fn analyze(job: &Job, figures: &Figures) {
+    if figures.changed() == 0 || figures.changed() * 10 < figures.rows {
         return;
     }
     let analyzed = failure::catch(|| {

@@ -35,7 +35,7 @@ fn broken(what: &dyn std::fmt::Display) -> ! {
 
 /// Runs a statement; returns how many rows it touched or gave.
 pub fn execute(sql: &str, args: &[DatumWithOid]) -> u64 {
-    connected(|connection| connection.execute_with(sql, args))
+    connected(|connection| connection.execute(sql, args))
 }
 
 /// Runs a query and reads its rows.
@@ -129,11 +129,7 @@ pub fn connected<T>(body: impl FnOnce(&Connected) -> T) -> T {
 
 impl Connected {
     /// Runs a statement that gives no rows; returns how many it touched.
-    pub fn execute(&self, sql: &str) -> u64 {
-        self.execute_with(sql, &[])
-    }
-
-    fn execute_with(&self, sql: &str, args: &[DatumWithOid]) -> u64 {
+    pub fn execute(&self, sql: &str, args: &[DatumWithOid]) -> u64 {
         self.run(sql, args, false);
         // SAFETY: set by the statement that just ran.
         unsafe { pg_sys::SPI_processed }
@@ -142,6 +138,12 @@ impl Connected {
     /// Runs a query and reads its rows.
     pub fn query<T>(&self, sql: &str, read: impl FnMut(&Row) -> T) -> Vec<T> {
         self.run(sql, &[], false);
+        rows(read)
+    }
+
+    /// The same with arguments.
+    pub fn query_with<T>(&self, sql: &str, args: &[DatumWithOid], read: impl FnMut(&Row) -> T) -> Vec<T> {
+        self.run(sql, args, false);
         rows(read)
     }
 

@@ -10,11 +10,12 @@
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
 
-use assets::value::Row;
+use assets::value::{Row, Value};
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 use tables::ddl::ident;
 
+use super::proof::Witness;
 use super::spi::Connected;
 use crate::error;
 use crate::fdw::output::Output;
@@ -59,6 +60,7 @@ pub struct Staging {
     memory: ManuallyDrop<PgMemoryContexts>,
     outputs: Vec<Output>,
     rows: u64,
+    witness: Option<Witness>,
 }
 
 impl Staging {
@@ -85,7 +87,7 @@ impl Staging {
                 let store = pg_sys::tuplestore_begin_heap(true, true, pg_sys::work_mem);
                 pg_sys::CurrentResourceOwner = owner;
                 let memory = ManuallyDrop::new(PgMemoryContexts::new("assets_fdw staging row"));
-                Self { store, shape, memory, outputs, rows: 0 }
+                Self { store, shape, memory, outputs, rows: 0, witness: None }
             })
         }
     }
@@ -104,7 +106,18 @@ impl Staging {
         }
     }
 
+    /// The object that has not been changed for longest, for asking with.
+    pub fn witness(&self) -> Option<Witness> {
+        self.witness
+    }
+
+    /// `row` may hold one value more than there are columns: when it was last changed.
     fn add_one(&mut self, row: &Row) {
+        if let Some(Value::Timestamp(updated)) = row.values.get(self.outputs.len())
+            && self.witness.is_none_or(|known| known.updated > *updated)
+        {
+            self.witness = Some(Witness { id: row.id, updated: *updated });
+        }
         let mut values = Vec::with_capacity(self.outputs.len());
         let mut nulls = Vec::with_capacity(self.outputs.len());
         for (output, value) in self.outputs.iter_mut().zip(&row.values) {

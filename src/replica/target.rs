@@ -177,6 +177,12 @@ impl Source {
         relation(place).unwrap_or(pg_sys::InvalidOid)
     }
 
+    /// Makes the table of former versions beside the replica at `place`.
+    pub fn make_history(&self, place: &Place) -> pg_sys::Oid {
+        let names: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
+        super::versions::make(&place.schema, &place.name, &names, &self.id().name)
+    }
+
     /// Each of `indexes` is a list of columns, separated by commas.
     fn add_indexes(&self, target: &str, indexes: &[String]) {
         for list in indexes {

@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::failure::{self, Failure};
+use super::history::Mode;
 use super::{refresh, shared};
 use crate::pg_compat;
 
@@ -102,6 +103,8 @@ pub struct Task {
     pub max_delete_share: Option<f64>,
     /// Whether a scheduler started it; else someone waits for it.
     pub scheduled: bool,
+    /// How it is to compare; none: as is best.
+    pub mode: Option<Mode>,
     /// Why it runs.
     pub reason: String,
 }
@@ -109,19 +112,20 @@ pub struct Task {
 impl Task {
     fn to_text(&self) -> String {
         format!(
-            "{} {} {} {} {} {} {}",
+            "{} {} {} {} {} {} {} {}",
             self.database.to_u32(),
             self.owner.to_u32(),
             self.target.to_u32(),
             self.run,
             self.max_delete_share.map_or_else(|| "-".to_owned(), |share| share.to_string()),
             u8::from(self.scheduled),
+            self.mode.map_or("auto", Mode::as_str),
             self.reason
         )
     }
 
     fn from_text(text: &str) -> Option<Self> {
-        let mut words = text.splitn(7, ' ');
+        let mut words = text.splitn(8, ' ');
         let oid = |word: Option<&str>| word?.parse::<u32>().ok().map(pg_sys::Oid::from);
         Some(Self {
             database: oid(words.next())?,
@@ -130,6 +134,11 @@ impl Task {
             run: words.next()?.parse().ok()?,
             max_delete_share: words.next()?.parse().ok(),
             scheduled: words.next()? == "1",
+            mode: match words.next()? {
+                "full" => Some(Mode::Full),
+                "incremental" => Some(Mode::Incremental),
+                _ => None,
+            },
             reason: words.next()?.to_owned(),
         })
     }

@@ -61,6 +61,16 @@ pub fn display_instant(ms: i64) -> String {
     format!("{} {twelve}:{minute:02} {half}", display_day(ms.div_euclid(DAY_MS)))
 }
 
+/// An instant as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub fn http_date(ms: i64) -> String {
+    let (day, rest) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS) / 1000);
+    // 1970-01-01 was a Thursday.
+    let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][day.rem_euclid(7) as usize];
+    let (y, m, d) = civil(day);
+    let (h, min, s) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{weekday}, {d:02} {} {y:04} {h:02}:{min:02}:{s:02} GMT", MONTHS[(m - 1) as usize])
+}
+
 /// Now, in milliseconds since the epoch.
 pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)

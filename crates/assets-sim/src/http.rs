@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use flate2::{Compression, write::GzEncoder};
 
+use crate::clock;
+
 /// A request that arrived whole.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -139,6 +141,7 @@ impl Reply {
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
+        let _ = write!(head, "Date: {}\r\n", clock::http_date(clock::now_ms()));
         let _ = write!(head, "Content-Length: {}\r\n\r\n", self.body.len());
         head
     }

@@ -47,6 +47,10 @@ impl Client {
         })
     }
 
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
     /// The configuration it was made with.
     pub fn config(&self) -> &Config {
         &self.session.config

@@ -15,6 +15,7 @@ pub mod glance;
 pub mod hosts;
 mod http;
 mod mask;
+mod memory;
 mod metadata;
 pub mod model;
 mod names;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::decode::{Definition, Definitions};
@@ -42,7 +43,41 @@ impl<T: Clone> Kept<T> {
     }
 }
 
+/// What is worth keeping beyond the process (see [`crate::memory`]).
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Kernel {
+    schemas: Option<Vec<ObjectSchema>>,
+    types: Vec<(i64, Vec<ObjectType>)>,
+    single_types: Vec<ObjectType>,
+    attributes: Vec<(i64, Vec<Attribute>)>,
+}
+
 impl Metadata {
+    pub(crate) fn kernel(&self) -> Kernel {
+        let inner = self.lock();
+        Kernel {
+            schemas: inner.schemas.as_ref().map(|kept| kept.value.to_vec()),
+            types: inner.types.iter().map(|(id, kept)| (*id, kept.value.to_vec())).collect(),
+            single_types: inner.single_types.values().map(|kept| kept.value.clone()).collect(),
+            attributes: inner.attributes.iter().map(|(id, kept)| (*id, kept.value.to_vec())).collect(),
+        }
+    }
+
+    pub(crate) fn take_over(&self, kernel: Kernel) {
+        if let Some(schemas) = kernel.schemas {
+            self.keep_schemas(schemas.into());
+        }
+        for (id, types) in kernel.types {
+            self.keep_types(id, types.into());
+        }
+        for object_type in kernel.single_types {
+            self.keep_object_type(object_type.id, object_type);
+        }
+        for (id, attributes) in kernel.attributes {
+            self.keep_attributes(id, attributes.into());
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,10 @@
 //! Assets' own nouns, as this project needs them: object schemas, object types, attributes
 //! (assets-api.md 3). Ids are numbers here, whatever JSON type the service sent.
 
+use serde::{Deserialize, Serialize};
+
 /// An object schema (`/objectschema/list`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectSchema {
     /// `id`.
     pub id: i64,
@@ -17,7 +19,7 @@ pub struct ObjectSchema {
 }
 
 /// An object type (`/objectschema/{id}/objecttypes/flat`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectType {
     /// `id`.
     pub id: i64,
@@ -39,7 +41,7 @@ pub struct ObjectType {
 
 /// What kind of value an attribute holds: `type`, and for type 0 `defaultType.id`
 /// (assets-api.md 3.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Kind {
     Text,
@@ -67,7 +69,7 @@ pub enum Kind {
 
 /// The definition of an attribute on an object type (`/objecttype/{id}/attributes`, which
 /// includes inherited ones).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attribute {
     /// `id`, what values refer to as `objectTypeAttributeId`.
     pub id: i64,

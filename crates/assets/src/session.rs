@@ -1,11 +1,12 @@
 //! From a wanted path to an answer: discovery of cloud id and workspace, the route, the budget,
 //! the authorization, retries, and what went wrong in words.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reqwest::{Method, Url};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::auth::Auth;
@@ -26,6 +27,8 @@ pub(crate) struct Session {
     pub(crate) stats: Stats,
     budget: Arc<dyn Budget>,
     known: Mutex<Known>,
+    /// The last `Date` of an answer, in microseconds since 1970; 0: none yet.
+    date: AtomicI64,
 }
 
 /// What has been found out about the way to the workspace.
@@ -35,6 +38,14 @@ struct Known {
     workspace: Option<Arc<str>>,
     route: Option<Route>,
     /// Discovery worked only through the cloud gateway: the token is a scoped one.
+    scoped: bool,
+}
+
+/// What of it is worth keeping beyond the process.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Whereabouts {
+    workspace: Option<String>,
+    cloud: Option<String>,
     scoped: bool,
 }
 
@@ -105,11 +116,42 @@ impl Session {
             workspace: config.workspace_id.as_deref().map(Arc::from),
             ..Known::default()
         };
-        Ok(Self { config, auth, http, stats: Stats::default(), budget, known: Mutex::new(known) })
+        Ok(Self {
+            config,
+            auth,
+            http,
+            stats: Stats::default(),
+            budget,
+            known: Mutex::new(known),
+            date: AtomicI64::new(0),
+        })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Workspace and cloud id, as far as they are known.
+    pub(crate) fn whereabouts(&self) -> Whereabouts {
+        let known = self.known();
+        Whereabouts {
+            workspace: known.workspace.as_deref().map(str::to_owned),
+            cloud: known.cloud.as_deref().map(str::to_owned),
+            scoped: known.scoped,
+        }
+    }
+
+    /// What [`Session::whereabouts`] said in another process. What the options say comes first.
+    pub(crate) fn is_at(&self, there: Whereabouts) {
+        let plain = |id: Option<String>| id.filter(|id| is_plain_id(id)).map(Arc::from);
+        let mut known = self.known();
+        known.workspace = known.workspace.take().or_else(|| plain(there.workspace));
+        known.cloud = known.cloud.take().or_else(|| plain(there.cloud));
+        known.scoped |= there.scoped;
+    }
+
+    pub(crate) fn service_time(&self) -> Option<i64> {
+        Some(self.date.load(Ordering::Relaxed)).filter(|date| *date != 0)
     }
 
     pub(crate) fn meter(&self) -> Meter<'_> {
@@ -342,6 +384,13 @@ impl Session {
             .with_detail(self.auth.clean(&id)))
     }
 
+    fn note_date(&self, incoming: &Incoming) {
+        let since = incoming.date().and_then(|date| date.duration_since(SystemTime::UNIX_EPOCH).ok());
+        if let Some(micros) = since.and_then(|since| i64::try_from(since.as_micros()).ok()) {
+            self.date.store(micros, Ordering::Relaxed);
+        }
+    }
+
     /// Sends until there is an answer or no more sense in it.
     async fn exchange<T>(
         &self,
@@ -367,6 +416,7 @@ impl Session {
                 Ok(incoming) => {
                     exchange.meter.bytes(incoming.body.len());
                     if incoming.is_success() {
+                        self.note_date(&incoming);
                         match read(&incoming.body) {
                             Ok(value) => return Ok(value),
                             Err(unreadable) => {

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::decode::{self, Layout};
 use crate::error::{Error, Kind};
 
@@ -17,6 +19,8 @@ pub enum Field {
     Label,
     /// `objectType.name`.
     ObjectType,
+    /// `objectType.id`.
+    ObjectTypeId,
     /// `created`.
     Created,
     /// `updated`.
@@ -97,7 +101,7 @@ pub struct ColumnSpec {
 }
 
 /// A decoded value. No value, an empty list and an empty string are all [`Value::Null`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Value {
     /// Nothing there.
     Null,
@@ -106,7 +110,7 @@ pub enum Value {
     /// A whole number.
     Int(i64),
     /// A double.
-    Double(f64),
+    Double(#[serde(with = "bits")] f64),
     /// A boolean.
     Bool(bool),
     /// Days since 1970-01-01.
@@ -123,8 +127,21 @@ pub enum Value {
     Invalid(Box<Invalid>),
 }
 
+/// Doubles are written by their bits, so that none changes on the way.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_u64(value.to_bits())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        u64::deserialize(from).map(f64::from_bits)
+    }
+}
+
 /// Why a value does not fit its column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invalid {
     /// The value as the service sent it (at most 200 characters of it).
     pub text: String,
@@ -133,7 +150,7 @@ pub struct Invalid {
 }
 
 /// One object of a page. `values` are in the order of the scan's columns.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The object's id.
     pub id: i64,

@@ -19,6 +19,11 @@
 //!   than that ceiling.
 //! - As soon as another replica of the same server succeeds, those that failed over the service are
 //!   due at once: the service has recovered.
+//! - Replicas of one server, object schema and owner are a group: those that are due, or will be before
+//!   long, are refreshed by one run and from then on keep step ([`joins`]). One that fails over
+//!   something of its own runs alone until it succeeds.
+//! - A comparison of everything is due after `full_every`, up to a fifth of it earlier, so that replicas
+//!   made together do not compare everything together ([`full_due`]).
 //! - Replicas in good health come first, then those that fail, so that one that always fails or hangs
 //!   holds up nobody.
 #![forbid(unsafe_code)]
@@ -27,6 +32,21 @@
 pub type Micros = i64;
 
 const SECOND: Micros = 1_000_000;
+/// Whether a replica is refreshed along with another one of its group that is due now. Up to half of
+/// its time early: so two of the same pace always meet.
+pub fn joins(facts: &Facts, recovered: Option<Micros>, now: Micros) -> bool {
+    let (at, _) = due(facts, recovered);
+    facts.party().is_some() && at < now.saturating_add(facts.every.max(SHORTEST_EVERY) / 2)
+}
+
+/// Whether everything is to be compared again. `seed` tells replicas apart.
+pub fn full_due(full_at: Option<Micros>, full_every: Micros, seed: u64, now: Micros) -> bool {
+    let Some(full_at) = full_at else { return true };
+    let wait = full_every - full_every / 5 * i64::from(spread(seed)) / 1000;
+    // A clock that was set back says nothing of when that was.
+    now < full_at || now - full_at >= wait
+}
+
 /// The pause after the first failure.
 pub const FIRST_PAUSE: Micros = 5 * SECOND;
 /// The longest pause after a failure.
@@ -55,6 +75,26 @@ pub struct Facts {
     pub service_failed: Option<Micros>,
     /// Someone asked for a refresh.
     pub requested: bool,
+    /// With which others it can be refreshed; none where everything has to be compared.
+    pub group: Option<Group>,
+}
+
+/// What replicas of one server have in common that are refreshed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// The role whose rights and credential they use.
+    pub owner: u32,
+    /// The object schema.
+    pub schema: i64,
+}
+
+impl Facts {
+    /// The group that it is refreshed with now. What fails over the service fails with its group; what
+    /// fails by itself is kept apart.
+    fn party(&self) -> Option<(u32, Group)> {
+        let healthy = self.failures == 0 || self.service_failed.is_some();
+        self.group.filter(|_| healthy).map(|group| (self.server, group))
+    }
 }
 
 /// Why a run begins.
@@ -137,16 +177,27 @@ fn spread(seed: u64) -> u16 {
 pub fn choose(replicas: &[Facts], busy: &[u32], max_workers: usize, now: Micros) -> Vec<(u32, Reason)> {
     let recovered =
         |server: u32| replicas.iter().filter(|r| r.server == server).filter_map(|r| r.last_success).max();
-    let mut ready: Vec<(bool, Micros, u32, Reason)> = replicas
+    let mut under_way: Vec<(u32, Group)> =
+        replicas.iter().filter(|r| busy.contains(&r.id)).filter_map(Facts::party).collect();
+    let mut ready: Vec<(bool, Micros, &Facts, Reason)> = replicas
         .iter()
-        .filter(|r| !busy.contains(&r.id))
+        .filter(|r| !busy.contains(&r.id) && !r.party().is_some_and(|party| under_way.contains(&party)))
         .map(|r| (r, due(r, recovered(r.server))))
         .filter(|(_, (at, _))| *at <= now)
-        .map(|(r, (at, reason))| (r.failures > 0, at, r.id, reason))
+        .map(|(r, (at, reason))| (r.failures > 0, at, r, reason))
         .collect();
-    ready.sort_by_key(|(failing, at, id, _)| (*failing, *at, *id));
+    ready.sort_by_key(|(failing, at, r, _)| (*failing, *at, r.id));
+    // One of a group stands for all.
+    ready.retain(|(_, _, r, _)| match r.party() {
+        Some(party) if under_way.contains(&party) => false,
+        Some(party) => {
+            under_way.push(party);
+            true
+        }
+        None => true,
+    });
     let free = max_workers.saturating_sub(busy.len());
-    ready.into_iter().take(free).map(|(_, _, id, reason)| (id, reason)).collect()
+    ready.into_iter().take(free).map(|(_, _, r, reason)| (r.id, reason)).collect()
 }
 
 #[cfg(test)]

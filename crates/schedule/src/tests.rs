@@ -15,6 +15,7 @@ fn replica(id: u32) -> Facts {
         last_success: None,
         service_failed: None,
         requested: false,
+        group: None,
     }
 }
 
@@ -166,4 +167,66 @@ fn no_more_run_than_may_and_none_twice() {
     assert_eq!(choose(&replicas, &[1, 2], 2, 0), []);
     // max_workers was lowered while three run.
     assert_eq!(choose(&replicas, &[1, 2, 3], 2, 0), []);
+}
+
+const GROUP: Option<Group> = Some(Group { owner: 10, schema: 3 });
+
+/// Runs a group's replicas as the worker does: the one that is chosen takes along those that join.
+fn simulate_group(replicas: &mut [Facts], span: Micros) -> Vec<(Micros, Vec<u32>)> {
+    let mut runs = Vec::new();
+    for now in (0..span).step_by(SECOND as usize) {
+        for (leader, _) in choose(replicas, &[], 4, now) {
+            let party: Vec<u32> =
+                replicas.iter().filter(|r| r.id == leader || joins(r, None, now)).map(|r| r.id).collect();
+            let base = replicas.iter().find(|r| r.id == leader).map(|r| next_base(r.base, r.every, now));
+            for facts in replicas.iter_mut().filter(|r| party.contains(&r.id)) {
+                succeeded(facts, now, now);
+                facts.base = base;
+            }
+            runs.push((now, party));
+        }
+    }
+    runs
+}
+
+#[test]
+fn a_group_that_was_made_at_different_times_keeps_step_after_one_round() {
+    let mut replicas: Vec<Facts> = (1..=6).map(|id| Facts { group: GROUP, ..replica(id) }).collect();
+    for (n, facts) in replicas.iter_mut().enumerate() {
+        facts.base = Some(n as i64 * 47 * SECOND);
+    }
+    replicas[5].every = 10 * MINUTE;
+    let runs = simulate_group(&mut replicas, 60 * MINUTE);
+    for (at, party) in runs.iter().filter(|(at, _)| *at > 11 * MINUTE) {
+        assert!(*party == [1, 2, 3, 4, 5] || *party == [1, 2, 3, 4, 5, 6], "{party:?} at {at}");
+    }
+    let slow = runs.iter().filter(|(_, party)| party.contains(&6)).count();
+    assert!((5..=7).contains(&slow), "the slow one ran {slow} times");
+}
+
+#[test]
+fn a_group_is_refreshed_by_one_run_and_one_that_fails_by_itself_runs_alone() {
+    let grouped = |id| Facts { group: GROUP, base: Some(0), ..replica(id) };
+    let poisoned = Facts { failures: 1, retry_at: Some(MINUTE), ..grouped(3) };
+    let cut_off = Facts { failures: 1, retry_at: Some(MINUTE), service_failed: Some(0), ..grouped(4) };
+    let other = Facts { group: Some(Group { owner: 11, schema: 3 }), ..grouped(5) };
+    let all = [grouped(1), grouped(2), poisoned, cut_off, other];
+    let now = 6 * MINUTE;
+    let chosen: Vec<u32> = choose(&all, &[], 9, now).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(chosen, [1, 5, 3]);
+    let party: Vec<u32> = all.iter().filter(|r| joins(r, None, now)).map(|r| r.id).collect();
+    assert_eq!(party, [1, 2, 4, 5]);
+    // While its group is under way, a replica waits.
+    let chosen: Vec<u32> = choose(&all, &[2], 9, now).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(chosen, [5, 3]);
+}
+
+#[test]
+fn full_comparisons_of_replicas_made_together_are_spread() {
+    let day = 24 * 60 * MINUTE;
+    let due = |at: Micros| (0..100).filter(|seed| full_due(Some(0), day, *seed, at)).count();
+    assert_eq!(due(day * 4 / 5 - MINUTE), 0);
+    assert!((30..70).contains(&due(day * 9 / 10)));
+    assert_eq!(due(day), 100);
+    assert!(full_due(None, day, 1, 0) && full_due(Some(MINUTE), day, 1, 0));
 }

@@ -61,6 +61,8 @@ enum ObjectMember {
 #[serde(bound(deserialize = "'de: 'a"))]
 struct TypeName<'a> {
     #[serde(default, borrow)]
+    id: Scalar<'a>,
+    #[serde(default, borrow)]
     name: Scalar<'a>,
 }
 
@@ -75,6 +77,7 @@ struct Fixed<'de> {
     key: Option<Scalar<'de>>,
     label: Option<Scalar<'de>>,
     object_type: Option<Scalar<'de>>,
+    object_type_id: Option<Scalar<'de>>,
     created: Option<Scalar<'de>>,
     updated: Option<Scalar<'de>>,
 }
@@ -109,10 +112,13 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, '_, '_, 'de> {
                     cx.at.member("label");
                     once(&mut fixed.label, map.next_value()?)?;
                 }
-                ObjectMember::ObjectType if cx.layout.wants(Field::ObjectType) => {
+                ObjectMember::ObjectType
+                    if cx.layout.wants(Field::ObjectType) || cx.layout.wants(Field::ObjectTypeId) =>
+                {
                     cx.at.member("objectType");
                     let named = map.next_value::<TypeMember<'_>>()?.0.unwrap_or_default();
                     once(&mut fixed.object_type, named.name)?;
+                    fixed.object_type_id = Some(named.id);
                 }
                 ObjectMember::Created if cx.layout.wants(Field::Created) => {
                     cx.at.member("created");
@@ -184,6 +190,10 @@ impl Fixed<'_> {
                 Field::Key => Scalar::Text(key.into()).decode(column.decode),
                 Field::Label => read(&self.label, column.decode),
                 Field::ObjectType => read(&self.object_type, column.decode),
+                Field::ObjectTypeId => match self.object_type_id.as_ref().and_then(Scalar::id) {
+                    Some(id) => Value::Int(id),
+                    None => Value::Null,
+                },
                 Field::Created => read(&self.created, column.decode),
                 Field::Updated => read(&self.updated, column.decode),
                 Field::Url => match &cx.layout.site {

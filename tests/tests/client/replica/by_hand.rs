@@ -16,7 +16,7 @@ fn materialized(database: &Database, sim: &Sim) -> Client {
 fn refresh(client: &mut Client) -> (i64, i64, i64, i64, i64) {
     let row = client
         .query_one(
-            "SELECT seen, inserted, updated, deleted, unchanged FROM assets_fdw.refresh('itsm_replica.server')",
+            "SELECT seen, inserted, updated, deleted, unchanged FROM assets_fdw.refresh('itsm_replica.server', 'full')",
             &[],
         )
         .unwrap_or_else(|error| panic!("{error:?}"));
@@ -168,7 +168,7 @@ fn a_failure_in_the_middle_leaves_the_replica_as_it_was_and_is_raised_with_its_o
     let sql = "SELECT md5(string_agg(s::text, '|' ORDER BY id)) FROM itsm_replica.server AS s";
     let before = text(&mut client, sql);
     sim.fault(Fault::new(FaultKind::Status { status: 503 }).on(Endpoint::ObjectAql).after(1));
-    let (state, message) = error_of(&mut client, "SELECT assets_fdw.refresh('itsm_replica.server')");
+    let (state, message) = error_of(&mut client, "SELECT assets_fdw.refresh('itsm_replica.server', 'full')");
     assert!(state == "HV00N" && message.contains("itsm_replica.server"), "{state} {message}");
     assert_eq!(text(&mut client, sql), before);
     sim.clear_faults();
@@ -437,11 +437,9 @@ fn what_is_not_built_or_not_valid_is_refused_by_name() {
     let mut client = materialized(&database, &sim);
     client.batch_execute("CREATE TABLE plain (id bigint)").unwrap();
     for (sql, state, word) in [
-        ("SELECT assets_fdw.refresh('itsm_replica.server', 'incremental')", "0A000", "not built yet"),
         ("SELECT assets_fdw.refresh('itsm_replica.server', 'quick')", "22023", "auto, incremental, full"),
         ("SELECT assets_fdw.refresh('plain')", "42809", "is not a replica"),
         ("SELECT assets_fdw.materialize('plain')", "42809", "not a foreign table of assets_fdw"),
-        ("SELECT assets_fdw.materialize('itsm.server', history => true)", "0A000", "not built yet"),
         ("SELECT assets_fdw.materialize('itsm.server', 't', every => '1 ms')", "22023", "between 1 second"),
         ("SELECT assets_fdw.materialize('itsm.server', 'a.b.c')", "42601", "schema.table"),
         ("SELECT assets_fdw.materialize('itsm.server', 't', indexes => '{nope}')", "42703", "nope"),

@@ -3,11 +3,14 @@
 mod by_hand;
 mod death;
 mod gone;
+mod incremental;
+mod resume;
 mod rights;
 mod scheduled;
 mod schemas;
 mod sync;
 mod sync_hostile;
+mod versions;
 
 use std::time::Duration;
 

@@ -85,7 +85,7 @@ fn a_run_has_the_owners_rights_and_nothing_of_the_owners_settings_bends_it() {
         .unwrap();
     alice.batch_execute("SET search_path = trap, pg_catalog; SET statement_timeout = 0").unwrap();
     for _ in 0..2 {
-        alice.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+        alice.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server', 'full')").unwrap();
     }
     let sql = "SELECT string_agg((unchanged > 0)::text || (deleted > 0)::text, ',' ORDER BY id) FROM assets_fdw.refresh_history";
     assert_eq!(text(&mut admin, sql), "falsefalse,truefalse");

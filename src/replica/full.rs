@@ -1,0 +1,245 @@
+//! A full comparison: every object of one source, page by page, and then the difference.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use assets::client::Client;
+use assets::stats::ScanStats;
+use assets::value::ScanSpec;
+use delta::search::{Ask, Purpose, Search};
+use delta::since::Moment;
+use pgrx::pg_sys;
+
+use super::apply::Diff;
+use super::failure::Failure;
+use super::history::{self, Figures, Run};
+use super::jobs::Job;
+use super::load::{self, Load};
+use super::proof;
+use super::source::{self, Bound, Definition};
+use super::spi::{as_extension, query_one};
+use super::staging::Staging;
+use super::standing::{self, Ground};
+use super::txn::transaction;
+use super::{failure, refresh, versions, worker};
+use crate::runtime::PageStream;
+use crate::session::Connection;
+use crate::{error, runtime};
+
+/// About so many ids are on a page, at least.
+pub const PAGE: u64 = 100;
+/// How often a run notes where it is, at most.
+pub const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// Compares everything. Raises whatever goes wrong; the replica is as it was then.
+pub fn run(job: &Job, run: &Run, max_delete_share: f64, figures: &mut Figures) {
+    let began = Instant::now();
+    let (definition, fingerprint) = transaction(|| {
+        let definition = source::define(job);
+        let fingerprint = standing::definition(job.source, job.target, &definition.connection);
+        (definition, fingerprint)
+    });
+    let connection = definition.connection.clone();
+    // What is known of the service's types may be what is wrong with it.
+    connection.client.forget_metadata();
+    let mut load = None;
+    let result = failure::catch(|| fetch(job, run, definition, &fingerprint, &mut load, figures));
+    figures.fetch_seconds = began.elapsed().as_secs_f64();
+    figures.requests = requests(&connection);
+    let Fetched { staging, bound, since, out } = result.unwrap_or_else(|failure| {
+        broken_off(job, load.as_mut(), &failure);
+        failure.raise(None)
+    });
+    staging.warn();
+    let applying = Instant::now();
+    transaction(|| history::progress(job.target, run, "applying", figures.seen, Some(figures.seen)));
+    let ground = Ground { schema: bound.schema_id, manner: ground(&connection, &bound, &staging) };
+    figures.requests = requests(&connection);
+    let written = failure::catch(|| {
+        transaction(|| {
+            source::lock_relation(job.target, pg_sys::RowExclusiveLock);
+            // Its name may have changed since; whether it is there at all decides the job.
+            let job = refresh::still_there(job);
+            let diff = Diff { target: &job.name, columns: &bound.columns, id: &bound.id };
+            diff.everything(&staging, &out, max_delete_share, figures);
+            if let Some(history) = standing::read(job.target).and_then(|standing| standing.history) {
+                versions::note(history, &job.name, &bound.columns, &bound.id, None);
+            }
+            figures.apply_seconds = applying.elapsed().as_secs_f64();
+            refresh::notify(&job, run, figures);
+            let base = history::next_base(&job, run);
+            history::succeeded(&job, run, base, figures);
+            standing::keep(job.target, since, Some(&ground));
+            standing::memorize(job.target, &fingerprint, &connection);
+            load::close(job.target);
+        });
+    });
+    if let Err(failure) = written {
+        broken_off(job, load.as_mut(), &failure);
+        failure.raise(None);
+    }
+}
+
+/// What was brought is kept where the run was stopped from outside or the service failed. Where the
+/// objects themselves were the reason, they have to be read anew.
+fn broken_off(job: &Job, load: Option<&mut Load>, failure: &Failure) {
+    let kept = failure::catch(|| {
+        transaction(|| match load {
+            Some(load) if failure.is_interruption() || failure.is_of_service() => load.flush(),
+            _ => load::close(job.target),
+        });
+    });
+    if let Err(failure) = kept {
+        failure.log(&format!("what was brought for {} could not be kept", job.name));
+    }
+}
+
+/// Requests that the process has sent, retries included.
+pub fn requests(connection: &Connection) -> i64 {
+    i64::try_from(connection.client.stats().requests.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+}
+
+/// How changes can be asked for from now on.
+fn ground(connection: &Connection, bound: &Bound, staging: &Staging) -> Result<delta::since::Manner, String> {
+    let Some(witness) = staging.witness() else {
+        return Err("no object is known by which it could be found out how to ask for changes".to_owned());
+    };
+    let stamps = transaction(|| connection.facts().has(aql::facts::STAMP));
+    let (client, schema) = (connection.client.clone(), bound.schema_id);
+    error::or_raise(runtime::wait(proof::manner(client, schema, witness, stamps, worker::now())))
+}
+
+/// Everything the service returned.
+struct Fetched {
+    staging: Staging,
+    bound: Bound,
+    since: Moment,
+    /// Objects that were staged by a run before this one and are gone.
+    out: Vec<i64>,
+}
+
+/// A full comparison under way.
+struct Fetch<'a> {
+    job: &'a Job,
+    run: &'a Run,
+    client: Arc<Client>,
+    bound: Bound,
+    staging: Staging,
+    total: Option<i64>,
+    noted: Instant,
+}
+
+/// Brings every object into a staging table; none is missing, or an ERROR is raised. What was brought is
+/// kept in `load`, for another run if this one does not come to its end.
+fn fetch(
+    job: &Job,
+    run: &Run,
+    definition: Definition,
+    fingerprint: &str,
+    keep: &mut Option<Load>,
+    figures: &mut Figures,
+) -> Fetched {
+    let client = definition.connection.client.clone();
+    let mut bound = definition.bind(job);
+    let now = Moment { here: worker::now(), there: client.service_time() };
+    // An estimate for the progress view; the first load has nothing to go by and asks once.
+    let known = transaction(|| {
+        as_extension(|| {
+            let sql = "SELECT rows FROM assets_fdw.replica_state WHERE target = $1";
+            query_one(sql, &[job.target.into()], |row| row.get::<i64>(1)).flatten()
+        })
+    });
+    let load = keep.insert(transaction(|| Load::open(job.target, fingerprint, now)));
+    let resumed = load.pages() > 0;
+    let count = if known.is_none() || resumed { count(&client, &bound.filter) } else { None };
+    let total = count.and_then(|count| i64::try_from(count).ok()).or(known);
+    let outputs = std::mem::take(&mut bound.outputs);
+    let staging = transaction(|| {
+        history::progress(job.target, run, "fetching", 0, total);
+        Staging::create(&bound.columns, outputs)
+    });
+    let mut fetch = Fetch { job, run, client, bound, staging, total, noted: Instant::now() };
+    let mut out = Vec::new();
+    match count.filter(|_| resumed) {
+        Some(count) => out = fetch.rest(load, count, figures),
+        None => {
+            let filter = fetch.bound.filter.clone();
+            fetch.read(load, filter, &HashSet::new(), figures);
+        }
+    }
+    figures.seen -= out.len() as i64;
+    Fetched { staging: fetch.staging, bound: fetch.bound, since: load.since, out }
+}
+
+fn count(client: &Arc<Client>, filter: &str) -> Option<u64> {
+    let (client, filter) = (client.clone(), filter.to_owned());
+    runtime::wait(async move { client.total_count(&filter).await }).ok()
+}
+
+impl Fetch<'_> {
+    /// Reads all that matches; what is in `known` is there already. Gives every id that matched.
+    fn read(
+        &mut self,
+        load: &mut Load,
+        filter: String,
+        known: &HashSet<i64>,
+        figures: &mut Figures,
+    ) -> HashSet<i64> {
+        let mut columns = self.bound.specs.clone();
+        columns.push(refresh::UPDATED);
+        let spec = ScanSpec { filter, columns: columns.into(), limit: None, most: None };
+        let mut pages = PageStream::start(self.client.clone(), spec, Arc::new(ScanStats::default()));
+        let mut ids = HashSet::new();
+        while let Some(page) = error::or_raise(pages.next()) {
+            ids.extend(page.rows.iter().map(|row| row.id));
+            let mut rows = page.rows;
+            rows.retain(|row| !known.contains(&row.id));
+            transaction(|| {
+                self.staging.add(&rows);
+                load.add(&rows);
+                figures.seen += rows.len() as i64;
+                if self.noted.elapsed() >= PROGRESS_EVERY {
+                    self.noted = Instant::now();
+                    // Also stops a run whose job, or whose extension, is gone.
+                    refresh::still_there(self.job);
+                    history::progress(self.job.target, self.run, "fetching", figures.seen, self.total);
+                }
+            });
+        }
+        ids
+    }
+
+    /// Takes over what a run before this one has brought, and brings the rest of the `count` objects that
+    /// there are. Gives those that are gone since.
+    fn rest(&mut self, load: &mut Load, count: u64, figures: &mut Figures) -> Vec<i64> {
+        let mut held = HashSet::new();
+        for n in 0..load.pages() {
+            transaction(|| {
+                let mut rows = load.page(n).unwrap_or_default();
+                rows.retain(|row| held.insert(row.id));
+                self.staging.add(&rows);
+                figures.seen += rows.len() as i64;
+            });
+        }
+        transaction(|| history::resumed(self.job.target, self.run, figures.seen));
+        let mut search = Search::new(Purpose::Rest, held.iter().copied(), count, PAGE);
+        let filter = format!("({})", self.bound.filter);
+        while let Some(ask) = search.ask() {
+            match ask {
+                Ask::Count(range) => {
+                    let (client, filter) = (self.client.clone(), format!("{filter}{}", range.and()));
+                    let counted = runtime::wait(async move { client.total_count(&filter).await });
+                    search.counted(error::or_raise(counted));
+                }
+                Ask::List(range) => {
+                    let ids = self.read(load, format!("{filter}{}", range.and()), &held, figures);
+                    search.listed(&ids);
+                    held.extend(ids);
+                }
+            }
+        }
+        search.gone().to_vec()
+    }
+}

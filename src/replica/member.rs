@@ -1,0 +1,170 @@
+//! A replica that takes part in a group's incremental refresh: what is brought for it, and how that is
+//! written.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use assets::value::Row;
+use delta::sift::{Pending, Takes};
+use tables::ddl::ident;
+
+use super::apply::Diff;
+use super::failure::{self, Failure};
+use super::history::{Figures, Run};
+use super::jobs::Job;
+use super::references::{self, Referenced};
+use super::source::Bound;
+use super::spi::query;
+use super::staging::Staging;
+use super::standing::Standing;
+use super::txn::transaction;
+use super::{standing, versions};
+
+/// One replica of the group.
+pub struct Member {
+    /// Its job.
+    pub job: Job,
+    /// Its run; none for one that is not due: then only its references to objects that are gone are put
+    /// right, which nothing will tell it of later.
+    pub run: Option<Run>,
+    /// The share of its rows that may be deleted.
+    pub share: f64,
+    /// What the run does to it.
+    pub figures: Figures,
+    /// What is kept of it.
+    pub standing: Standing,
+    /// Its source.
+    pub bound: Bound,
+    /// What it takes in.
+    pub takes: Takes,
+    /// Its values in the rows that are read for all.
+    pub slice: Range<usize>,
+    /// Objects that were brought or have to leave.
+    pub pending: Pending,
+    staging: Option<Staging>,
+    /// Whether something of its own has failed; the others go on without it.
+    pub failed: bool,
+}
+
+impl Member {
+    /// A member before anything was asked.
+    pub fn new(job: Job, run: Option<Run>, share: f64, standing: Standing, bound: Bound) -> Self {
+        let takes = Takes { types: bound.types.clone(), filtered: bound.own.is_some() };
+        Self {
+            job,
+            run,
+            share,
+            figures: Figures::default(),
+            standing,
+            bound,
+            takes,
+            slice: 0..0,
+            pending: Pending::default(),
+            staging: None,
+            failed: false,
+        }
+    }
+
+    /// Whether its rows are refreshed by this run.
+    pub fn is_due(&self) -> bool {
+        self.run.is_some() && !self.failed
+    }
+
+    /// Takes in rows that were read for the whole group.
+    pub fn stage(&mut self, rows: &[&Row]) -> Result<(), Failure> {
+        let mine: Vec<Row> = rows
+            .iter()
+            .map(|row| Row {
+                id: row.id,
+                key: row.key.clone(),
+                values: row.values[self.slice.clone()].to_vec(),
+            })
+            .collect();
+        self.figures.seen += mine.len() as i64;
+        self.pending.brought.extend(mine.iter().map(|row| row.id));
+        failure::catch(|| {
+            transaction(|| {
+                let staging = match &mut self.staging {
+                    Some(staging) => staging,
+                    None => {
+                        let outputs = std::mem::take(&mut self.bound.outputs);
+                        self.staging.insert(Staging::create(&self.bound.columns, outputs))
+                    }
+                };
+                staging.add(&mine);
+            });
+        })
+    }
+
+    /// Which of some objects it holds; inside a transaction.
+    pub fn held(&self, ids: &[i64]) -> HashSet<i64> {
+        let id = &self.bound.id;
+        let sql = format!(
+            "SELECT t.{0}::pg_catalog.int8 FROM {1} AS t WHERE t.{0} = ANY ($1::pg_catalog.int8[]::{2}[])",
+            ident(&id.name),
+            self.job.name,
+            id.target_type
+        );
+        query(&sql, &[ids.to_vec().into()], |row| row.must::<i64>(1)).into_iter().collect()
+    }
+
+    /// How many rows it will hold; inside a transaction.
+    pub fn rows_after(&self) -> u64 {
+        let sql = format!("SELECT pg_catalog.count(*) FROM {}", self.job.name);
+        let rows = query(&sql, &[], |row| row.must::<i64>(1)).first().copied().unwrap_or(0);
+        let ids: Vec<i64> = self.pending.brought.union(&self.pending.out).copied().collect();
+        let held = if ids.is_empty() { HashSet::new() } else { self.held(&ids) };
+        self.pending.rows_after(rows.unsigned_abs(), &held)
+    }
+
+    /// Which objects it will hold; inside a transaction.
+    pub fn ids_after(&self) -> HashSet<i64> {
+        let sql =
+            format!("SELECT t.{}::pg_catalog.int8 FROM {} AS t", ident(&self.bound.id.name), self.job.name);
+        self.pending.ids_after(query(&sql, &[], |row| row.must::<i64>(1)))
+    }
+
+    /// Keys that it holds for some objects; inside a transaction.
+    pub fn held_keys(&self, ids: &[i64]) -> Vec<(i64, Option<String>)> {
+        match &self.bound.key {
+            Some(key) => references::held_keys(&self.job.name, &self.bound.id, key, ids),
+            None => Vec::new(),
+        }
+    }
+
+    /// Writes what was brought, then what follows for its references; in the transaction that makes it
+    /// visible for the whole group.
+    pub fn apply(&mut self, referenced: &[Referenced]) {
+        let bound = &self.bound;
+        let diff = Diff { target: &self.job.name, columns: &bound.columns, id: &bound.id };
+        let mut figures = Figures { inserted: 0, updated: 0, deleted: 0, unchanged: 0, ..self.figures };
+        let mut touched: Vec<i64> = Vec::new();
+        if self.run.is_some() && !(self.pending.brought.is_empty() && self.pending.out.is_empty()) {
+            let out: Vec<i64> = self.pending.out.iter().copied().collect();
+            diff.changes(self.staging.as_ref(), &out, self.share, &mut figures);
+            touched.extend(self.pending.brought.union(&self.pending.out));
+        }
+        let followed = references::follow(&self.job.name, &bound.id, &bound.references, referenced);
+        let others = followed.iter().filter(|id| !self.pending.brought.contains(id));
+        figures.updated += others.collect::<HashSet<_>>().len() as i64;
+        touched.extend(followed);
+        if let Some(history) = self.standing.history {
+            versions::note(history, &self.job.name, &bound.columns, &bound.id, Some(&touched));
+        }
+        let sql = format!("SELECT pg_catalog.count(*) FROM {}", self.job.name);
+        figures.rows = query(&sql, &[], |row| row.must::<i64>(1)).first().copied().unwrap_or(0);
+        self.figures = figures;
+    }
+
+    /// Says how many values did not fit.
+    pub fn warn(&self) {
+        if let Some(staging) = &self.staging {
+            staging.warn();
+        }
+    }
+
+    /// Leaves the references of this replica to a comparison of everything.
+    pub fn want_full(&self) {
+        standing::want_full(self.job.target);
+    }
+}

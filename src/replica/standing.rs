@@ -1,0 +1,126 @@
+//! What a replica goes on from: since when changes are to be asked for and how, what was found out
+//! about its types, and when everything was last compared. Written by the run that found it out, with
+//! the rows that it is true of.
+
+use delta::since::{Manner, Moment};
+use pgrx::pg_sys;
+use schedule::Micros;
+
+use super::spi::{as_extension, execute, query_one};
+use crate::session::Connection;
+
+/// What is kept of a replica between runs.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The object schema of its source.
+    pub schema: Option<i64>,
+    /// When its changes were last asked for.
+    pub since: Option<Moment>,
+    /// How changes are asked for; none: they cannot be.
+    pub manner: Option<Manner>,
+    /// Why they cannot be.
+    pub obstacle: Option<String>,
+    /// When everything was last compared.
+    pub full_at: Option<Micros>,
+    /// How often everything is to be compared.
+    pub full_every: Micros,
+    /// The table that keeps former versions of its rows.
+    pub history: Option<pg_sys::Oid>,
+}
+
+/// Reads it; inside a transaction.
+pub fn read(target: pg_sys::Oid) -> Option<Standing> {
+    let sql = "
+        SELECT s.object_schema, (extract(epoch FROM s.since_here) * 1000000)::bigint,
+               (extract(epoch FROM s.since_there) * 1000000)::bigint, s.manner, s.obstacle,
+               (extract(epoch FROM s.full_at) * 1000000)::bigint,
+               (extract(epoch FROM j.full_every) * 1000000)::bigint, c.oid
+        FROM assets_fdw.replica_job AS j
+        LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target
+        LEFT JOIN pg_class AS c ON j.history AND c.oid = j.history_table::oid
+        WHERE j.target = $1";
+    as_extension(|| {
+        query_one(sql, &[target.into()], |row| Standing {
+            schema: row.get(1),
+            since: row.get(2).map(|here| Moment { here, there: row.get(3) }),
+            manner: row.get::<String>(4).and_then(|name| Manner::from_name(&name)),
+            obstacle: row.get(5),
+            full_at: row.get(6),
+            full_every: row.must(7),
+            history: row.get(8),
+        })
+    })
+}
+
+/// What an incremental refresh may go on from, as a full comparison found it.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// The object schema.
+    pub schema: i64,
+    /// How changes can be asked for, or why they cannot.
+    pub manner: Result<Manner, String>,
+}
+
+/// Notes since when changes are to be asked for from now on, and, after a full comparison, on what
+/// ground; in the transaction that writes the rows.
+pub fn keep(target: pg_sys::Oid, since: Moment, ground: Option<&Ground>) {
+    as_extension(|| {
+        let sql = "
+            UPDATE assets_fdw.replica_state SET
+                since_here = 'epoch'::timestamptz + $2 * interval '1 microsecond',
+                since_there = 'epoch'::timestamptz + $3 * interval '1 microsecond'
+            WHERE target = $1";
+        execute(sql, &[target.into(), since.here.into(), since.there.into()]);
+        if let Some(ground) = ground {
+            let sql = "
+                UPDATE assets_fdw.replica_state SET
+                    object_schema = $2, manner = $3, obstacle = $4, full_at = clock_timestamp()
+                WHERE target = $1";
+            let manner = ground.manner.as_ref().ok().map(|manner| manner.name());
+            let obstacle = ground.manner.as_ref().err().map(String::as_str);
+            execute(sql, &[target.into(), ground.schema.into(), manner.into(), obstacle.into()]);
+        }
+    });
+}
+
+/// Has everything compared at the next opportunity.
+pub fn want_full(target: pg_sys::Oid) {
+    let sql = "UPDATE assets_fdw.replica_state SET full_at = NULL WHERE target = $1";
+    as_extension(|| execute(sql, &[target.into()]));
+}
+
+/// What source and replica look like to the run that compares them: where it differs from what was
+/// kept, nothing that was kept is of use. It tells of another account, never of a secret.
+pub fn definition(source: pg_sys::Oid, target: pg_sys::Oid, connection: &Connection) -> String {
+    let sql = "
+        SELECT hashtextextended(concat_ws(E'\\n', f.ftoptions::text, $3,
+            (SELECT string_agg(concat_ws(' ', a.attrelid, a.attname, a.atttypid, a.atttypmod, a.attfdwoptions::text),
+                               E'\\n' ORDER BY a.attrelid, a.attnum)
+             FROM pg_attribute AS a WHERE a.attrelid IN ($1, $2) AND a.attnum > 0 AND NOT a.attisdropped),
+            (SELECT string_agg(concat_ws(' ', m.oid, o.option_name, o.option_value), E'\\n' ORDER BY m.oid, o.option_name)
+             FROM pg_user_mapping AS m, pg_options_to_table(m.umoptions) AS o
+             WHERE m.umserver = f.ftserver AND o.option_name IN ('email', 'client_id'))), 0)::text
+        FROM pg_foreign_table AS f WHERE f.ftrelid = $1";
+    as_extension(|| {
+        let args = [source.into(), target.into(), connection.service.as_str().into()];
+        query_one(sql, &args, |row| row.must(1)).unwrap_or_default()
+    })
+}
+
+/// Lets the connection know what was found out for this definition; false where nothing was.
+pub fn remember(target: pg_sys::Oid, definition: &str, connection: &Connection) -> bool {
+    let sql = "SELECT memory FROM assets_fdw.replica_memory WHERE target = $1 AND definition = $2";
+    let found =
+        as_extension(|| query_one(sql, &[target.into(), definition.into()], |row| row.must::<String>(1)));
+    found.is_some_and(|memory| connection.client.remember(&memory))
+}
+
+/// Keeps what the connection has found out.
+pub fn memorize(target: pg_sys::Oid, definition: &str, connection: &Connection) {
+    let sql = "
+        INSERT INTO assets_fdw.replica_memory (target, definition, memory) VALUES ($1, $2, $3)
+        ON CONFLICT (target) DO UPDATE SET definition = excluded.definition, memory = excluded.memory
+        WHERE (replica_memory.definition, replica_memory.memory) IS DISTINCT FROM (excluded.definition, excluded.memory)";
+    let memory = connection.client.memory();
+    as_extension(|| execute(sql, &[target.into(), definition.into(), memory.into()]));
+}
