@@ -29,7 +29,7 @@ use crate::error;
 /// One decodes a page while the other takes in the next.
 const THREADS: usize = 2;
 /// Threads that look names up, which cannot be stopped: a resolver that hangs must not collect them.
-const LOOKUPS: usize = 2;
+const LOOKUPS: usize = 8;
 
 struct Runtime {
     tokio: tokio::runtime::Runtime,

@@ -39,6 +39,8 @@ const SETTINGS: &[(&str, &str)] = &[
 pub struct Server {
     folder: PathBuf,
     postmaster: Mutex<Option<Child>>,
+    /// What its processes find in their environment besides the harness's own.
+    environment: Vec<(String, String)>,
 }
 
 /// How to stop a server: the three ways of `pg_ctl stop`.
@@ -55,6 +57,13 @@ pub enum Stop {
 impl Server {
     /// Starts a server with these settings besides the harness's own. Panics, with the server's log, if it cannot.
     pub fn start(settings: &[(&str, &str)]) -> Server {
+        Server::start_in(&[], settings)
+    }
+
+    /// The same with variables in the environment of its processes.
+    pub fn start_in(environment: &[(&str, &str)], settings: &[(&str, &str)]) -> Server {
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let folder = workdir::new_folder().expect("a folder for the server can be made");
         let copied = Command::new("cp")
             .args(["-a", "--reflink=auto"])
@@ -63,7 +72,7 @@ impl Server {
             .status()
             .expect("cp can be run");
         assert!(copied.success(), "the template data folder cannot be copied");
-        let server = Server { folder, postmaster: Mutex::new(None) };
+        let server = Server { folder, postmaster: Mutex::new(None), environment };
         let mut conf = File::options()
             .append(true)
             .open(server.data().join("postgresql.conf"))
@@ -237,7 +246,7 @@ impl Server {
             .output()
             .expect("pg_basebackup can be run");
         assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
-        let standby = Server { folder, postmaster: Mutex::new(None) };
+        let standby = Server { folder, postmaster: Mutex::new(None), environment: Vec::new() };
         let conf = File::options().append(true).open(standby.data().join("postgresql.conf"));
         writeln!(
             conf.expect("postgresql.conf can be opened"),
@@ -259,6 +268,7 @@ impl Server {
         as_server_user(&program("postgres"))
             .arg("-D")
             .arg(self.data())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             // The tests' own working folder may be closed to the servers' user.
             .current_dir(&self.folder)
             .stdin(Stdio::null())

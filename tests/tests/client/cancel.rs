@@ -14,8 +14,8 @@ use postgres::Client;
 use crate::live::{Live, Refusal, one, refused};
 
 /// The goal is 100 ms.
-const AT_ONCE: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const AT_ONCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a backend may be waiting for.
 #[derive(Clone, Copy, Debug)]
@@ -71,12 +71,13 @@ impl Wait {
     }
 }
 
-fn pid(client: &mut Client) -> i32 {
+/// The process of a session.
+pub fn pid(client: &mut Client) -> i32 {
     one(client, "SELECT pg_backend_pid()")
 }
 
 /// Returns once a backend waits for the network, and has done so for a moment.
-fn wait_for_waiting(watch: &mut Client, pid: i32) {
+pub fn wait_for_waiting(watch: &mut Client, pid: i32) {
     wait_until("the backend waits for the network", PATIENCE, || {
         let row = watch
             .query_one(
@@ -203,11 +204,13 @@ fn a_waiting_backend_holds_up_nobody_else() {
     live.sim.clear_faults();
 }
 
-fn open_files(pid: i32) -> usize {
+/// Descriptors that a process holds.
+pub fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-fn threads(pid: i32) -> usize {
+/// Threads of a process.
+pub fn threads(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
 }
 

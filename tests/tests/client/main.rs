@@ -18,6 +18,7 @@ mod requests;
 mod scans;
 mod scorecard;
 mod statistics;
+mod stuck;
 mod tables;
 mod tls;
 mod traps;
