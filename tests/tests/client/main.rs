@@ -12,6 +12,7 @@ mod install;
 mod live;
 mod options;
 mod origins;
+mod pages;
 mod peer;
 mod replica;
 mod requests;

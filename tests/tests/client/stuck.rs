@@ -90,9 +90,7 @@ impl Place {
         let name = database.name();
         database
             .connect()
-            .batch_execute(&format!(
-                "ALTER DATABASE {name} SET assets_fdw.allowed_hosts = '*'"
-            ))
+            .batch_execute(&format!("ALTER DATABASE {name} SET assets_fdw.allowed_hosts = '*'"))
             .expect("a setting");
         let mut client = database.connect();
         let sites = [

@@ -282,6 +282,19 @@ fn faults_here_and_there_never_make_a_result_short() {
 }
 
 #[test]
+fn a_search_that_is_redirected_within_the_service_is_an_error_and_not_sent_again() {
+    let (live, _) = start(Profile::Documented, "5s", "100ms");
+    let location = format!("{}/elsewhere", live.sim.url());
+    live.sim.fault(Fault::new(FaultKind::Redirect { location }).on(Endpoint::ObjectAql));
+    live.sim.clear_log();
+    let error = attempt(&mut live.connect(), "", ACTIONS[0].2).unwrap_err();
+    assert_eq!(Refusal::of(&error).code, "HV000", "{error:?}");
+    let log = live.sim.log();
+    assert!(log.iter().all(|entry| !entry.path.contains("elsewhere")), "{log:?}");
+    assert_eq!(log.iter().filter(|entry| entry.endpoint == Endpoint::ObjectAql).count(), 1);
+}
+
+#[test]
 fn a_redirect_to_another_host_is_never_followed() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let elsewhere = listener.local_addr().unwrap();
