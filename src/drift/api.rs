@@ -6,12 +6,12 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl::{ident, literal};
 
-use super::sync::{self, Answer, Asked, Plan};
-use super::{ask, gather, watch};
+use super::sync::{self, Plan};
+use super::{gather, watch};
+use crate::error;
 use crate::replica::api::{check_interval, required, say_if_unscheduled};
 use crate::replica::jobs;
 use crate::replica::spi::{as_extension, query, query_one};
-use crate::{error, runtime};
 
 /// `assets_fdw.sync_schema(local_schema, dry_run)`
 #[pg_extern(sql = false)]
@@ -29,7 +29,7 @@ fn sync_schema(
     let gathered = gather::gather(&schema, user);
     let asked = sync::questions(&schema, &gathered, user);
     sync::require_some(&schema, &gathered, &asked);
-    let answers = answers(asked);
+    let answers = asked.into_iter().map(sync::ask).collect();
     if !dry_run {
         sync::lock(&schema);
     }
@@ -45,14 +45,6 @@ fn sync_schema(
         .map(|c| (c.statement(), c.kind.as_str().to_owned(), c.reason.clone(), c.blocked))
         .collect();
     TableIterator::new(rows)
-}
-
-fn answers(asked: Vec<Asked>) -> Vec<Answer> {
-    let answer = |asked: Asked| {
-        let remote = error::or_raise(runtime::wait(ask::remote(asked.client, asked.question)));
-        Answer { server: asked.server, remote }
-    };
-    asked.into_iter().map(answer).collect()
 }
 
 /// `assets_fdw.materialize_schema(…)`

@@ -20,7 +20,7 @@ pub struct Table {
     pub server_name: String,
     /// What is compared.
     pub local: LocalTable,
-    /// The replicas' OIDs, in their order.
+    /// The OIDs of replicas and histories, in their order.
     pub replicas: Vec<pg_sys::Oid>,
 }
 
@@ -123,17 +123,20 @@ fn replicas(source: pg_sys::Oid, user: pg_sys::Oid) -> Vec<(pg_sys::Oid, Replica
     // The table is altered, and the job may end: both have to be the user's.
     let sql = "
         SELECT c.oid, n.nspname::text, c.relname::text, c.relnatts::int4, obj_description(c.oid, 'pg_class'),
+               c.oid = j.history_table::oid,
                CASE WHEN NOT pg_has_role($2, c.relowner, 'USAGE') THEN pg_get_userbyid(c.relowner)::text
                     WHEN NOT coalesce((SELECT pg_has_role($2, r.oid, 'MEMBER') FROM pg_roles AS r
                                        WHERE r.oid = j.owner::oid), false) THEN pg_get_userbyid(j.owner::oid)::text END
         FROM assets_fdw.replica_job AS j
-        JOIN pg_class AS c ON c.oid = j.target::oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        JOIN pg_class AS c ON c.oid IN (j.target::oid, j.history_table::oid)
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE j.source::oid = $1 ORDER BY 2, 3";
     let found = as_extension(|| {
         query(sql, &[source.into(), user.into()], |row| {
             let replica = Replica {
                 relation: Relation::new(row.must::<String>(2), row.must::<String>(3)),
-                belongs_to: row.get(6),
+                history: row.get(6).unwrap_or(false),
+                belongs_to: row.get(7),
                 slots: usize::try_from(row.must::<i32>(4)).unwrap_or_default(),
                 comment: row.get(5),
                 columns: vec![],

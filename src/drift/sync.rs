@@ -10,13 +10,13 @@ use tables::drift::{Action, Change, Disturbs, Follow, Growth, Kind, Relation, Re
 use tables::drift::{block_groups, compare, settle};
 use tables::known::Known;
 
-use super::ask::Question;
+use super::ask::{self, Question};
 use super::gather::{Gathered, Table, gather, schema_oid};
 use super::memory;
 use crate::replica::jobs;
 use crate::replica::shared;
 use crate::replica::spi::{as_extension, execute, query, query_one};
-use crate::{error, session};
+use crate::{error, runtime, session};
 
 /// One object schema that a local schema shows.
 pub struct Asked {
@@ -32,8 +32,26 @@ pub struct Asked {
 pub struct Answer {
     /// The foreign server.
     pub server: pg_sys::Oid,
+    /// The types that were asked about.
+    pub types: Vec<(i64, bool)>,
     /// What the service shows.
     pub remote: Remote,
+}
+
+impl Answer {
+    /// Whether the answer is about a table; one that was made meanwhile would look as if it were gone.
+    fn is_about(&self, table: &Table) -> bool {
+        table.server == self.server
+            && schema_id(table) == Some(self.remote.schema.id)
+            && self.types.iter().any(|(id, _)| table.local.type_id() == Some(*id))
+    }
+}
+
+/// Asks about an object schema; one request a type. Inside or outside of transactions.
+pub fn ask(asked: Asked) -> Answer {
+    let types = asked.question.types.clone();
+    let remote = error::or_raise(runtime::wait(ask::remote(asked.client, asked.question)));
+    Answer { server: asked.server, types, remote }
 }
 
 /// What has to be asked about a local schema, as `user`.
@@ -102,10 +120,11 @@ pub fn plan(schema: &str, answers: Vec<Answer>, follow: Option<&Follow>, user: p
     let mut gathered = gather(schema, user);
     let mut changes = Vec::new();
     let mut parts = Vec::new();
-    for Answer { server, remote } in answers {
-        let same = |t: &Table| t.server == server && schema_id(t) == Some(remote.schema.id);
-        let tables: Vec<usize> = (0..gathered.tables.len()).filter(|n| same(&gathered.tables[*n])).collect();
+    for answer in answers {
+        let about = |n: &usize| answer.is_about(&gathered.tables[*n]);
+        let tables: Vec<usize> = (0..gathered.tables.len()).filter(about).collect();
         let locals: Vec<_> = tables.iter().map(|n| gathered.tables[*n].local.clone()).collect();
+        let Answer { server, remote, .. } = answer;
         let server_name = server_name(server);
         let growth = memory::growth(schema, &server_name, remote.schema.id, user)
             .map(|growth| Growth { follow: follow.cloned(), ..growth });
@@ -223,7 +242,9 @@ impl Plan {
         for change in self.changes.iter().filter(|c| c.blocked.is_none() && !c.foreign) {
             let filled = matches!(change.action, Action::AddColumn { .. } | Action::Retype { .. });
             let target = oid_of(&self.gathered, &change.on).filter(|_| filled);
-            if let Some(target) = target.filter(|target| refreshed.insert(*target)) {
+            // A history is filled along with its replica.
+            let target = target.filter(|target| refreshed.insert(*target) && jobs::find(*target).is_some());
+            if let Some(target) = target {
                 jobs::request(target);
                 shared::wake_at_commit();
             }

@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::drift::{Change, Follow};
 
-use super::sync::{self, Answer, Asked, Plan};
+use super::sync::{self, Asked, Plan};
 use super::{ask, gather};
 use crate::replica::failure;
 use crate::replica::jobs::{self, Job};
@@ -188,11 +188,7 @@ impl Look {
         if !self.complete && self.seen.as_ref() == Some(&seen) {
             return;
         }
-        let mut answers = Vec::new();
-        for Asked { server, client, question } in asked {
-            let remote = error::or_raise(runtime::wait(ask::remote(client, question)));
-            answers.push(Answer { server, remote });
-        }
+        let answers = asked.into_iter().map(sync::ask).collect();
         hasty(|| {
             if self.apply {
                 sync::lock(&self.schema);

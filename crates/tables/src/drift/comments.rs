@@ -21,7 +21,7 @@ impl Comparison<'_> {
         if table.comment == known.comment {
             self.push(&table.relation, true, action(), reason.clone(), None);
         }
-        for replica in table.replicas.iter().filter(|r| r.belongs_to.is_none()) {
+        for replica in table.replicas.iter().filter(|r| r.belongs_to.is_none() && !r.history) {
             if replica.comment == known.comment {
                 self.push_replica(replica, action(), &reason, None);
             }
@@ -45,7 +45,7 @@ impl Comparison<'_> {
             if column.comment == before.comment {
                 self.push(&table.relation, true, action(), reason.clone(), None);
             }
-            for replica in table.replicas.iter().filter(|r| r.belongs_to.is_none()) {
+            for replica in table.replicas.iter().filter(|r| r.belongs_to.is_none() && !r.history) {
                 if column_of(replica, &column.name).is_some_and(|c| c.comment == before.comment) {
                     self.push_replica(replica, action(), &reason, None);
                 }

@@ -106,13 +106,16 @@ impl LocalColumn {
     }
 }
 
-/// A replica of a foreign table.
+/// A replica of a foreign table, or a replica's history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replica {
     /// Its name.
     pub relation: Relation,
     /// The role that it belongs to, where that is not the one who syncs.
     pub belongs_to: Option<String>,
+    /// Whether it is the history of one: it gets columns and types as the replica does, so that versions can
+    /// be compared with rows, and loses none.
+    pub history: bool,
     /// As [`LocalTable::slots`].
     pub slots: usize,
     /// Its comment.

@@ -110,7 +110,8 @@ fn new_types(
         let Some((_, name)) = names.iter().find(|(id, _)| *id == object_type.id) else { continue };
         let name = free_name(name, "", object_type.id, |name| taken.contains(name));
         taken.insert(name.clone());
-        let attributes = remote.attributes(object_type.id);
+        // One that nobody asked about is new the next time.
+        let Some(attributes) = remote.attributes.get(&object_type.id) else { continue };
         let table = layout::table(&remote.schema, object_type, &name, attributes, &growth.options);
         found.begin(Kind::NewType, object_type.id, None);
         let why = format!("object type {} is new", said(&object_type.name, object_type.id));
@@ -119,6 +120,9 @@ fn new_types(
             format!("it would have {} columns, more than PostgreSQL's {MAX_COLUMNS}", table.columns.len())
         });
         let comments = comments(&table);
+        let timed = table.columns.iter().find(|c| matches!(c.name.as_str(), "valid_from" | "valid_to"));
+        let timed =
+            timed.map(|c| format!("a history cannot be kept of a table with a column \"{}\"", c.name));
         let refused = blocked.is_some();
         let create = Action::CreateTable { table, server: growth.server.clone() };
         found.push(&on, true, create, why.clone(), blocked);
@@ -134,7 +138,7 @@ fn new_types(
                 full_every: follow.full_every.clone(),
                 history: follow.history,
             };
-            found.push(&on, true, action, why, None);
+            found.push(&on, true, action, why, timed.filter(|_| follow.history));
         }
     }
 }

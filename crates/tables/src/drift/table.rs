@@ -85,6 +85,10 @@ impl<'a> Comparison<'a> {
         let include = option(&table.options, "children") == Some("include");
         let types = if include { self.remote.with_descendants(id) } else { vec![id] };
         let remote = self.remote;
+        // What was not asked about (a table made meanwhile) is not gone.
+        if types.iter().any(|id| !remote.attributes.contains_key(id)) {
+            return;
+        }
         let everywhere: Vec<&Attribute> = types.iter().flat_map(|id| remote.attributes(*id)).collect();
         self.renamed(table, id, &everywhere);
         self.removed(table, object_type, &everywhere);
@@ -99,7 +103,8 @@ impl<'a> Comparison<'a> {
                 self.column_comments(table, attribute, before);
             }
             let none = KnownAttribute::default();
-            self.parts(table, known, object_type, attribute, base, before.unwrap_or(&none), &mut room);
+            let shown = Shown { table, known, object_type, attribute, base, before: before.unwrap_or(&none) };
+            self.parts(&shown, &mut room);
         }
     }
 
@@ -108,7 +113,7 @@ impl<'a> Comparison<'a> {
         let name = option(&table.options, "object_type").unwrap_or("");
         let reason = format!("object type {} is gone, or may not be seen any more", said(name, id));
         let blocked = table.known.is_none().then(|| BY_HAND.to_owned());
-        for replica in table.replicas.iter().filter(|r| r.belongs_to.is_none()) {
+        for replica in table.replicas.iter().filter(|r| r.belongs_to.is_none() && !r.history) {
             let kept = format!("{reason}; the replica keeps its rows as an ordinary table");
             self.push(&replica.relation, false, Action::Dematerialize, kept, blocked.clone());
         }
@@ -210,7 +215,8 @@ impl<'a> Comparison<'a> {
         for (id, before) in &known.attributes {
             let reason = format!("what it showed of attribute (id {id}) of object type {of} is gone");
             for name in before.left.iter().filter(|name| !table.has_column(name)) {
-                for replica in table.replicas.iter().filter(|r| column_of(r, name).is_some()) {
+                let held = |r: &&Replica| !r.history && column_of(r, name).is_some();
+                for replica in table.replicas.iter().filter(held) {
                     self.begin(Kind::RemovedAttribute, object_type.id, Some(*id));
                     self.push_replica(replica, Action::DropColumn { name: name.clone() }, &reason, None);
                 }
@@ -230,7 +236,8 @@ impl<'a> Comparison<'a> {
         let kind = Kind::RemovedAttribute;
         let drop = || Action::DropColumn { name: column.name.clone() };
         // Each by itself: a view on the one need not keep the other.
-        for replica in table.replicas.iter().filter(|r| column_of(r, &column.name).is_some()) {
+        let held = |r: &&Replica| !r.history && column_of(r, &column.name).is_some();
+        for replica in table.replicas.iter().filter(held) {
             self.begin(kind, type_id, Some(attribute));
             self.push_replica(replica, drop(), reason, blocked.clone());
         }
@@ -239,17 +246,8 @@ impl<'a> Comparison<'a> {
     }
 
     /// The parts that an attribute has now against those that it had.
-    #[allow(clippy::too_many_arguments)]
-    fn parts(
-        &mut self,
-        table: &LocalTable,
-        known: &Known,
-        object_type: &ObjectType,
-        attribute: &Attribute,
-        base: &str,
-        before: &KnownAttribute,
-        room: &mut Room,
-    ) {
+    fn parts(&mut self, shown: &Shown, room: &mut Room) {
+        let Shown { table, known, object_type, attribute, base, before } = *shown;
         let now = layout::attribute_columns(attribute, "", known.options.references);
         let mine = || table.columns.iter().filter(|c| c.attribute_id() == Some(attribute.id));
         let is_new = before.parts.is_empty();
@@ -294,22 +292,20 @@ impl<'a> Comparison<'a> {
         for column in missing {
             let name = free_name(base, &column.name, attribute.id, |name| room.taken.contains(name));
             room.taken.insert(name.clone());
-            self.add(table, object_type.id, attribute.id, kind, column, name, &reason, room);
+            self.add(shown, kind, column, name, &reason, room);
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn add(
         &mut self,
-        table: &LocalTable,
-        type_id: i64,
-        attribute: i64,
+        shown: &Shown,
         kind: Kind,
         column: &layout::Column,
         name: String,
         reason: &str,
         room: &mut Room,
     ) {
+        let (table, type_id, attribute) = (shown.table, shown.object_type.id, shown.attribute.id);
         let add =
             |options| Action::AddColumn { name: name.clone(), sql_type: column.sql_type.clone(), options };
         let comment = column
@@ -337,7 +333,7 @@ impl<'a> Comparison<'a> {
             *slots += 1;
             self.begin(kind, type_id, Some(attribute));
             self.push_replica(replica, add(vec![]), reason, full(*slots));
-            for action in comment.iter().chain(&index) {
+            for action in comment.iter().chain(&index).filter(|_| !replica.history) {
                 self.push_replica(replica, action.clone(), reason, None);
             }
         }
@@ -379,6 +375,18 @@ impl<'a> Comparison<'a> {
             }
         }
     }
+}
+
+/// An attribute and what a table shows of it.
+#[derive(Clone, Copy)]
+struct Shown<'a> {
+    table: &'a LocalTable,
+    known: &'a Known,
+    object_type: &'a ObjectType,
+    attribute: &'a Attribute,
+    /// The name that IMPORT would give its column.
+    base: &'a str,
+    before: &'a KnownAttribute,
 }
 
 /// Names and places that are taken.

@@ -204,6 +204,7 @@ impl World {
                     table.replicas.push(Replica {
                         relation: into.clone(),
                         belongs_to: None,
+                        history: false,
                         slots: table.columns.len(),
                         comment: table.comment.clone(),
                         columns: table.columns.iter().map(column).collect(),
@@ -572,4 +573,62 @@ fn keys_alone_stay_keys_alone() {
     world.sync(&mut |_| false);
     let names: Vec<&str> = world.tables[2].columns.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["id", "key", "label", "owner_key", "created", "updated", "url", "room_key"]);
+}
+
+#[test]
+fn a_history_gets_what_the_replica_gets_and_loses_nothing() {
+    let mut world = world();
+    let table = &mut world.tables[0];
+    let columns = table.replicas[0].columns.iter().cloned().map(|c| ReplicaColumn { indexes: vec![], ..c });
+    let time = |name: &str| ReplicaColumn {
+        name: name.into(),
+        sql_type: "timestamp with time zone".into(),
+        comment: None,
+        indexes: vec![],
+    };
+    let history = Replica {
+        relation: Relation::new("r", "server_history"),
+        belongs_to: None,
+        history: true,
+        slots: 11,
+        comment: None,
+        columns: columns.chain([time("valid_from"), time("valid_to")]).collect(),
+    };
+    table.replicas.push(history);
+    world.remote.attributes.insert(
+        1,
+        Arc::from([
+            attribute(10, "Name", Holds::Text, true),
+            attribute(12, "Valid From", Holds::Date, false),
+            attribute(13, "Owner", Holds::Text, false),
+        ]),
+    );
+    assert_eq!(world.sync(&mut |_| false), Vec::<String>::new());
+    let replicas = &world.tables[0].replicas;
+    let names = |r: &Replica| -> BTreeSet<String> {
+        r.columns.iter().map(|c| format!("{} {}", c.name, c.sql_type)).collect()
+    };
+    let only_history: Vec<String> = names(&replicas[1]).difference(&names(&replicas[0])).cloned().collect();
+    assert_eq!(
+        only_history,
+        [
+            "owner text",
+            "owner_key text",
+            "valid_from timestamp with time zone",
+            "valid_to timestamp with time zone"
+        ]
+    );
+    assert!(
+        names(&replicas[0]).contains("name text[]") && names(&replicas[0]).contains("valid_from_12 date")
+    );
+    assert!(names(&replicas[0]).is_subset(&names(&replicas[1])));
+    assert_eq!(world.compare(), vec![]);
+}
+
+#[test]
+fn what_was_not_asked_about_is_neither_gone_nor_new() {
+    let mut world = world();
+    world.remote.attributes.remove(&1);
+    world.remote.types = [world.remote.types.to_vec(), vec![object_type(3, "Rack")]].concat().into();
+    assert_eq!(world.compare(), vec![]);
 }

@@ -279,3 +279,30 @@ fn a_dump_brings_back_what_is_known_and_a_renamed_server_is_followed() {
     assert!(told.iter().all(|l| !l.contains("notes") && !l.contains("contract")), "{told:#?}");
     assert_eq!(sync(&mut client, "itsm", true), Vec::<String>::new());
 }
+
+#[test]
+fn a_history_follows_its_replica_and_keeps_what_is_gone() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    client.batch_execute("SELECT assets_fdw.materialize('itsm.server', history => true)").unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    sim.add_attribute("Server", "Valid From", Kind::Text, false).unwrap();
+    sim.change_kind("Server", "Rack.Unit", Kind::Text, true).unwrap();
+    sim.remove_attribute("Server", "Virtual").unwrap();
+    sync(&mut client, "itsm", false);
+    assert_eq!(sync(&mut client, "itsm", true), Vec::<String>::new());
+    let key = text(&mut client, "SELECT key FROM itsm_replica.server ORDER BY id LIMIT 1");
+    sim.update(&key, "Valid From", &["today"]).unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    let column = shape(&mut client, "itsm.server").into_iter().find(|c| c.starts_with("valid_from"));
+    let column = column.and_then(|c| c.split(' ').next().map(str::to_owned)).expect("the new column");
+    let now = format!(
+        "SELECT count(*) FROM itsm_replica.server_history WHERE valid_to IS NULL AND key = '{key}' AND {column} = 'today'"
+    );
+    assert_eq!(number(&mut client, &now), 1);
+    assert!(shape(&mut client, "itsm_replica.server_history").contains(&"rack_unit text[]".to_owned()));
+    assert!(number(&mut client, "SELECT count(virtual) FROM itsm_replica.server_history") > 0, "kept");
+    let servers = number(&mut client, "SELECT count(*) FROM itsm_replica.server");
+    let open = "SELECT count(*) FROM itsm_replica.server_history WHERE valid_to IS NULL";
+    assert_eq!(number(&mut client, open), servers);
+}
