@@ -35,7 +35,7 @@ PURE_CRATES := --workspace --exclude assets_fdw --exclude assets-fdw-tests
 CARGO_TEST = RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast
 FILTER = $(if $(T),-- '$(T)')
 
-.PHONY: help setup quiet-setup build install private demo demo-stop test oracle soak lint pgspot bench package clean
+.PHONY: help setup quiet-setup build install private demo demo-stop test oracle soak lint fuzz pgspot bench package clean
 
 help:
 	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,9 @@ help:
 #: make soak        Faults of every kind under scans of every kind for MINUTES=60, with new dice by SEED=n: complete rows
 #:                  or an ERROR, and sessions that grow neither in memory nor in descriptors nor in threads.
 #: make lint        Formatting, clippy and rustdoc, where every warning is an error.
+#: make fuzz        Fuzz what reads hostile input, each target for SECONDS=60; T=page: one of them. Needs nightly Rust
+#:                  (rustup toolchain install nightly), cargo-fuzz (cargo install cargo-fuzz) and a C++ compiler. The same
+#:                  entries run with seeded bytes in `make test`; CASES=1000000 T=no_entry_panics: more of those.
 #: make pgspot      The SQL of the extension has no statement that somebody's search_path could bend: checked with
 #:                  pgspot, which `pipx install pgspot` installs; not part of lint, so that nobody else needs it.
 #: make bench       Measure: every figure of docs/benchmarks.md with its method. T=name: one of them.
@@ -115,6 +118,17 @@ lint: quiet-setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+SECONDS ?= 60
+FUZZ_TARGETS := page metadata value option mask aql
+fuzz:
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || { echo "needs nightly Rust and cargo-fuzz:" \
+	    "rustup toolchain install nightly; cargo install cargo-fuzz" >&2; exit 1; }
+	@for target in $(or $(T),$(FUZZ_TARGETS)); do \
+	    mkdir -p fuzz/corpus/$$target; \
+	    cargo +nightly fuzz run $$target fuzz/corpus/$$target crates/assets-sim/fixtures -- \
+	        -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048; \
+	done
 
 PGSPOT ?= pgspot
 pgspot:

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use assets::error::{Error, Kind};
 use assets::model::ObjectType;
+use assets::option;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl;
@@ -163,7 +164,7 @@ fn read_options(given: &options::Options) -> Options {
                 format!("It must be {expected}."),
             )
         };
-        let flag = || options::boolean(value).unwrap_or_else(|| refuse("a boolean"));
+        let flag = || option::boolean(value).unwrap_or_else(|| refuse("a boolean"));
         match name {
             "children" => {
                 read.children = match value {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use assets::option::{boolean, bytes, origin};
 use pgrx::prelude::*;
 use pgrx::{FromDatum, pg_sys};
 use zeroize::Zeroizing;
@@ -317,74 +318,10 @@ fn check_column(options: &Options) {
     }
 }
 
-/// Checks and normalises an origin: scheme, host and port, no path, no trailing slash, no user.
-pub fn origin(value: &str) -> Result<String, String> {
-    let expected = || "an origin such as https://acme.atlassian.net, without a path".to_owned();
-    let (scheme, rest) = value.trim().split_once("://").ok_or_else(expected)?;
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    let plain = authority.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c));
-    if authority.is_empty() || !plain {
-        return Err(expected());
-    }
-    let (host, port) = match authority.rfind(':') {
-        Some(i) if !authority.ends_with(']') => (&authority[..i], Some(&authority[i + 1..])),
-        _ => (authority, None),
-    };
-    if host.is_empty() || port.is_some_and(|p| p.parse::<u16>().is_err()) {
-        return Err(expected());
-    }
-    match scheme.to_ascii_lowercase().as_str() {
-        "https" => Ok(format!("https://{}", authority.to_ascii_lowercase())),
-        "http" if is_loopback(host) => Ok(format!("http://{}", authority.to_ascii_lowercase())),
-        "http" => Err("an https:// origin; http:// is for loopback addresses only".into()),
-        _ => Err(expected()),
-    }
-}
-
-/// Whether a host is this machine: `localhost`, 127.0.0.0/8, `[::1]`.
-pub fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost")
-        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// The host of an origin that [`origin`] has checked.
-pub fn host(origin: &str) -> &str {
-    let authority = origin.split_once("://").map_or(origin, |(_, rest)| rest);
-    match authority.rfind(':') {
-        Some(i) if !authority.ends_with(']') => &authority[..i],
-        _ => authority,
-    }
-}
-
 /// Whether an option of a user mapping is a secret, or the file that one is read from.
 pub fn is_secret(name: &str) -> bool {
     DEFS.iter()
         .any(|d| d.place == Place::Mapping && d.name == name && matches!(d.form, Form::Secret | Form::File))
-}
-
-/// What PostgreSQL takes for a boolean.
-pub fn boolean(value: &str) -> Option<bool> {
-    match value.trim().to_ascii_lowercase().as_str() {
-        "true" | "t" | "yes" | "y" | "on" | "1" => Some(true),
-        "false" | "f" | "no" | "n" | "off" | "0" => Some(false),
-        _ => None,
-    }
-}
-
-/// Sizes as PostgreSQL's settings take them: a number and B, kB, MB or GB.
-fn bytes(value: &str) -> Option<u64> {
-    let value = value.trim();
-    let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
-    let unit = value[digits.len()..].trim();
-    let factor = match unit {
-        "" | "B" => 1,
-        "kB" => 1 << 10,
-        "MB" => 1 << 20,
-        "GB" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// An interval as PostgreSQL reads it. None for what is no interval, negative, or longer than

@@ -5,7 +5,7 @@
 use std::ffi::CStr;
 
 use assets::error::{Error, Kind};
-use assets::hosts;
+use assets::{hosts, option};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -28,10 +28,10 @@ pub struct Origins {
 impl Origins {
     /// Those of a server's options.
     pub fn of(options: &Options) -> Self {
-        let origin = |name: &str| options.get(name).and_then(|v| options::origin(v).ok());
+        let origin = |name: &str| options.get(name).and_then(|v| option::origin(v).ok());
         let site = origin("site");
         // A simulator or a tunnel on this machine serves everything from one origin.
-        let local = site.as_deref().filter(|s| options::is_loopback(options::host(s))).map(str::to_owned);
+        let local = site.as_deref().filter(|s| option::is_loopback(option::host(s))).map(str::to_owned);
         let or_local = |name: &str, default: &str| {
             origin(name).or_else(|| local.clone()).unwrap_or_else(|| default.to_owned())
         };
@@ -53,7 +53,7 @@ impl Origins {
     pub fn allowed_to(&self, owner: pg_sys::Oid) -> Result<(), Error> {
         // SAFETY: a catalogue look-up inside a transaction.
         let by_superuser = unsafe { pg_sys::superuser_arg(owner) };
-        self.each().try_for_each(|origin| host_allowed(options::host(origin), by_superuser))
+        self.each().try_for_each(|origin| host_allowed(option::host(origin), by_superuser))
     }
 
     /// For a person: the origins in a row.
@@ -69,7 +69,7 @@ impl Origins {
 /// # Errors
 /// [`Kind::NotAllowed`]: names the host and the setting.
 pub fn host_allowed(host: &str, by_superuser: bool) -> Result<(), Error> {
-    let loopback = options::is_loopback(host);
+    let loopback = option::is_loopback(host);
     // The setting is a C string in the server's encoding; host names are ASCII.
     let list = gucs::ALLOWED_HOSTS.get().unwrap_or_default();
     if (loopback && by_superuser) || hosts::allows(&list.to_string_lossy(), host) {
@@ -282,10 +282,10 @@ fn trust_server(server: &CStr) -> i64 {
 /// Checks what a statement gives for a server's origins. A superuser is only warned: a restore must not
 /// stop over a setting, and no connection is made in any case.
 pub fn check_when_set(origin: &str) {
-    let Ok(origin) = options::origin(origin) else { return };
+    let Ok(origin) = option::origin(origin) else { return };
     // SAFETY: no preconditions.
     let superuser = unsafe { pg_sys::superuser() };
-    let Err(refusal) = host_allowed(options::host(&origin), superuser) else { return };
+    let Err(refusal) = host_allowed(option::host(&origin), superuser) else { return };
     if !superuser {
         error::service(&refusal);
     }

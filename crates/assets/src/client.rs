@@ -230,7 +230,7 @@ impl Client {
                 .map_err(|e| Unreadable { broken: !e.is_data(), what: e.to_string() })?;
             count.total.int().and_then(|n| u64::try_from(n).ok()).ok_or_else(|| Unreadable {
                 broken: false,
-                what: format!("totalCount is {:.40?}", count.total.text()),
+                what: format!("totalCount is {}", count.total.brief()),
             })
         })
         .await

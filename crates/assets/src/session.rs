@@ -503,9 +503,15 @@ impl Session {
     }
 }
 
-/// Reads JSON, telling broken from unexpected.
+/// Reads JSON, telling broken from unexpected, and where.
 pub(crate) fn json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Unreadable> {
-    serde_json::from_slice(bytes).map_err(|e| Unreadable { broken: !e.is_data(), what: e.to_string() })
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
+        let place = e.path().iter().next().map(|_| e.path().to_string());
+        Unreadable::new(!e.inner().is_data(), &place.unwrap_or_default(), e.inner())
+    })?;
+    reader.end().map_err(|e| Unreadable::new(!e.is_data(), "", &e))?;
+    Ok(value)
 }
 
 fn parse(url: &str) -> Result<Url, Error> {

@@ -1,6 +1,11 @@
 //! Metadata as the service sends it (assets-api.md 2.5, 3.2, 3.3), into the project's nouns.
 //! Ids may be strings or numbers, lists bare or under `entries` or `values`.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::decode::scalar::Scalar;
@@ -8,7 +13,7 @@ use crate::model::{self, Kind};
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let scalar = Scalar::deserialize(deserializer)?;
-    scalar.id().ok_or_else(|| serde::de::Error::custom(format_args!("not an id: {:.40?}", scalar.text())))
+    scalar.id().ok_or_else(|| serde::de::Error::custom(format_args!("not an id: {}", scalar.brief())))
 }
 
 fn optional_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
@@ -19,7 +24,7 @@ fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D:
     let scalar = Scalar::deserialize(deserializer)?;
     match scalar.int() {
         None if !scalar.is_none() => {
-            Err(serde::de::Error::custom(format_args!("not a whole number: {:.40?}", scalar.text())))
+            Err(serde::de::Error::custom(format_args!("not a whole number: {}", scalar.brief())))
         }
         number => Ok(number),
     }
@@ -79,19 +84,49 @@ impl Schema {
 }
 
 /// A list that some versions wrap (assets-api.md 13, last paragraph but one).
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(crate) enum List<T> {
-    Bare(Vec<T>),
-    Entries { entries: Vec<T> },
-    Values { values: Vec<T> },
-}
+pub(crate) struct List<T>(Vec<T>);
 
 impl<T> List<T> {
     pub(crate) fn into_vec(self) -> Vec<T> {
-        match self {
-            List::Bare(list) | List::Entries { entries: list } | List::Values { values: list } => list,
+        self.0
+    }
+}
+
+/// By hand, because an untagged enum would not say what is wrong inside the list.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list, bare or under `entries` or `values`")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            list.push(item);
         }
+        Ok(List(list))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut list = None;
+        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+            match &*name {
+                "entries" | "values" if list.is_some() => {
+                    return Err(A::Error::custom("the list stands there twice"));
+                }
+                "entries" | "values" => list = Some(map.next_value()?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        list.map(List).ok_or_else(|| A::Error::missing_field("values"))
     }
 }
 

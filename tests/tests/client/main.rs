@@ -8,6 +8,7 @@ mod differential;
 mod faults;
 mod golden;
 mod harness;
+mod hostile;
 mod install;
 mod live;
 mod options;

@@ -108,6 +108,17 @@ pub(crate) struct Unreadable {
     pub(crate) what: String,
 }
 
+impl Unreadable {
+    /// `place` may be empty. serde repeats what it does not expect, however long: it is cut.
+    pub(crate) fn new(broken: bool, place: &str, error: &dyn fmt::Display) -> Self {
+        let what = if place.is_empty() { error.to_string() } else { format!("{place}: {error}") };
+        match what.char_indices().nth(400) {
+            Some((end, _)) => Self { broken, what: format!("{}…", &what[..end]) },
+            None => Self { broken, what },
+        }
+    }
+}
+
 /// Reads a page.
 pub(crate) fn page(bytes: &[u8], layout: &Layout, known: &Definitions) -> Result<Answer, Unreadable> {
     let at = Place::default();
@@ -164,11 +175,11 @@ impl Place {
             }
             place.push_str(member);
         }
-        let what = if place.is_empty() { error.to_string() } else { format!("{place}: {error}") };
-        Unreadable {
-            broken: matches!(error.classify(), Category::Eof | Category::Syntax | Category::Io),
-            what,
-        }
+        Unreadable::new(
+            matches!(error.classify(), Category::Eof | Category::Syntax | Category::Io),
+            &place,
+            error,
+        )
     }
 }
 
@@ -246,7 +257,7 @@ fn flag<'de, A: MapAccess<'de>>(
     let scalar = map.next_value::<Scalar<'_>>()?;
     let value = scalar.bool();
     if value.is_none() && !scalar.is_none() {
-        return Err(A::Error::custom(format_args!("neither true nor false: {:.40}", scalar.text())));
+        return Err(A::Error::custom(format_args!("neither true nor false: {}", scalar.brief())));
     }
     if let (Some(before), Some(now)) = (*into, value)
         && before != now

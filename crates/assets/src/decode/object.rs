@@ -100,7 +100,7 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, '_, '_, 'de> {
                     cx.at.member("id");
                     let scalar = map.next_value::<Scalar<'_>>()?;
                     let id = scalar.id().ok_or_else(|| {
-                        A::Error::custom(format_args!("not an object id: {:.40?}", scalar.text()))
+                        A::Error::custom(format_args!("not an object id: {}", scalar.brief()))
                     })?;
                     once::<_, A::Error>(&mut fixed.id, id)?;
                 }
@@ -370,7 +370,7 @@ impl<'de> Visitor<'de> for AttributeSeed<'_, '_, '_, '_, '_, 'de> {
 }
 
 fn attribute_id<E: serde::de::Error>(scalar: &Scalar<'_>) -> Result<i64, E> {
-    scalar.id().ok_or_else(|| E::custom(format_args!("not an attribute id: {:.40?}", scalar.text())))
+    scalar.id().ok_or_else(|| E::custom(format_args!("not an attribute id: {}", scalar.brief())))
 }
 
 impl AttributeSeed<'_, '_, '_, '_, '_, '_> {

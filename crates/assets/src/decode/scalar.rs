@@ -48,6 +48,13 @@ impl<'a> Scalar<'a> {
         }
     }
 
+    /// For messages: what it is, in quotes, cut short.
+    pub(crate) fn brief(&self) -> String {
+        let text = self.text();
+        let cut = if text.chars().nth(40).is_some() { "…" } else { "" };
+        format!("{:?}{cut}", text.chars().take(40).collect::<String>())
+    }
+
     /// An id: a whole number above zero, as number or text.
     pub(crate) fn id(&self) -> Option<i64> {
         let id = match self {
