@@ -294,7 +294,11 @@ pub fn group_of(job: &Job) -> Vec<(Job, bool)> {
             && other.facts.group == mine.facts.group
     });
     let mut found: Vec<(Job, bool)> = others
-        .filter_map(|other| Some((find(other.target)?, schedule::joins(&other.facts, recovered, now))))
+        // A run that is noted as under way is a dead one, for whoever gets the replica's lock.
+        .filter_map(|other| {
+            let due = other.run.is_some() || schedule::joins(&other.facts, recovered, now);
+            Some((find(other.target)?, due))
+        })
         .collect();
     found.sort_by_key(|(job, due)| (!due, job.target.to_u32()));
     found

@@ -86,6 +86,39 @@ impl Server {
         server
     }
 
+    /// Starts a standby of this server, with the same settings, that follows it by streaming. Panics if it cannot.
+    pub fn start_standby(&self) -> Server {
+        let folder = workdir::new_folder().expect("a folder for the standby can be made");
+        let copied = as_server_user(&program("pg_basebackup"))
+            .arg("-h")
+            .arg(&self.folder)
+            .args(["-p", "5432", "-U", "postgres", "-R", "-X", "stream", "-c", "fast", "-D"])
+            .arg(folder.join("data"))
+            .current_dir(&folder)
+            .output()
+            .expect("pg_basebackup can be run");
+        assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        let standby = Server { folder, postmaster: Mutex::new(None) };
+        let mut conf = File::options()
+            .append(true)
+            .open(standby.data().join("postgresql.conf"))
+            .expect("postgresql.conf can be opened");
+        writeln!(conf, "unix_socket_directories = '{}'", standby.folder.display())
+            .expect("postgresql.conf can be written");
+        standby.start_again();
+        standby
+    }
+
+    /// What pg_dump writes of a database.
+    pub fn dump(&self, database: &str) -> Vec<u8> {
+        let mut dump = Command::new(program("pg_dump"));
+        clean_environment(&mut dump);
+        dump.env("PGHOST", &self.folder).env("PGPORT", "5432").env("PGUSER", "postgres");
+        let output = dump.arg(database).stdin(Stdio::null()).output().expect("pg_dump can be run");
+        assert!(output.status.success(), "pg_dump: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
     /// The server that the tests of one binary share: started at the first call, gone when the process ends. It has
     /// the harness's settings only, so the library is not preloaded.
     pub fn shared() -> &'static Server {

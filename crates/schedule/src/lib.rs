@@ -20,7 +20,7 @@
 //! - As soon as another replica of the same server succeeds, those that failed over the service are
 //!   due at once: the service has recovered.
 //! - Replicas of one server, object schema and owner are a group: those that are due, or will be before
-//!   long, are refreshed by one run and from then on keep step ([`joins`]). One that fails over
+//!   long, are refreshed by one run and from then on keep step ([`joins`]). One that fails twice over
 //!   something of its own runs alone until it succeeds.
 //! - A comparison of everything is due after `full_every`, up to a fifth of it earlier, so that replicas
 //!   made together do not compare everything together ([`full_due`]).
@@ -89,10 +89,11 @@ pub struct Group {
 }
 
 impl Facts {
-    /// The group that it is refreshed with now. What fails over the service fails with its group; what
-    /// fails by itself is kept apart.
+    /// The group that it is refreshed with now. What fails over the service fails with its group, and a
+    /// first failure may be anything, a worker that was killed for one; what fails again by itself is
+    /// kept apart.
     fn party(&self) -> Option<(u32, Group)> {
-        let healthy = self.failures == 0 || self.service_failed.is_some();
+        let healthy = self.failures <= 1 || self.service_failed.is_some();
         self.group.filter(|_| healthy).map(|group| (self.server, group))
     }
 }

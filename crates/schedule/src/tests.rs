@@ -207,7 +207,7 @@ fn a_group_that_was_made_at_different_times_keeps_step_after_one_round() {
 #[test]
 fn a_group_is_refreshed_by_one_run_and_one_that_fails_by_itself_runs_alone() {
     let grouped = |id| Facts { group: GROUP, base: Some(0), ..replica(id) };
-    let poisoned = Facts { failures: 1, retry_at: Some(MINUTE), ..grouped(3) };
+    let poisoned = Facts { failures: 2, retry_at: Some(MINUTE), ..grouped(3) };
     let cut_off = Facts { failures: 1, retry_at: Some(MINUTE), service_failed: Some(0), ..grouped(4) };
     let other = Facts { group: Some(Group { owner: 11, schema: 3 }), ..grouped(5) };
     let all = [grouped(1), grouped(2), poisoned, cut_off, other];

@@ -379,11 +379,14 @@ fn progress_moves_towards_the_total() {
         std::thread::spawn(move || client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')"));
     let mut seen: Vec<i64> = Vec::new();
     wait_until("progress was seen three times", PATIENCE, || {
-        let sql =
-            "SELECT objects_done, objects_total FROM assets_fdw.refresh_progress WHERE phase = 'fetching'";
+        let sql = "SELECT objects_done, objects_total, time_left > '0' AND time_left < '1 minute'
+             FROM assets_fdw.refresh_progress WHERE phase = 'fetching'";
         if let Some(row) = other.query_opt(sql, &[]).unwrap() {
             let (done, total): (i64, Option<i64>) = (row.get(0), row.get(1));
             assert!(total.is_some_and(|total| total >= done && total > 300), "{done} of {total:?}");
+            // An estimate, as soon as there is something to go by.
+            let left: Option<bool> = row.get(2);
+            assert_eq!(left, (done > 0 && total != Some(done)).then_some(true), "{done} of {total:?}");
             if seen.last() != Some(&done) {
                 seen.push(done);
             }

@@ -27,7 +27,7 @@ fn incremental(client: &mut Client, table: &str) -> (i64, i64, i64, i64) {
 }
 
 #[track_caller]
-fn same(client: &mut Client, table: &str) {
+pub(super) fn same(client: &mut Client, table: &str) {
     let sql = format!(
         "SELECT (SELECT count(*) FROM (TABLE itsm.{table} EXCEPT TABLE itsm_replica.{table}) AS a)
               + (SELECT count(*) FROM (TABLE itsm_replica.{table} EXCEPT TABLE itsm.{table}) AS b)"

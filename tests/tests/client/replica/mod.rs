@@ -2,8 +2,10 @@
 
 mod by_hand;
 mod death;
+mod elsewhere;
 mod gone;
 mod incremental;
+mod random;
 mod resume;
 mod rights;
 mod scheduled;

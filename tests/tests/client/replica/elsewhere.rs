@@ -1,0 +1,80 @@
+//! Replicas on a standby, after its promotion, and after pg_dump and restore.
+
+use std::process::Stdio;
+
+use assets_fdw_tests::Stop;
+
+use super::*;
+
+#[test]
+fn a_standby_shows_the_replica_and_refreshes_nothing_and_a_promoted_one_goes_on() {
+    let (sim, primary) = (small(), preloaded(&[("wal_level", "replica"), ("max_wal_senders", "4")]));
+    let database = primary.create_database();
+    let mut client = import(&database, &sim);
+    loaded(&mut client, "1 second");
+    let standby = primary.start_standby();
+    let mut there = standby.connect(database.name(), "postgres");
+    assert!(number(&mut there, "SELECT count(*) FROM itsm_replica.server") > 0);
+    let workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'assets_fdw%'";
+    assert_eq!(number(&mut there, workers), 0);
+    let (state, message) = error_of(&mut there, "SELECT assets_fdw.refresh('itsm_replica.server')");
+    assert!(state == "25006" && message.contains("standby"), "{state} {message}");
+    // It follows the primary.
+    let key = text(&mut client, "SELECT key FROM itsm_replica.server ORDER BY id LIMIT 1");
+    let of = |system: &str| {
+        format!("SELECT operating_system = '{system}' FROM itsm_replica.server WHERE key = '{key}'")
+    };
+    sim.update(&key, "Operating System", &["Plan 9"]).unwrap();
+    wait_for(&mut there, "the change comes by replication", &of("Plan 9"));
+
+    let name = database.name().to_owned();
+    drop(client);
+    primary.stop(Stop::Immediate);
+    standby.connect("postgres", "postgres").batch_execute("SELECT pg_promote()").unwrap();
+    sim.update(&key, "Operating System", &["Inferno"]).unwrap();
+    let mut there = standby.connect(&name, "postgres");
+    wait_for(&mut there, "the promoted one refreshes by itself", &of("Inferno"));
+    assert_eq!(differences(&mut there), 0);
+    assert_eq!(standby.crashes(), Vec::<String>::new());
+}
+
+#[test]
+fn a_dump_brings_jobs_back_paused_and_enabling_one_goes_on_with_its_rows() {
+    let (sim, server) = (small(), preloaded(&[]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client
+        .batch_execute("SELECT assets_fdw.materialize('itsm.server', every => '1 second', history => true)")
+        .unwrap();
+    wait_for(
+        &mut client,
+        "the first load",
+        "SELECT last_success IS NOT NULL FROM assets_fdw.materializations",
+    );
+    let dump = server.dump(database.name());
+    let copy = server.create_empty_database();
+    let mut psql = server.psql_command();
+    let mut restore = psql
+        .args(["-q", "-v", "ON_ERROR_STOP=1", "-d", copy.name()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("psql can be run");
+    std::io::Write::write_all(&mut restore.stdin.take().expect("a pipe"), &dump).expect("psql reads");
+    assert!(restore.wait().expect("psql ends").success());
+
+    let mut there = copy.connect();
+    let state = "SELECT state || ' ' || history || ' ' || history_table FROM assets_fdw.materializations";
+    assert_eq!(text(&mut there, state), "paused true itsm_replica.server_history");
+    let rows = number(&mut there, "SELECT count(*) FROM itsm_replica.server");
+    assert!(rows > 0);
+    assert_eq!(number(&mut there, "SELECT count(*) FROM assets_fdw.refresh_history"), 0);
+    there
+        .batch_execute("SELECT assets_fdw.alter_materialization('itsm_replica.server', enabled => true)")
+        .unwrap();
+    let first = "SELECT count(*) > 0 FROM assets_fdw.refresh_history WHERE outcome = 'ok'";
+    wait_for(&mut there, "it goes on", first);
+    let wrote = "SELECT inserted + updated + deleted FROM assets_fdw.refresh_history WHERE outcome = 'ok' ORDER BY id LIMIT 1";
+    assert_eq!(number(&mut there, wrote), 0, "the rows were there");
+    assert_eq!(number(&mut there, "SELECT count(*) FROM itsm_replica.server_history"), rows);
+}

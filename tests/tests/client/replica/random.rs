@@ -1,0 +1,204 @@
+//! Random changes, faults and deaths: in the end a replica is what the service has, and nobody ever saw
+//! anything between two states. `ASSETS_FDW_RANDOM=1000` makes it many more.
+
+use assets_fdw_tests::assets_sim::{Endpoint, Fault, FaultKind, Profile};
+use assets_fdw_tests::{Server, wait_until};
+
+use super::incremental::same;
+use super::*;
+
+/// splitmix64
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) % sides as u64) as usize
+    }
+}
+
+/// How many rounds; `few` unless more are asked for.
+fn rounds(few: usize) -> usize {
+    std::env::var("ASSETS_FDW_RANDOM").ok().and_then(|n| n.parse().ok()).unwrap_or(few)
+}
+
+const TABLES: [&str; 4] = ["server", "employee", "application", "laptop"];
+const TYPES: [&str; 4] = ["Server", "Employee", "Application", "Laptop"];
+
+/// Something happens to the company.
+fn change(sim: &Sim, dice: &mut Dice, n: usize) {
+    let type_name = TYPES[dice.roll(TYPES.len())];
+    let objects = sim.dump(sim.type_id(type_name).expect("a type"));
+    let Some(object) = objects.get(dice.roll(objects.len().max(1))) else { return };
+    let done = match dice.roll(7) {
+        0 => sim.create(type_name, &format!("new-{n}"), &[]),
+        1 => sim.delete(&object.key),
+        2 => sim.update(&object.key, "Name", &[&format!("renamed-{n}")]),
+        3 => {
+            let servers = sim.dump(sim.type_id("Server").expect("a type"));
+            let other = &servers[dice.roll(servers.len())].key;
+            let server = &servers[dice.roll(servers.len())].key;
+            sim.update(server, "Depends On", &[other])
+        }
+        4 => sim.move_object(&object.key, TYPES[dice.roll(TYPES.len())]),
+        5 => {
+            let created = sim.create(type_name, &format!("twin-{n}"), &[]);
+            sim.delete(&object.key).and(created)
+        }
+        _ => {
+            let servers = sim.dump(sim.type_id("Server").expect("a type"));
+            let server = &servers[dice.roll(servers.len())].key;
+            sim.update(server, "Operating System", &[&format!("OS {n}")])
+        }
+    };
+    done.unwrap_or_else(|error| panic!("change {n}: {error}"));
+}
+
+#[test]
+fn after_random_changes_and_faults_every_replica_is_what_the_service_has() {
+    let runs = rounds(2);
+    for seed in 0..runs as u64 {
+        let profile = [Profile::Documented, Profile::Hostile, Profile::Lenient][seed as usize % 3];
+        let sim = Sim::start(Options { objects: 900, profile, ..Options::default() }).unwrap();
+        let database = Server::shared().create_database();
+        let mut client = import(&database, &sim);
+        client.batch_execute("ALTER SERVER assets OPTIONS (ADD retry_timeout '50ms')").unwrap();
+        client.batch_execute("SET assets_fdw.max_delete_share = 1").unwrap();
+        for table in TABLES {
+            client.batch_execute(&format!("SELECT assets_fdw.materialize('itsm.{table}')")).unwrap();
+            client.batch_execute(&format!("SELECT assets_fdw.refresh('itsm_replica.{table}')")).unwrap();
+        }
+        let mut dice = Dice(seed);
+        let mut failures = 0;
+        for n in 0..30 {
+            for _ in 0..dice.roll(4) {
+                change(&sim, &mut dice, n);
+            }
+            let broken = [
+                FaultKind::Status { status: 503 },
+                FaultKind::ResetInBody,
+                FaultKind::TruncatedJson,
+                FaultKind::LostTail,
+            ];
+            if dice.roll(3) == 0 {
+                let kind = broken[dice.roll(broken.len())].clone();
+                let endpoint = [Endpoint::ObjectAql, Endpoint::TotalCount][dice.roll(2)];
+                sim.fault(Fault::new(kind).on(endpoint).after(dice.roll(3) as u32));
+            }
+            let mode = ["auto", "incremental", "incremental", "full"][dice.roll(4)];
+            let table = TABLES[dice.roll(TABLES.len())];
+            let sql = format!("SELECT assets_fdw.refresh('itsm_replica.{table}', '{mode}')");
+            failures += usize::from(client.batch_execute(&sql).is_err());
+            sim.clear_faults();
+        }
+        // Twice, for an index that lags.
+        for _ in 0..2 {
+            for table in TABLES {
+                let sql = format!("SELECT assets_fdw.refresh('itsm_replica.{table}', 'incremental')");
+                client.batch_execute(&sql).unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+            }
+        }
+        for (table, type_name) in TABLES.into_iter().zip(TYPES) {
+            same(&mut client, table);
+            let rows = number(&mut client, &format!("SELECT count(*) FROM itsm_replica.{table}"));
+            let there = sim.count(sim.type_id(type_name).unwrap());
+            assert_eq!(rows as u64, there, "seed {seed}, {failures} failures, {table}");
+        }
+    }
+}
+
+#[test]
+fn a_refresh_that_is_killed_anywhere_shows_the_state_before_or_after_and_the_next_one_completes() {
+    let (sim, server) = (small(), preloaded(&[]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    for table in ["server", "employee"] {
+        let sql = format!("SELECT assets_fdw.materialize('itsm.{table}', every => '1 day', history => true)");
+        client.batch_execute(&sql).unwrap();
+    }
+    wait_for(
+        &mut client,
+        "the first loads",
+        "SELECT bool_and(last_success IS NOT NULL) FROM assets_fdw.materializations",
+    );
+    let marked: Vec<(String, &str)> = [("Server", "Operating System"), ("Employee", "Name")]
+        .into_iter()
+        .flat_map(|(name, attribute)| {
+            let objects = sim.dump(sim.type_id(name).unwrap());
+            objects.into_iter().take(12).map(move |object| (object.key, attribute))
+        })
+        .collect();
+    // What a reader sees: of which generation are the marked objects of both tables?
+    let keys: Vec<String> = marked.iter().map(|(key, _)| format!("'{key}'")).collect();
+    let seen = format!(
+        "SELECT coalesce(string_agg(DISTINCT g, ' '), '') FROM (
+             SELECT operating_system AS g FROM itsm_replica.server WHERE key IN ({0})
+             UNION ALL SELECT name FROM itsm_replica.employee WHERE key IN ({0})) AS marks WHERE g LIKE 'generation%'",
+        keys.join(", ")
+    );
+    let mut dice = Dice(7);
+    let mut deaths = [0; 3];
+    for n in 1..=rounds(24) {
+        wait_for_anew(
+            &server,
+            database.name(),
+            "nothing runs",
+            "SELECT bool_and(state = 'waiting') AND NOT EXISTS (SELECT FROM assets_fdw.replica_request)
+             FROM assets_fdw.materializations",
+        );
+        let generation = format!("generation-{n}");
+        for (key, attribute) in &marked {
+            sim.update(key, attribute, &[&generation]).unwrap();
+        }
+        let mut client = database.connect();
+        client
+            .batch_execute("SELECT assets_fdw.request_refresh(target) FROM assets_fdw.materializations")
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(dice.roll(120) as u64));
+        let victim = worker_pid(&mut client);
+        match (dice.roll(8), victim) {
+            (0, _) => {
+                deaths[2] += 1;
+                server.kill9(server.postmaster_pid());
+                server.start_again();
+            }
+            (1 | 2, Some(worker)) => {
+                deaths[1] += 1;
+                server.kill9(worker);
+            }
+            (_, Some(worker)) => {
+                deaths[0] += 1;
+                client.batch_execute(&format!("SELECT pg_terminate_backend({worker})")).unwrap();
+            }
+            (_, None) => {}
+        }
+        let mut state = String::new();
+        wait_until("a generation is there", PATIENCE, || {
+            let Ok(mut reader) = server.try_connect(database.name(), "postgres") else { return false };
+            let Ok(row) = reader.query_one(&seen, &[]) else { return false };
+            state = row.get(0);
+            let before = if n == 1 { String::new() } else { format!("generation-{}", n - 1) };
+            assert!(state == generation || state == before, "between {before} and {generation}: {state}");
+            // A death is followed by a pause; who asks does not wait for it.
+            let _ = reader.batch_execute(
+                "SELECT assets_fdw.request_refresh(target) FROM assets_fdw.materializations WHERE state = 'failing'",
+            );
+            state == generation
+        });
+    }
+    assert!(deaths[0] > 0, "{deaths:?}");
+    let mut client = database.connect();
+    for table in ["server", "employee"] {
+        let sql = format!("SELECT assets_fdw.refresh('itsm_replica.{table}', 'full')");
+        client.batch_execute(&sql).unwrap_or_else(|error| panic!("{error:?}"));
+        same(&mut client, table);
+        let open = format!(
+            "SELECT (SELECT count(*) FROM itsm_replica.{table}) - count(*) FROM itsm_replica.{table}_history
+             WHERE valid_to IS NULL"
+        );
+        assert_eq!(number(&mut client, &open), 0);
+    }
+}
