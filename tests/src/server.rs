@@ -98,7 +98,7 @@ impl Server {
             .output()
             .expect("pg_basebackup can be run");
         assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
-        let standby = Server { folder, postmaster: Mutex::new(None) };
+        let standby = Server { folder, postmaster: Mutex::new(None), environment: self.environment.clone() };
         let mut conf = File::options()
             .append(true)
             .open(standby.data().join("postgresql.conf"))
