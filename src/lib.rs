@@ -20,6 +20,8 @@ mod pg_compat;
 mod replica;
 mod runtime;
 mod session;
+mod shared;
+mod stats;
 mod verify;
 
 pgrx::pg_module_magic!();
@@ -32,11 +34,13 @@ pgrx::extension_sql_file!("../sql/20-functions.sql", name = "functions", require
 pgrx::extension_sql_file!("../sql/30-replica.sql", name = "replica", requires = ["functions"]);
 pgrx::extension_sql_file!("../sql/35-schema.sql", name = "schemas", requires = ["replica"]);
 pgrx::extension_sql_file!("../sql/40-facts.sql", name = "facts", requires = ["schemas"]);
+pgrx::extension_sql_file!("../sql/50-stats.sql", name = "stats", requires = ["facts"]);
 
 /// Runs when the library is loaded: in the postmaster under `shared_preload_libraries`, else in
 /// each backend that first uses it. No threads here (toolchain: the postmaster forks).
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     gucs::define();
+    shared::init();
     replica::init();
 }

@@ -204,3 +204,36 @@ pub fn owns_database(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
         }
     }
 }
+
+/// What a backend waits for.
+#[derive(Clone, Copy)]
+pub enum WaitsFor {
+    /// Answers of the service.
+    Service,
+    /// The request limit.
+    Limit,
+}
+
+/// The wait event that pg_stat_activity shows: a name of its own from PostgreSQL 17 on, `Extension`
+/// before. On the backend's main thread.
+pub fn wait_event(what: WaitsFor) -> u32 {
+    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+    {
+        let _ = what;
+        pg_sys::PG_WAIT_EXTENSION
+    }
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    {
+        thread_local! {
+            static EVENTS: std::cell::Cell<Option<[u32; 2]>> = const { std::cell::Cell::new(None) };
+        }
+        let events = EVENTS.get().unwrap_or_else(|| {
+            // SAFETY: C strings, which are copied; the same name gives the same number in every backend.
+            let events = [c"AssetsFdwService", c"AssetsFdwLimit"]
+                .map(|name| unsafe { pg_sys::WaitEventExtensionNew(name.as_ptr()) });
+            EVENTS.set(Some(events));
+            events
+        });
+        events[what as usize]
+    }
+}

@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use assets::error::Error;
@@ -24,7 +25,8 @@ use pgrx::pg_sys;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
-use crate::error;
+use crate::pg_compat::WaitsFor;
+use crate::{error, pg_compat};
 
 /// One decodes a page while the other takes in the next.
 const THREADS: usize = 2;
@@ -64,8 +66,26 @@ impl Bell {
     }
 }
 
+static RUNTIME: OnceCell<Runtime> = OnceCell::new();
+
+/// How many requests the limit holds back at this moment.
+static HELD_BACK: AtomicUsize = AtomicUsize::new(0);
+
+/// A request begins or ends to be held back by the limit. Wakes the backend where that changes what it
+/// waits for, so that pg_stat_activity tells the truth.
+pub fn held_back(begins: bool) {
+    let before = match begins {
+        true => HELD_BACK.fetch_add(1, Ordering::Relaxed),
+        false => HELD_BACK.fetch_sub(1, Ordering::Relaxed),
+    };
+    if before == usize::from(!begins)
+        && let Some(runtime) = RUNTIME.get()
+    {
+        runtime.bell.ring();
+    }
+}
+
 fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceCell<Runtime> = OnceCell::new();
     let made = RUNTIME.get_or_try_init(|| {
         let bell = Arc::new(Bell::new()?);
         let tokio = with_signals_blocked(|| {
@@ -177,15 +197,14 @@ fn wait_until<T>(mut poll: impl FnMut() -> Option<T>) -> T {
             return answer;
         }
         let events = pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE | pg_sys::WL_EXIT_ON_PM_DEATH;
+        let what = match HELD_BACK.load(Ordering::Relaxed) {
+            0 => WaitsFor::Service,
+            _ => WaitsFor::Limit,
+        };
+        let wait_event = pg_compat::wait_event(what);
         // SAFETY: MyLatch is the backend's own latch, and this is its main thread.
         let woken = unsafe {
-            pg_sys::WaitLatchOrSocket(
-                pg_sys::MyLatch,
-                events as i32,
-                bell.0.as_raw_fd(),
-                -1,
-                pg_sys::PG_WAIT_EXTENSION,
-            )
+            pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events as i32, bell.0.as_raw_fd(), -1, wait_event)
         } as u32;
         if woken & pg_sys::WL_SOCKET_READABLE != 0 {
             bell.silence();

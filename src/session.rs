@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assets::budget::SlidingWindow;
 use assets::client::Client;
 use assets::config::{Config, Credential, Deployment, Secret, SecretSource};
 use assets::error::Error;
@@ -21,6 +20,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::fdw::pg::text;
 use crate::options::Options;
 use crate::origins::{self, Origins};
+use crate::shared::Member;
 use crate::{error, pg_compat, runtime};
 
 /// A connection: a client of the service, and what of the server's options is not the client's.
@@ -176,6 +176,12 @@ pub fn is_ours(server: pg_sys::Oid) -> bool {
     }
 }
 
+/// Whether there is such a foreign server.
+pub fn is_server(server: pg_sys::Oid) -> bool {
+    // SAFETY: a catalogue look-up inside a transaction.
+    !unsafe { pg_sys::GetForeignServerExtended(server, pg_sys::FSV_MISSING_OK as u16) }.is_null()
+}
+
 /// A server of another wrapper has other options: nothing here would make sense.
 fn require_ours(server: pg_sys::Oid) {
     if !is_ours(server) {
@@ -210,10 +216,10 @@ fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid, withheld: 
     let config = config(&server_options, &origins);
     let parts = [config.site.as_deref(), Some(config.api_url.as_str()), config.workspace_id.as_deref()];
     let service = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
-    let budget = Arc::new(SlidingWindow::new(config.requests_per_minute));
+    let shared = Arc::new(Member::of(server));
     let client = {
         let _inside = runtime::enter();
-        error::or_raise(Client::new(config, credential, budget))
+        error::or_raise(Client::new(config, credential, shared))
     };
     let connection = Rc::new(Connection {
         client: Arc::new(client),

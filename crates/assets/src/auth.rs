@@ -3,20 +3,24 @@
 
 use std::borrow::Cow;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use commons::tokens::Claim;
+use commons::{Key, Moment};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
 use zeroize::Zeroize;
 
-use crate::config::{Credential, Secret, SecretSource};
+use crate::config::{Config, Credential, Secret, SecretSource};
 use crate::error::{Error, Kind};
 use crate::http::{Body, Http, Incoming, Outgoing};
 use crate::mask::mask;
+use crate::shared::{Hasher, Shared, enter, micros};
 
 /// A secret file larger than this is not one.
 const SECRET_FILE: u64 = 64 << 10;
@@ -24,6 +28,11 @@ const SECRET_FILE: u64 = 64 << 10;
 pub(crate) struct Auth {
     who: Who,
     token_url: Url,
+    shared: Arc<dyn Shared>,
+    /// How long a token request may take until its lease is extended: a pause and one try.
+    lease: Duration,
+    /// How long to wait for a token that another session is getting.
+    patience: Duration,
     token: tokio::sync::Mutex<TokenState>,
     /// What must never show, the token included.
     hidden: Mutex<Vec<Arc<Secret>>>,
@@ -42,24 +51,50 @@ enum Holder {
 }
 
 struct Cached {
-    modified: Option<SystemTime>,
-    length: u64,
+    version: Version,
     secret: Arc<Secret>,
+}
+
+/// Which version of a file it is: the file itself, when it was changed in whatever way, and its length.
+#[derive(PartialEq)]
+struct Version(u64, i64, i64, i64, i64, u64);
+
+impl Version {
+    fn of(meta: &fs::Metadata) -> Self {
+        Self(meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec(), meta.len())
+    }
 }
 
 #[derive(Default)]
 struct TokenState {
-    token: Option<Token>,
-    generation: u64,
+    /// The shared token that was used last.
+    shared: Option<(Key, u64, HeaderValue)>,
+    /// A token that could not be shared.
+    own: Option<Own>,
     /// The body form that worked.
     form: Option<Form>,
-    /// The secret that the token was got with.
-    secret: Option<Arc<Secret>>,
 }
 
-struct Token {
+struct Own {
+    key: Key,
     header: HeaderValue,
     renew_at: Instant,
+}
+
+/// A token that the service has given.
+struct Token {
+    text: Arc<Secret>,
+    /// When it was asked for, which is when its life began at the latest.
+    asked_at: Instant,
+    life: Duration,
+}
+
+impl Token {
+    /// How long from now to its renewal, a minute or a tenth of a short life early, and to its end.
+    fn left(&self) -> (Duration, Duration) {
+        let life = self.life.saturating_sub(self.asked_at.elapsed());
+        (life.saturating_sub((self.life / 10).min(Duration::from_secs(60))), life)
+    }
 }
 
 /// The body forms of a token request, in the order of assets-api.md 13.
@@ -72,14 +107,31 @@ enum Form {
 
 const FORMS: [Form; 3] = [Form::UrlencodedBasic, Form::Json, Form::Urlencoded];
 
-/// An authorization header, and which one it was, for saying that it did not work.
+impl Form {
+    fn note(self) -> u8 {
+        FORMS.iter().position(|form| *form == self).map_or(0, |at| at as u8 + 1)
+    }
+
+    fn of_note(note: u8) -> Option<Form> {
+        FORMS.get(usize::from(note).checked_sub(1)?).copied()
+    }
+}
+
+/// The longest pause between two tries of a token request.
+const PAUSE: Duration = Duration::from_secs(20);
+
+/// An authorization header, and which token it holds, for saying that it did not work.
 pub(crate) struct Header {
     pub(crate) value: HeaderValue,
-    pub(crate) generation: u64,
+    token: Option<(Key, u64)>,
 }
 
 impl Auth {
-    pub(crate) fn new(credential: Credential, auth_url: &str) -> Result<Self, Error> {
+    pub(crate) fn new(
+        credential: Credential,
+        config: &Config,
+        shared: Arc<dyn Shared>,
+    ) -> Result<Self, Error> {
         let who = match credential {
             Credential::Basic { email, token } => {
                 if email.contains(':') {
@@ -93,9 +145,17 @@ impl Auth {
             }
             Credential::Withheld(why) => Who::Withheld(why),
         };
-        let token_url = Url::parse(&format!("{auth_url}/oauth/token"))
+        let token_url = Url::parse(&format!("{}/oauth/token", config.auth_url))
             .map_err(|e| Error::new(Kind::Config, format!("auth_url is not a URL: {e}")))?;
-        Ok(Self { who, token_url, token: Default::default(), hidden: Default::default() })
+        Ok(Self {
+            who,
+            token_url,
+            shared,
+            lease: config.request_timeout + PAUSE + Duration::from_secs(5),
+            patience: config.retry_timeout,
+            token: Default::default(),
+            hidden: Default::default(),
+        })
     }
 
     /// Whether it is an e-mail address and API token, which work on more than one route.
@@ -118,7 +178,21 @@ impl Auth {
         }
     }
 
-    /// The header to send now. Client credentials are exchanged for a token first, by one task
+    /// Adds who it is, as the service sees it: the secret as it is now.
+    pub(crate) fn identify(&self, hasher: &mut Hasher) -> Result<(), Error> {
+        let (kind, name, secret) = match &self.who {
+            Who::Basic { email, token } => ("basic", email.as_str(), token),
+            Who::Bearer(token) => ("bearer", "", token),
+            Who::Client { id, secret } => ("client", id.as_str(), secret),
+            Who::Withheld(why) => return Err(why.clone()),
+        };
+        hasher.add(kind);
+        hasher.add(name);
+        hasher.add(self.read(secret)?.expose());
+        Ok(())
+    }
+
+    /// The header to send now. Client credentials are exchanged for a token first, by one session
     /// while the others wait.
     pub(crate) async fn header(&self, http: &Http) -> Result<Header, Error> {
         match &self.who {
@@ -126,41 +200,119 @@ impl Auth {
                 let secret = self.read(token)?;
                 let value = http.basic(email, secret.expose())?;
                 self.hide_header(&value);
-                Ok(Header { value, generation: 0 })
+                Ok(Header { value, token: None })
             }
             Who::Bearer(token) => {
                 let secret = self.read(token)?;
-                Ok(Header { value: http.bearer(secret.expose())?, generation: 0 })
+                Ok(Header { value: http.bearer(secret.expose())?, token: None })
             }
             Who::Withheld(why) => Err(why.clone()),
             Who::Client { id, secret } => {
                 let mut state = self.token.lock().await;
-                let secret = self.read(secret)?;
-                let same = state.secret.as_ref().is_some_and(|known| known.expose() == secret.expose());
-                if let Some(token) = &state.token
-                    && same
-                    && Instant::now() < token.renew_at
-                {
-                    return Ok(Header { value: token.header.clone(), generation: state.generation });
-                }
-                let token = self.fetch(http, id, &secret, &mut state.form).await?;
-                let value = token.header.clone();
-                state.token = Some(token);
-                state.generation += 1;
-                state.secret = Some(secret);
-                Ok(Header { value, generation: state.generation })
+                self.token_header(http, id, secret, &mut state).await
             }
         }
+    }
+
+    async fn token_header(
+        &self,
+        http: &Http,
+        id: &str,
+        secret: &Holder,
+        state: &mut TokenState,
+    ) -> Result<Header, Error> {
+        let begun = Instant::now();
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let secret = self.read(secret)?;
+            let mut hasher = Hasher::new(&*self.shared, "token");
+            hasher.add(self.token_url.as_str());
+            hasher.add(id);
+            hasher.add(secret.expose());
+            let key = hasher.key();
+            if let Some(own) = &state.own
+                && own.key == key
+                && Instant::now() < own.renew_at
+            {
+                return Ok(Header { value: own.header.clone(), token: Some((key, 0)) });
+            }
+            let lease = match self.claim(key) {
+                Claimed::Token(text, generation) => {
+                    let value = match &state.shared {
+                        Some((k, g, value)) if (*k, *g) == (key, generation) => value.clone(),
+                        _ => {
+                            let text = Arc::new(text);
+                            self.hide(&text);
+                            http.bearer(text.expose())?
+                        }
+                    };
+                    state.shared = Some((key, generation, value.clone()));
+                    return Ok(Header { value, token: Some((key, generation)) });
+                }
+                Claimed::Wait => {
+                    if begun.elapsed() > self.patience {
+                        return Err(Error::new(
+                            Kind::Timeout,
+                            format!(
+                                "another session has been waiting for a token of {} for long",
+                                self.host()
+                            ),
+                        ));
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_millis(200));
+                    continue;
+                }
+                Claimed::Lease(lease, note) => {
+                    state.form = state.form.or(Form::of_note(note));
+                    Some(lease)
+                }
+                Claimed::Alone => None,
+            };
+            let token = self.fetch(http, id, &secret, &mut state.form, lease.as_ref()).await?;
+            // None: the lease was lost, and another session has a token by now, or is getting one.
+            let Some(token) = token else { continue };
+            let value = http.bearer(token.text.expose())?;
+            let note = state.form.map_or(0, Form::note);
+            let kept = lease.and_then(|lease| lease.keep(&token, note));
+            match kept {
+                Some(generation) => state.shared = Some((key, generation, value.clone())),
+                None => {
+                    let renew_at = Instant::now() + token.left().0;
+                    state.own = Some(Own { key, header: value.clone(), renew_at });
+                }
+            }
+            return Ok(Header { value, token: Some((key, kept.unwrap_or(0))) });
+        }
+    }
+
+    fn claim(&self, key: Key) -> Claimed<'_> {
+        let shared = &*self.shared;
+        let (process, length) = (shared.process(), micros(self.lease));
+        enter(shared, |state, now| {
+            match state.tokens.claim(key, process, length, |process| shared.is_alive(process), now) {
+                Claim::Token { text, generation } => {
+                    // It came in as a text, so it goes out as one.
+                    let text = String::from_utf8_lossy(text).into_owned();
+                    Claimed::Token(Secret::new(text), generation)
+                }
+                Claim::Lease { lease, note } => Claimed::Lease(Lease { shared, key, lease, length }, note),
+                Claim::Wait => Claimed::Wait,
+                Claim::Alone => Claimed::Alone,
+            }
+        })
     }
 
     /// The service said 401 to `header`. Whether another one is worth a try: a token that can be
     /// renewed, or a secret file that has changed meanwhile.
     pub(crate) async fn renew(&self, http: &Http, header: &Header) -> bool {
-        if let Who::Client { .. } = self.who {
-            let mut state = self.token.lock().await;
-            // Several requests may have been refused; only the first drops the token.
-            if state.generation == header.generation {
-                state.token = None;
+        if let Some((key, generation)) = header.token {
+            if generation == 0 {
+                let mut state = self.token.lock().await;
+                state.own = state.own.take().filter(|own| own.header != header.value);
+            } else {
+                // Several requests may have been refused; only the first drops the token.
+                enter(&*self.shared, |state, _| state.tokens.refuse(key, generation));
             }
             return true;
         }
@@ -220,16 +372,20 @@ impl Auth {
         id: &str,
         secret: &Secret,
         known: &mut Option<Form>,
-    ) -> Result<Token, Error> {
+        lease: Option<&Lease<'_>>,
+    ) -> Result<Option<Token>, Error> {
         let forms = known.map_or_else(|| FORMS.to_vec(), |form| vec![form]);
         let mut refusal = None;
         for form in forms {
-            let mut incoming = self.request_token(http, id, secret, form).await?;
+            let asked_at = Instant::now();
+            let Some(mut incoming) = self.request_token(http, id, secret, form, lease).await? else {
+                return Ok(None);
+            };
             if incoming.is_success() {
-                let token = self.token_from(http, &incoming);
+                let token = self.token_from(asked_at, &incoming);
                 incoming.body.zeroize();
                 *known = Some(form);
-                return token;
+                return token.map(Some);
             }
             if !matches!(incoming.status, 400 | 401 | 403 | 415 | 422) {
                 return Err(self.token_error(&incoming));
@@ -243,7 +399,7 @@ impl Auth {
         })
     }
 
-    fn token_from(&self, http: &Http, incoming: &Incoming) -> Result<Token, Error> {
+    fn token_from(&self, asked_at: Instant, incoming: &Incoming) -> Result<Token, Error> {
         #[derive(Deserialize)]
         struct Answer {
             access_token: String,
@@ -257,24 +413,21 @@ impl Auth {
                 format!("the token endpoint {} did not answer with a token", self.host()),
             )
         })?;
-        let secret = Arc::new(Secret::new(answer.access_token));
-        self.hide(&secret);
+        let text = Arc::new(Secret::new(answer.access_token));
+        self.hide(&text);
         let life = answer.expires_in.filter(|s| s.is_finite() && *s > 0.0).unwrap_or(3600.0).min(86_400.0);
-        // A minute early, or a tenth of a short life.
-        let early = (life / 10.0).min(60.0);
-        Ok(Token {
-            header: http.bearer(secret.expose())?,
-            renew_at: Instant::now() + Duration::from_secs_f64(life - early),
-        })
+        Ok(Token { text, asked_at, life: Duration::from_secs_f64(life) })
     }
 
+    /// One answer of the token endpoint; none where the lease is lost.
     async fn request_token(
         &self,
         http: &Http,
         id: &str,
         secret: &Secret,
         form: Form,
-    ) -> Result<Incoming, Error> {
+        lease: Option<&Lease<'_>>,
+    ) -> Result<Option<Incoming>, Error> {
         let grant = ("grant_type", "client_credentials");
         let credentials = [grant, ("client_id", id), ("client_secret", secret.expose())];
         let json = zeroize::Zeroizing::new(
@@ -298,11 +451,14 @@ impl Auth {
             Outgoing { method: Method::POST, url: self.token_url.clone(), authorization, body: Some(body) };
         let mut failures = 0;
         loop {
+            if lease.is_some_and(|lease| !lease.extend()) {
+                return Ok(None);
+            }
             let (trouble, what) = match http.send(&outgoing).await {
                 Ok(incoming) if matches!(incoming.status, 429 | 500..=599) && failures < 3 => {
                     (incoming.asked_to_wait(SystemTime::now()), None)
                 }
-                Ok(incoming) => return Ok(incoming),
+                Ok(incoming) => return Ok(Some(incoming)),
                 Err(failure) => (None, Some(failure)),
             };
             failures += 1;
@@ -314,7 +470,7 @@ impl Auth {
                     return Err(error.map_texts(|text| self.mask(text)));
                 }
             }
-            let wait = trouble.unwrap_or(Duration::from_millis(250 << failures)).min(Duration::from_secs(20));
+            let wait = trouble.unwrap_or(Duration::from_millis(250 << failures)).min(PAUSE);
             tokio::time::sleep(wait.mul_f64(0.75 + crate::retry::jitter() / 4.0)).await;
         }
     }
@@ -344,6 +500,43 @@ impl Auth {
     }
 }
 
+/// What there is for whoever needs a token, as [`Claim`] has it.
+enum Claimed<'a> {
+    Token(Secret, u64),
+    Lease(Lease<'a>, u8),
+    Wait,
+    Alone,
+}
+
+/// The right to get a token; given back when it is dropped, also with the task that holds it.
+struct Lease<'a> {
+    shared: &'a dyn Shared,
+    key: Key,
+    lease: u64,
+    length: Moment,
+}
+
+impl Lease<'_> {
+    /// False: it is lost.
+    fn extend(&self) -> bool {
+        enter(self.shared, |state, now| state.tokens.extend(self.key, self.lease, self.length, now))
+    }
+
+    /// Shares a token; its generation, where it could be kept.
+    fn keep(self, token: &Token, note: u8) -> Option<u64> {
+        let (renew_in, life) = token.left();
+        let times = (micros(renew_in), micros(life));
+        let text = token.text.expose().as_bytes();
+        enter(self.shared, |state, now| state.tokens.keep(self.key, self.lease, text, times, note, now))
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        enter(self.shared, |state, _| state.tokens.release(self.key, self.lease));
+    }
+}
+
 impl Holder {
     fn new(source: SecretSource, option: &'static str) -> Self {
         match source {
@@ -352,7 +545,7 @@ impl Holder {
         }
     }
 
-    /// The secret; a file is read again when its time or length has changed.
+    /// The secret; a file is read again when it has changed or is another one.
     fn read(&self) -> Result<Arc<Secret>, Error> {
         let (path, option, cache) = match self {
             Holder::Inline(secret) => return Ok(secret.clone()),
@@ -365,8 +558,7 @@ impl Holder {
         let meta = fs::metadata(path).map_err(|e| bad(format!("cannot be read: {e}")))?;
         let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cached) = &*cache
-            && cached.length == meta.len()
-            && cached.modified == meta.modified().ok()
+            && cached.version == Version::of(&meta)
         {
             return Ok(cached.secret.clone());
         }
@@ -381,7 +573,7 @@ impl Holder {
             return Err(bad("is empty".to_owned()));
         }
         let secret = Arc::new(Secret::new(trimmed.to_owned()));
-        *cache = Some(Cached { modified: meta.modified().ok(), length: meta.len(), secret: secret.clone() });
+        *cache = Some(Cached { version: Version::of(&meta), secret: secret.clone() });
         Ok(secret)
     }
 }

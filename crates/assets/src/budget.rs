@@ -1,14 +1,19 @@
-//! The request budget: at most so many requests in any 60 seconds for each endpoint
-//! (assets-api.md 5), and the penalty after a 429.
+//! The request budget: at most so many requests in any 60 seconds for each identity and endpoint
+//! (assets-api.md 5), and the pause after a 429, for everybody who shares the state.
 //!
-//! The decision is pure and never blocks; the client sleeps asynchronously and asks again, so
-//! that an implementation may live in shared memory.
+//! The decision is `commons`' and never blocks. Whoever has to wait sleeps here, outside of any lock
+//! that others want: one request of a client and endpoint asks, and those behind it wait their turn,
+//! so that requests leave in the order in which they were wanted.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
+use commons::Key;
+use commons::limits::{ASK_AGAIN, Leave};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
+
+use crate::shared::{Shared, enter, micros};
 
 /// What a request counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,14 +22,11 @@ pub enum Endpoint {
     ObjectAql,
     /// `POST object/aql/totalcount`: half of it, at most 500.
     TotalCount,
-    /// Everything else: not counted, but a penalty holds it back too.
+    /// Everything else: not limited, but a pause holds it back too.
     Other,
 }
 
 impl Endpoint {
-    /// All of them, in the order of [`Endpoint::index`].
-    pub const ALL: [Endpoint; 3] = [Endpoint::ObjectAql, Endpoint::TotalCount, Endpoint::Other];
-
     /// A small number for tables by endpoint.
     pub fn index(self) -> usize {
         match self {
@@ -44,107 +46,126 @@ impl Endpoint {
     }
 }
 
-/// The answer to one request for leave to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
-    /// Send now; it has been counted.
-    Granted,
-    /// Not now; ask again after so long. Nothing was counted.
-    WaitFor(Duration),
+/// The budgets of one client.
+pub(crate) struct Budget {
+    shared: Arc<dyn Shared>,
+    requests_per_minute: u32,
+    turns: [Mutex<()>; 3],
 }
 
-/// Who grants requests. Shared by everything that uses the same origin, workspace and credential.
-pub trait Budget: Send + Sync {
-    /// Asks for leave to send one request. Never blocks.
-    fn acquire(&self, endpoint: Endpoint) -> Leave;
+/// The limit holds a request back for longer than it may wait.
+pub(crate) struct TooLong;
 
-    /// The service said 429: nobody sends to `endpoint` for `pause`.
-    fn penalize(&self, endpoint: Endpoint, pause: Duration);
-}
-
-/// The window in which requests are counted. One second more than the service's minute, because
-/// requests are counted here when they leave and there when they arrive.
-pub const WINDOW: Duration = Duration::from_secs(61);
-
-/// A sliding log in this process, on tokio's clock.
-pub struct SlidingWindow {
-    lanes: [Mutex<Lane>; 3],
-}
-
-struct Lane {
-    allowance: Option<u32>,
-    sent: VecDeque<Instant>,
-    closed_until: Option<Instant>,
-}
-
-impl SlidingWindow {
-    /// A budget of `requests_per_minute` (0: only penalties hold requests back).
-    pub fn new(requests_per_minute: u32) -> Self {
-        Self {
-            lanes: Endpoint::ALL.map(|endpoint| {
-                Mutex::new(Lane {
-                    allowance: endpoint.allowance(requests_per_minute),
-                    sent: VecDeque::new(),
-                    closed_until: None,
-                })
-            }),
-        }
+impl Budget {
+    pub(crate) fn new(shared: Arc<dyn Shared>, requests_per_minute: u32) -> Self {
+        Self { shared, requests_per_minute, turns: Default::default() }
     }
 
-    fn lane(&self, endpoint: Endpoint) -> std::sync::MutexGuard<'_, Lane> {
-        // A panic while the lock is held cannot leave a lane half changed.
-        self.lanes[endpoint.index()].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Budget for SlidingWindow {
-    fn acquire(&self, endpoint: Endpoint) -> Leave {
-        let now = Instant::now();
-        let mut lane = self.lane(endpoint);
-        if let Some(until) = lane.closed_until {
-            if until > now {
-                return Leave::WaitFor(until - now);
-            }
-            lane.closed_until = None;
-        }
-        let Some(allowance) = lane.allowance else { return Leave::Granted };
-        while lane.sent.front().is_some_and(|&sent| sent + WINDOW <= now) {
-            lane.sent.pop_front();
-        }
-        match lane.sent.front() {
-            Some(&oldest) if lane.sent.len() >= allowance as usize => Leave::WaitFor(oldest + WINDOW - now),
-            _ => {
-                lane.sent.push_back(now);
-                Leave::Granted
+    /// Waits until a request may be sent; `waited` is told how long the limit held back whoever is
+    /// first, so that the times of requests that wait behind each other add up to the time that passed.
+    pub(crate) async fn leave(
+        &self,
+        who: Key,
+        endpoint: Endpoint,
+        until: Instant,
+        waited: impl Fn(Duration),
+    ) -> Result<Sent<'_>, TooLong> {
+        let _turn = self.turns[endpoint.index()].lock().await;
+        let mut held = None;
+        loop {
+            match self.acquire(who, endpoint) {
+                Leave::Granted => {
+                    return Ok(Sent { budget: self, key: lane(who, endpoint), granted: Instant::now() });
+                }
+                Leave::WaitFor(wait) => {
+                    if Instant::now() + Duration::from_micros(wait) > until {
+                        return Err(TooLong);
+                    }
+                    held.get_or_insert_with(|| Held::new(&*self.shared, &waited));
+                    // A tick of tokio's clock at least, which has milliseconds.
+                    let wait = wait.clamp(1000, ASK_AGAIN);
+                    tokio::time::sleep(Duration::from_micros(wait)).await;
+                }
             }
         }
     }
 
-    fn penalize(&self, endpoint: Endpoint, pause: Duration) {
-        let until = Instant::now() + pause;
-        let mut lane = self.lane(endpoint);
-        lane.closed_until = Some(lane.closed_until.map_or(until, |known| known.max(until)));
+    /// One question, without waiting. What is granted has been counted.
+    pub(crate) fn acquire(&self, who: Key, endpoint: Endpoint) -> Leave {
+        let key = lane(who, endpoint);
+        let allowed = endpoint.allowance(self.requests_per_minute);
+        let process = self.shared.process();
+        enter(&*self.shared, |state, now| state.limits.acquire(key, process, allowed, now))
+    }
+
+    /// The service says, without a 429 yet, that there is nothing left for so long.
+    pub(crate) fn pause(&self, who: Key, endpoint: Endpoint, length: Duration) {
+        let (key, length) = (lane(who, endpoint), micros(length));
+        enter(&*self.shared, |state, now| state.limits.pause(key, length, now));
+    }
+
+    /// The service said 429, and perhaps for how long.
+    pub(crate) fn penalize(&self, who: Key, endpoint: Endpoint, asked: Option<Duration>) {
+        let asked = asked.map(micros);
+        enter(&*self.shared, |state, now| state.limits.penalize(lane(who, endpoint), asked, now));
+    }
+}
+
+/// Budgets of different endpoints are kept apart.
+fn lane(who: Key, endpoint: Endpoint) -> Key {
+    who.part(endpoint.index() as u8 + 1)
+}
+
+/// A request that was granted, until it is answered or nobody waits for it any more.
+pub(crate) struct Sent<'a> {
+    budget: &'a Budget,
+    key: Key,
+    granted: Instant,
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        let ago = micros(self.granted.elapsed());
+        enter(&*self.budget.shared, |state, now| state.limits.settle(self.key, ago, now));
+    }
+}
+
+/// While a request is held back; also where its task is aborted.
+struct Held<'a, W: Fn(Duration)> {
+    shared: &'a dyn Shared,
+    waited: &'a W,
+    since: Instant,
+}
+
+impl<'a, W: Fn(Duration)> Held<'a, W> {
+    fn new(shared: &'a dyn Shared, waited: &'a W) -> Self {
+        shared.held_back(true);
+        Self { shared, waited, since: Instant::now() }
+    }
+}
+
+impl<W: Fn(Duration)> Drop for Held<'_, W> {
+    fn drop(&mut self) {
+        (self.waited)(self.since.elapsed());
+        self.shared.held_back(false);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// Sends as fast as it is let, for so long; the moments of sending.
-    async fn greedy(budget: &SlidingWindow, endpoint: Endpoint, time: Duration) -> Vec<Instant> {
-        let end = Instant::now() + time;
-        let mut sent = Vec::new();
-        while Instant::now() < end {
-            match budget.acquire(endpoint) {
-                Leave::Granted => sent.push(Instant::now()),
-                Leave::WaitFor(wait) => {
-                    assert!(wait > Duration::ZERO);
-                    tokio::time::sleep(wait).await;
-                }
-            }
-        }
-        sent
+    use super::*;
+    use crate::shared::Private;
+
+    fn budget(requests_per_minute: u32) -> Budget {
+        Budget::new(Arc::new(Private::new().expect("random numbers")), requests_per_minute)
+    }
+
+    const WHO: Key = Key([7; 16]);
+
+    fn far() -> Instant {
+        Instant::now() + Duration::from_secs(100_000)
     }
 
     #[tokio::test(start_paused = true)]
@@ -152,10 +173,16 @@ mod tests {
         for (endpoint, limit, allowed) in [
             (Endpoint::ObjectAql, 1000, 1000),
             (Endpoint::TotalCount, 1000, 500),
+            (Endpoint::TotalCount, 5000, 500),
             (Endpoint::TotalCount, 100, 50),
         ] {
-            let budget = SlidingWindow::new(limit);
-            let sent = greedy(&budget, endpoint, Duration::from_secs(300)).await;
+            let budget = budget(limit);
+            let end = Instant::now() + Duration::from_secs(300);
+            let mut sent = Vec::new();
+            while let Ok(leave) = budget.leave(WHO, endpoint, end, |_| ()).await {
+                sent.push(Instant::now());
+                drop(leave);
+            }
             for (i, &first) in sent.iter().enumerate() {
                 let inside = sent[i..].iter().take_while(|&&at| at < first + Duration::from_secs(60)).count();
                 assert!(inside <= allowed, "{inside} in a minute");
@@ -166,22 +193,40 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_limit_and_other_endpoints_are_not_held_back() {
-        let free = SlidingWindow::new(0);
-        let bound = SlidingWindow::new(1);
+        let (free, bound) = (budget(0), budget(1));
         for _ in 0..5000 {
-            assert_eq!(free.acquire(Endpoint::ObjectAql), Leave::Granted);
-            assert_eq!(bound.acquire(Endpoint::Other), Leave::Granted);
+            assert_eq!(free.acquire(WHO, Endpoint::ObjectAql), Leave::Granted);
+            assert_eq!(bound.acquire(WHO, Endpoint::Other), Leave::Granted);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_penalty_holds_back_its_endpoint_and_no_other() {
-        let budget = SlidingWindow::new(0);
-        budget.penalize(Endpoint::ObjectAql, Duration::from_secs(5));
-        budget.penalize(Endpoint::ObjectAql, Duration::from_secs(2));
-        assert_eq!(budget.acquire(Endpoint::ObjectAql), Leave::WaitFor(Duration::from_secs(5)));
-        assert_eq!(budget.acquire(Endpoint::TotalCount), Leave::Granted);
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        assert_eq!(budget.acquire(Endpoint::ObjectAql), Leave::Granted);
+    async fn a_pause_holds_back_its_endpoint_and_identity_and_no_other() {
+        let budget = budget(0);
+        budget.penalize(WHO, Endpoint::ObjectAql, Some(Duration::from_secs(5)));
+        assert_eq!(budget.acquire(WHO, Endpoint::ObjectAql), Leave::WaitFor(5_000_000));
+        assert_eq!(budget.acquire(WHO, Endpoint::TotalCount), Leave::Granted);
+        assert_eq!(budget.acquire(Key([8; 16]), Endpoint::ObjectAql), Leave::Granted);
+        assert!(budget.leave(WHO, Endpoint::ObjectAql, Instant::now(), |_| ()).await.is_err());
+        let begun = Instant::now();
+        assert!(budget.leave(WHO, Endpoint::ObjectAql, far(), |_| ()).await.is_ok());
+        assert!((5000..5100).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_behind_each_other_wait_no_longer_than_the_time_that_passes() {
+        let (budget, begun, waited) = (budget(4), Instant::now(), AtomicU64::new(0));
+        let count = |time: Duration| {
+            waited.fetch_add(micros(time), Ordering::Relaxed);
+        };
+        let one = || async {
+            budget.leave(WHO, Endpoint::ObjectAql, far(), count).await.ok();
+            begun.elapsed().as_secs()
+        };
+        let ended = tokio::join!(one(), one(), one(), one(), one(), one());
+        assert_eq!((ended.0, ended.1, ended.2, ended.3), (0, 0, 0, 0), "in the order in which they came");
+        assert_eq!((ended.4, ended.5), (61, 61));
+        let waited = Duration::from_micros(waited.load(Ordering::Relaxed));
+        assert!(waited <= begun.elapsed() && waited > Duration::from_secs(60), "{waited:?}");
     }
 }

@@ -3,7 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::budget::{Endpoint, Leave};
+use commons::SECOND;
+use commons::limits::Leave;
+
+use crate::budget::Endpoint;
 use crate::client::Client;
 use crate::complaint::failed;
 use crate::error::{Error, Kind};
@@ -322,7 +325,7 @@ fn rate(client: &Client, report: &mut Report) {
         limit => format!("{limit} requests a minute"),
     };
     if let Leave::WaitFor(wait) = client.session.ask_budget(Endpoint::Other) {
-        report.add("rate limit", Status::Warn, format!("{shown}; used up for {} s", wait.as_secs() + 1));
+        report.add("rate limit", Status::Warn, format!("{shown}; used up for {} s", wait / SECOND + 1));
         report.hint("Wait, or lower requests_per_minute so that the service does not answer 429.");
     } else if throttled > 0 {
         report.add(

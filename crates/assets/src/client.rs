@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 
-use crate::budget::{Budget, Endpoint};
+use crate::budget::Endpoint;
 use crate::check::{self, CheckStep};
 use crate::config::{Config, Credential};
 use crate::decode::scalar::Scalar;
@@ -14,6 +14,7 @@ use crate::metadata::Metadata;
 use crate::model::{Attribute, ObjectSchema, ObjectType};
 use crate::pages::{Facts, Reply};
 use crate::session::{self, Call, Session};
+use crate::shared::Shared;
 use crate::stats::{Meter, ScanStats, Stats};
 use crate::wire;
 
@@ -34,14 +35,15 @@ pub struct Client {
 const USUAL_PAGE: usize = 100;
 
 impl Client {
-    /// A client; sends nothing. Must be called inside a tokio runtime.
+    /// A client; sends nothing. Must be called inside a tokio runtime. `shared` is what it shares with
+    /// other clients: budgets and tokens, kept apart by identity and service.
     ///
     /// # Errors
     /// [`Kind::Config`] for a bad origin, id or certificate, an unreachable combination of options
     /// and credential, and for Data Center, which is not built yet.
-    pub fn new(config: Config, credential: Credential, budget: Arc<dyn Budget>) -> Result<Client, Error> {
+    pub fn new(config: Config, credential: Credential, shared: Arc<dyn Shared>) -> Result<Client, Error> {
         Ok(Client {
-            session: Session::new(config, credential, budget)?,
+            session: Session::new(config, credential, shared)?,
             metadata: Metadata::default(),
             facts: Mutex::default(),
         })
@@ -259,7 +261,7 @@ impl Client {
             query: &query,
             body: Some(&body),
             endpoint: Endpoint::ObjectAql,
-            meter: Meter { client: self.stats(), scan: Some(stats) },
+            meter: self.session.meter_of(stats),
         };
         let known = self.metadata.definitions();
         let read = |bytes: &[u8]| Ok((decode::page(bytes, layout, &known)?, bytes.len()));

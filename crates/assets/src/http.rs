@@ -194,7 +194,6 @@ impl Incoming {
     /// How long the service asks to wait: `Retry-After` in seconds or as a date, else
     /// `X-RateLimit-Reset` (assets-api.md 5).
     pub(crate) fn asked_to_wait(&self, now: SystemTime) -> Option<Duration> {
-        let until = |at: SystemTime| at.duration_since(now).unwrap_or(Duration::ZERO);
         if let Some(value) = self.header("retry-after") {
             if let Ok(seconds) = value.parse::<f64>()
                 && seconds.is_finite()
@@ -203,21 +202,38 @@ impl Incoming {
                 return Some(Duration::from_secs_f64(seconds.min(86_400.0)));
             }
             if let Some(at) = temporal::http_date(value) {
-                return Some(until(at));
+                return Some(until(at, now));
             }
         }
+        self.reset(now)
+    }
+
+    /// How long until the service takes another request, where it says that this was the last one:
+    /// `X-RateLimit-Remaining` is 0.
+    pub(crate) fn spent(&self, now: SystemTime) -> Option<Duration> {
+        let left: f64 = self.header("x-ratelimit-remaining")?.parse().ok()?;
+        if left <= 0.0 { self.reset(now) } else { None }
+    }
+
+    fn reset(&self, now: SystemTime) -> Option<Duration> {
         let value = self.header("x-ratelimit-reset")?;
         let at = match value.parse::<i64>() {
+            // No moment of this century: seconds from now.
+            Ok(seconds @ 0..1_000_000_000) => return Some(Duration::from_secs(seconds.unsigned_abs())),
             Ok(seconds) => temporal::system_time(seconds.checked_mul(1_000_000)?)?,
             Err(_) => temporal::system_time(temporal::instant(value)?)?,
         };
-        Some(until(at))
+        Some(until(at, now))
     }
 
     /// The service's clock.
     pub(crate) fn date(&self) -> Option<SystemTime> {
         temporal::http_date(self.header("date")?)
     }
+}
+
+fn until(at: SystemTime, now: SystemTime) -> Duration {
+    at.duration_since(now).unwrap_or(Duration::ZERO)
 }
 
 fn failure(error: &reqwest::Error) -> Failure {
@@ -284,5 +300,38 @@ mod tests {
             assert!(value.is_sensitive() && !format!("{value:?}").contains("canary"));
         }
         assert!(http.bearer("two\nlines").is_err());
+    }
+
+    fn answer(headers: &[(&'static str, &str)]) -> Incoming {
+        let headers = headers.iter().map(|(name, value)| {
+            (header::HeaderName::from_static(name), HeaderValue::from_str(value).expect("a header"))
+        });
+        Incoming { status: 200, headers: headers.collect(), body: crate::buffers::Buffers::default().take(0) }
+    }
+
+    #[test]
+    fn what_is_left_and_until_when() {
+        let now = temporal::system_time(1_700_000_000_000_000).expect("a moment");
+        let (left, reset) = ("x-ratelimit-remaining", "x-ratelimit-reset");
+        let table = [
+            (&[(left, "0"), (reset, "2023-11-14T22:13:50Z")][..], Some(30)),
+            (&[(left, "0"), (reset, "1700000030")], Some(30)),
+            (&[(left, "0"), (reset, "30")], Some(30)),
+            (&[(left, "0"), (reset, "2023-11-14T22:13:10Z")], Some(0)),
+            (&[(left, "0"), (reset, "soon")], None),
+            (&[(left, "0")], None),
+            (&[(left, "1"), (reset, "30")], None),
+            (&[(left, "none"), (reset, "30")], None),
+            (&[(reset, "30")], None),
+            (&[], None),
+        ];
+        for (headers, wanted) in table {
+            assert_eq!(answer(headers).spent(now), wanted.map(Duration::from_secs), "{headers:?}");
+        }
+        assert_eq!(
+            answer(&[("retry-after", "7"), (reset, "30")]).asked_to_wait(now),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(answer(&[(reset, "30")]).asked_to_wait(now), Some(Duration::from_secs(30)));
     }
 }

@@ -27,6 +27,7 @@ mod route;
 pub mod sample;
 pub mod scan;
 mod session;
+pub mod shared;
 pub mod stats;
 mod temporal;
 pub mod top;

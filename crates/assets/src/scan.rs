@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::decode::Layout;
 use crate::error::{Error, Kind};
 use crate::pages::{Ask, Reply, Start, Walk, What};
-use crate::stats::{Meter, ScanStats, add};
+use crate::stats::{ScanStats, add};
 use crate::value::{Page, ScanSpec};
 
 /// The reader went away.
@@ -88,8 +88,7 @@ impl Driver {
             }
             while let Some(page) = self.walk.rows() {
                 let rows = page.rows.len() as u64;
-                add(&self.stats.objects, rows);
-                add(&self.client.stats().objects, rows);
+                self.client.session.meter_of(&self.stats).objects(rows);
                 if sink.send(page).await.is_err() {
                     return Ok(());
                 }
@@ -160,7 +159,7 @@ impl Driver {
                 let result = match what {
                     What::Page { start, size } => client.page(&aql, start, size, &layout, &stats).await,
                     What::Count => {
-                        let meter = Meter { client: client.stats(), scan: Some(&stats) };
+                        let meter = client.session.meter_of(&stats);
                         match client.count(&aql, meter).await {
                             Ok(count) => Ok(Reply::Count(Some(count))),
                             // A service that does not count is read all the same.

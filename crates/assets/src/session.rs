@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use commons::Key;
+use commons::limits::Leave;
 use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::auth::Auth;
-use crate::budget::{Budget, Endpoint, Leave};
+use crate::budget::{Budget, Endpoint, Sent, TooLong};
 use crate::complaint;
 use crate::config::{Config, Credential, Deployment};
 use crate::decode::Unreadable;
@@ -18,14 +20,19 @@ use crate::error::{Error, Kind};
 use crate::http::{Body, Failure, Http, Incoming, Outgoing};
 use crate::retry::{self, Situation, Trouble};
 use crate::route::{self, Route};
-use crate::stats::{Meter, Stats};
+use crate::shared::{Hasher, Shared};
+use crate::stats::{Meter, ScanStats, Stats};
+
+/// No longer pause is taken from an answer that is not a 429: its headers may be about another limit.
+const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Session {
     pub(crate) config: Config,
     pub(crate) auth: Auth,
     pub(crate) http: Http,
     pub(crate) stats: Stats,
-    budget: Arc<dyn Budget>,
+    budget: Budget,
+    shared: Arc<dyn Shared>,
     known: Mutex<Known>,
     /// The last `Date` of an answer, in microseconds since 1970; 0: none yet.
     date: AtomicI64,
@@ -78,7 +85,7 @@ impl Session {
     pub(crate) fn new(
         config: Config,
         credential: Credential,
-        budget: Arc<dyn Budget>,
+        shared: Arc<dyn Shared>,
     ) -> Result<Self, Error> {
         if config.deployment == Deployment::DataCenter {
             return Err(Error::new(Kind::Config, "deployment 'datacenter' is not built yet"));
@@ -102,7 +109,7 @@ impl Session {
             return Err(Error::new(Kind::Config, "neither site nor workspace_id is set")
                 .with_hint("Set the server option site, as in 'https://acme.atlassian.net'."));
         }
-        let auth = Auth::new(credential, &config.auth_url)?;
+        let auth = Auth::new(credential, &config, shared.clone())?;
         if !auth.is_basic() && !auth.is_withheld() && config.site.is_none() && config.cloud_id.is_none() {
             return Err(Error::new(
                 Kind::Config,
@@ -116,12 +123,14 @@ impl Session {
             workspace: config.workspace_id.as_deref().map(Arc::from),
             ..Known::default()
         };
+        let budget = Budget::new(shared.clone(), config.requests_per_minute);
         Ok(Self {
             config,
             auth,
             http,
             stats: Stats::default(),
             budget,
+            shared,
             known: Mutex::new(known),
             date: AtomicI64::new(0),
         })
@@ -155,7 +164,12 @@ impl Session {
     }
 
     pub(crate) fn meter(&self) -> Meter<'_> {
-        Meter { client: &self.stats, scan: None }
+        Meter { client: &self.stats, shared: &*self.shared, scan: None }
+    }
+
+    /// The meter of one scan.
+    pub(crate) fn meter_of<'a>(&'a self, scan: &'a ScanStats) -> Meter<'a> {
+        Meter { scan: Some(scan), ..self.meter() }
     }
 
     /// Asks the site once for its tenant info, or, without a site, the gateway for anything: shows
@@ -174,9 +188,27 @@ impl Session {
         (host, self.http.send(&outgoing).await)
     }
 
-    /// What the budget says now, without waiting for it.
+    /// Whether the limit holds requests back now, and for how long.
     pub(crate) fn ask_budget(&self, endpoint: Endpoint) -> Leave {
-        self.budget.acquire(endpoint)
+        match self.who(true) {
+            Ok(who) => self.budget.acquire(who, endpoint),
+            Err(_) => Leave::Granted,
+        }
+    }
+
+    /// Whom the service counts requests for (assets-api.md 5: "per API key"): the gateway, the
+    /// workspace, or the site while that is unknown, and the credential as it is now.
+    fn who(&self, authorized: bool) -> Result<Key, Error> {
+        let mut hasher = Hasher::new(&*self.shared, "budget");
+        hasher.add(&self.config.api_url);
+        match self.known().workspace.as_deref() {
+            Some(workspace) => hasher.add(workspace),
+            None => hasher.add(self.config.site.as_deref().unwrap_or_default()),
+        }
+        if authorized {
+            self.auth.identify(&mut hasher)?;
+        }
+        Ok(hasher.key())
     }
 
     /// The route that works, where one is known.
@@ -400,7 +432,8 @@ impl Session {
         let begun = Instant::now();
         let (mut failures, mut renewed) = (0, false);
         loop {
-            self.leave(&exchange, begun).await?;
+            let who = self.who(exchange.authorized)?;
+            let sent = self.leave(who, &exchange, begun).await?;
             let header = match exchange.authorized {
                 true => Some(self.auth.header(&self.http).await?),
                 false => None,
@@ -412,8 +445,13 @@ impl Session {
                 body: exchange.body.map(Body::Json),
             };
             exchange.meter.request(failures > 0 || renewed);
-            let (trouble, asked, error) = match self.http.send(&outgoing).await {
+            let result = self.http.send(&outgoing).await;
+            drop(sent);
+            let (trouble, asked, error) = match result {
                 Ok(incoming) => {
+                    if let Some(pause) = incoming.spent(SystemTime::now()) {
+                        self.budget.pause(who, exchange.endpoint, pause.min(MINUTE));
+                    }
                     exchange.meter.bytes(incoming.body.len());
                     if incoming.is_success() {
                         self.note_date(&incoming);
@@ -467,39 +505,29 @@ impl Session {
                 jitter: retry::jitter(),
             };
             let Some(wait) = retry::decide(&situation) else { return Err(error) };
-            if trouble == Trouble::Status(429) {
-                self.budget.penalize(exchange.endpoint, wait);
+            match trouble {
+                // The pause is everybody's, and the limit's to wait for.
+                Trouble::Status(429) => self.budget.penalize(who, exchange.endpoint, asked),
+                _ => tokio::time::sleep(wait).await,
             }
-            self.sleep(wait, exchange.meter).await;
         }
     }
 
     /// Waits for the budget.
-    async fn leave(&self, exchange: &Exchange<'_>, begun: Instant) -> Result<(), Error> {
-        loop {
-            let wait = match self.budget.acquire(exchange.endpoint) {
-                Leave::Granted => return Ok(()),
-                Leave::WaitFor(wait) => wait.max(Duration::from_millis(1)),
-            };
-            if begun.elapsed() + wait > self.config.retry_timeout {
-                return Err(Error::new(
-                    Kind::RateLimited,
-                    format!(
-                        "the request limit leaves no room for {} within retry_timeout",
-                        exchange.what
-                    ),
-                )
-                .with_hint(
-                    "Other scans use up requests_per_minute; raise retry_timeout, run fewer at once, or materialize the table.",
-                ));
-            }
-            self.sleep(wait, exchange.meter).await;
-        }
-    }
-
-    async fn sleep(&self, wait: Duration, meter: Meter<'_>) {
-        tokio::time::sleep(wait).await;
-        meter.waited(wait);
+    async fn leave(&self, who: Key, exchange: &Exchange<'_>, begun: Instant) -> Result<Sent<'_>, Error> {
+        let until = begun + self.config.retry_timeout;
+        let waited = |time| exchange.meter.waited(time);
+        self.budget.leave(who, exchange.endpoint, until, waited).await.map_err(|TooLong| {
+            let what = exchange.what;
+            Error::new(
+                Kind::RateLimited,
+                format!("the request limit leaves no room for {what} within retry_timeout"),
+            )
+            .with_hint(
+                "Other scans use up requests_per_minute, or the service asked for a pause; raise retry_timeout, run \
+                 fewer at once, or materialize the table.",
+            )
+        })
     }
 }
 

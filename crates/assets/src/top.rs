@@ -81,7 +81,7 @@ pub async fn top(
             let whole = says_all(&answer, size);
             let found = first(answer.rows, whole, &order, limit as usize);
             if let Top::Rows(rows) = &found {
-                add(&stats.objects, rows.len() as u64);
+                client.session.meter_of(&stats).objects(rows.len() as u64);
             }
             Ok(found)
         }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use assets::budget::SlidingWindow;
 use assets::check::Status;
 use assets::client::Client;
 use assets::config::{Config, Credential, Deployment, Secret, SecretSource};
 use assets::error::{Error, Kind};
 use assets::scan::{Closed, PageSink, scan};
+use assets::shared::Private;
 use assets::stats::ScanStats;
 use assets::value::{ColumnSpec, Decode, Field, Page, Part, Row, ScanSpec, Source, Value};
 use assets_sim::{DumpValue, Endpoint, Fault, FaultKind, Options, Profile, Sim};
@@ -45,8 +45,8 @@ fn classic() -> Credential {
 }
 
 fn client_with(config: Config, credential: Credential) -> Arc<Client> {
-    let budget = Arc::new(SlidingWindow::new(config.requests_per_minute));
-    Arc::new(Client::new(config, credential, budget).expect("a client"))
+    let shared = Arc::new(Private::new().expect("random numbers"));
+    Arc::new(Client::new(config, credential, shared).expect("a client"))
 }
 
 fn client(sim: &Sim) -> Arc<Client> {

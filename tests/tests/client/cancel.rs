@@ -82,7 +82,7 @@ pub fn wait_for_waiting(watch: &mut Client, pid: i32) {
         let row = watch
             .query_one(
                 "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active'
-                    AND wait_event = 'Extension' AND query_start < clock_timestamp() - interval '150 ms'",
+                    AND wait_event_type = 'Extension' AND query_start < clock_timestamp() - interval '150 ms'",
                 &[&pid],
             )
             .unwrap();

@@ -19,6 +19,7 @@ mod replica;
 mod requests;
 mod scans;
 mod scorecard;
+mod shared;
 mod statistics;
 mod stuck;
 mod tables;
