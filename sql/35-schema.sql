@@ -130,8 +130,14 @@ CREATE FUNCTION assets_fdw.materialize_schema(
 COMMENT ON FUNCTION assets_fdw.materialize_schema(name, name, interval, interval, boolean, text) IS
     'Makes a replica of every foreign table of a schema that has none, and looks after drift';
 
--- What refresh_schema() does; PL/pgSQL has no room for two parameters called mode. One replica after the other,
--- and all of them whatever becomes of one.
+-- A replica and those of its group beside it in its schema: together, for the requests of one.
+CREATE FUNCTION assets_fdw.refresh_group(target regclass, mode text)
+    RETURNS TABLE (target regclass, mode text, requests bigint, seen bigint, inserted bigint, updated bigint,
+                   deleted bigint, unchanged bigint, seconds double precision)
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'refresh_group_wrapper';
+
+-- What refresh_schema() does; PL/pgSQL has no room for two parameters called mode. One group after the other, and
+-- all of them whatever becomes of one.
 CREATE FUNCTION assets_fdw.refresh_each(target_schema name, wanted text)
     RETURNS TABLE (target regclass, mode text, requests bigint, seen bigint, inserted bigint, updated bigint,
                    deleted bigint, unchanged bigint, seconds double precision)
@@ -140,7 +146,9 @@ AS $$
 #variable_conflict use_column
 DECLARE
     replica record;
+    refreshed record;
     found_any boolean := false;
+    done oid[] := '{}';
     failed text[] := '{}';
     state text;
     said text;
@@ -156,14 +164,29 @@ BEGIN
         WHERE n.nspname = target_schema ORDER BY c.relname
     LOOP
         found_any := true;
+        CONTINUE WHEN replica.relation::oid = ANY (done);
         BEGIN
-            RETURN QUERY SELECT replica.relation, r.mode, r.requests, r.seen, r.inserted, r.updated, r.deleted,
-                                r.unchanged, r.seconds
-                         FROM assets_fdw.refresh(replica.relation, wanted) AS r;
+            FOR refreshed IN SELECT * FROM assets_fdw.refresh_group(replica.relation, wanted) LOOP
+                -- A replica that was refreshed by itself before comes along with the others of its group.
+                IF refreshed.target::oid = ANY (done) THEN
+                    CONTINUE;
+                END IF;
+                done := done || refreshed.target::oid;
+                target := refreshed.target;
+                mode := refreshed.mode;
+                requests := refreshed.requests;
+                seen := refreshed.seen;
+                inserted := refreshed.inserted;
+                updated := refreshed.updated;
+                deleted := refreshed.deleted;
+                unchanged := refreshed.unchanged;
+                seconds := refreshed.seconds;
+                RETURN NEXT;
+            END LOOP;
         EXCEPTION WHEN OTHERS THEN
             GET STACKED DIAGNOSTICS said = MESSAGE_TEXT, state = RETURNED_SQLSTATE, advice = PG_EXCEPTION_HINT;
-            -- The same would come of every other one.
-            IF state IN ('22023', '25006', '0A000') THEN
+            -- The same would come of every other one: a wrong argument, a standby, the service itself.
+            IF state IN ('22023', '25006', 'HV00N', '28000', '53400') THEN
                 RAISE;
             END IF;
             failed := failed || format('%I: %s', replica.name, said);
@@ -185,6 +208,6 @@ CREATE FUNCTION assets_fdw.refresh_schema(target_schema name, mode text DEFAULT 
     RETURNS TABLE (target regclass, mode text, requests bigint, seen bigint, inserted bigint, updated bigint,
                    deleted bigint, unchanged bigint, seconds double precision)
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'SELECT * FROM assets_fdw.refresh_each($1, $2)';
+    AS 'SELECT * FROM assets_fdw.refresh_each($1, $2) AS r ORDER BY r.target::text';
 COMMENT ON FUNCTION assets_fdw.refresh_schema(name, text) IS
     'Refreshes every replica of a schema now and waits; those that can be are, also where one fails';

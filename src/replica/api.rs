@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::failure::Failure;
-use super::history::{self, Mode};
+use super::history::{self, Ended, Mode};
 use super::jobs::{self, Job, New};
 use super::shared;
 use super::spi::{execute, query_one};
@@ -115,6 +115,55 @@ fn refresh(
         name!(seconds, f64),
     ),
 > {
+    let (_, ended) = refresh_now(target, mode, false);
+    let figures = ended.figures;
+    TableIterator::once((
+        ended.mode,
+        figures.requests,
+        figures.seen,
+        figures.inserted,
+        figures.updated,
+        figures.deleted,
+        figures.unchanged,
+        ended.seconds,
+    ))
+}
+
+/// `assets_fdw.refresh_group(target, mode)`: the same for a replica and those of its group beside it in
+/// its schema. One for which that failed is not among the rows.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn refresh_group(
+    target: pg_sys::Oid,
+    mode: &str,
+) -> TableIterator<
+    'static,
+    (
+        name!(target, pg_sys::Oid),
+        name!(mode, String),
+        name!(requests, i64),
+        name!(seen, i64),
+        name!(inserted, i64),
+        name!(updated, i64),
+        name!(deleted, i64),
+        name!(unchanged, i64),
+        name!(seconds, f64),
+    ),
+> {
+    let (run, ended) = refresh_now(target, mode, true);
+    let along = history::ended_along(run).into_iter().filter(|(_, ended)| ended.outcome == "ok");
+    let rows: Vec<_> = std::iter::once((target, ended))
+        .chain(along)
+        .map(|(target, Ended { mode, figures: f, seconds, .. })| {
+            (target, mode, f.requests, f.seen, f.inserted, f.updated, f.deleted, f.unchanged, seconds)
+        })
+        .collect();
+    TableIterator::new(rows)
+}
+
+/// Has a worker refresh a replica, waits for it, and gives the run's number and what became of it; a
+/// failure is an ERROR.
+fn refresh_now(target: pg_sys::Oid, mode: &str, neighbours: bool) -> (i64, Ended) {
     let how = match mode {
         "auto" => None,
         "full" => Some(Mode::Full),
@@ -144,6 +193,7 @@ fn refresh(
         run,
         max_delete_share: Some(gucs::MAX_DELETE_SHARE.get()),
         scheduled: false,
+        neighbours,
         mode: how,
         reason: "refresh()".into(),
     };
@@ -175,17 +225,7 @@ fn refresh(
         )
         .report(PgLogLevel::NOTICE);
     }
-    let figures = ended.figures;
-    TableIterator::once((
-        ended.mode,
-        figures.requests,
-        figures.seen,
-        figures.inserted,
-        figures.updated,
-        figures.deleted,
-        figures.unchanged,
-        ended.seconds,
-    ))
+    (run, ended)
 }
 
 fn died(job: &Job) -> Failure {

@@ -348,33 +348,48 @@ pub struct Ended {
 
 /// How a run ended, as committed by now; none where it never began.
 pub fn ended(run: i64) -> Option<Ended> {
+    select_ended(&format!("id = {run}")).into_iter().next().map(|(_, ended)| ended)
+}
+
+/// The replicas that a run took along, and how that ended for each.
+pub fn ended_along(run: i64) -> Vec<(pg_sys::Oid, Ended)> {
+    // Numbered after it, which is what there is an index for.
+    select_ended(&format!("with_run = {run} AND id > {run}"))
+}
+
+fn select_ended(which: &str) -> Vec<(pg_sys::Oid, Ended)> {
     let sql = format!(
         "SELECT outcome, mode, requests, seen, inserted, updated, deleted, seconds, sqlstate, error, detail, hint,
-                coalesce(unchanged, 0), note
-         FROM assets_fdw.replica_run WHERE id = {run}"
+                coalesce(unchanged, 0), note, target
+         FROM assets_fdw.replica_run WHERE {which} ORDER BY id"
     );
     let read = |connection: &Connected| {
-        connection.query_with_active_snapshot(&sql, |row| Ended {
-            outcome: row.must(1),
-            mode: row.must(2),
-            figures: Figures {
-                requests: row.get(3).unwrap_or(0),
-                seen: row.get(4).unwrap_or(0),
-                inserted: row.get(5).unwrap_or(0),
-                updated: row.get(6).unwrap_or(0),
-                deleted: row.get(7).unwrap_or(0),
-                unchanged: row.must(13),
-                ..Figures::default()
-            },
-            seconds: row.get(8).unwrap_or(0.0),
-            failure: row.get::<String>(10).map(|message| Failure {
-                sqlstate: row.get(9).unwrap_or_else(|| "XX000".into()),
-                message,
-                detail: row.get(11),
-                hint: row.get(12),
-            }),
-            note: row.get(14),
+        connection.query_with_active_snapshot(&sql, |row| {
+            (
+                row.must(15),
+                Ended {
+                    outcome: row.must(1),
+                    mode: row.must(2),
+                    figures: Figures {
+                        requests: row.get(3).unwrap_or(0),
+                        seen: row.get(4).unwrap_or(0),
+                        inserted: row.get(5).unwrap_or(0),
+                        updated: row.get(6).unwrap_or(0),
+                        deleted: row.get(7).unwrap_or(0),
+                        unchanged: row.must(13),
+                        ..Figures::default()
+                    },
+                    seconds: row.get(8).unwrap_or(0.0),
+                    failure: row.get::<String>(10).map(|message| Failure {
+                        sqlstate: row.get(9).unwrap_or_else(|| "XX000".into()),
+                        message,
+                        detail: row.get(11),
+                        hint: row.get(12),
+                    }),
+                    note: row.get(14),
+                },
+            )
         })
     };
-    as_extension(|| with_latest_snapshot(|| connected(read))).into_iter().next()
+    as_extension(|| with_latest_snapshot(|| connected(read)))
 }

@@ -66,6 +66,8 @@ pub struct Party<'a> {
     pub share: f64,
     /// Whether others of its group that are due come along.
     pub others: bool,
+    /// Whether those beside it in its schema do, due or not.
+    pub neighbours: bool,
 }
 
 /// Why a run ends without having done its work.
@@ -155,7 +157,8 @@ fn gather(party: &Party<'_>) -> Result<Group, String> {
             if !usable || standing.since.is_none() {
                 return None;
             }
-            let run = (due && party.others).then(|| Run {
+            let beside = party.neighbours && jobs::are_neighbours(&job, party.job);
+            let run = (due && party.others || beside).then(|| Run {
                 id: history::next_run(),
                 reason: party.run.reason.clone(),
                 mode: Mode::Incremental,
@@ -170,7 +173,10 @@ fn gather(party: &Party<'_>) -> Result<Group, String> {
             Some((run, standing))
         });
         match begun {
-            Some((run, standing)) => candidates.push((job, run, share, standing)),
+            Some((run, standing)) => {
+                let share = if party.neighbours { party.share } else { share };
+                candidates.push((job, run, share, standing));
+            }
             None => worker::unlock(job.target),
         }
     }

@@ -304,6 +304,13 @@ pub fn group_of(job: &Job) -> Vec<(Job, bool)> {
     found
 }
 
+/// Whether two replicas are in one schema; inside a transaction.
+pub fn are_neighbours(one: &Job, other: &Job) -> bool {
+    let sql = "SELECT count(DISTINCT relnamespace) = 1 FROM pg_class WHERE oid IN ($1, $2)";
+    as_extension(|| query_one(sql, &[one.target.into(), other.target.into()], |row| row.must(1)))
+        .unwrap_or(false)
+}
+
 fn obstacle(row: &Row, server: pg_sys::Oid) -> Option<Obstacle> {
     let (source, owner): (pg_sys::Oid, pg_sys::Oid) = (row.must(12), row.must(2));
     if server == pg_sys::InvalidOid {

@@ -170,6 +170,7 @@ impl Scheduler {
                 run,
                 max_delete_share: None,
                 scheduled: true,
+                neighbours: false,
                 mode: None,
                 reason: reason.as_str().to_owned(),
             };

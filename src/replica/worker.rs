@@ -103,6 +103,8 @@ pub struct Task {
     pub max_delete_share: Option<f64>,
     /// Whether a scheduler started it; else someone waits for it.
     pub scheduled: bool,
+    /// Whether the replicas of its group beside it in its schema come along, due or not.
+    pub neighbours: bool,
     /// How it is to compare; none: as is best.
     pub mode: Option<Mode>,
     /// Why it runs.
@@ -112,20 +114,21 @@ pub struct Task {
 impl Task {
     fn to_text(&self) -> String {
         format!(
-            "{} {} {} {} {} {} {} {}",
+            "{} {} {} {} {} {} {} {} {}",
             self.database.to_u32(),
             self.owner.to_u32(),
             self.target.to_u32(),
             self.run,
             self.max_delete_share.map_or_else(|| "-".to_owned(), |share| share.to_string()),
             u8::from(self.scheduled),
+            u8::from(self.neighbours),
             self.mode.map_or("auto", Mode::as_str),
             self.reason
         )
     }
 
     fn from_text(text: &str) -> Option<Self> {
-        let mut words = text.splitn(8, ' ');
+        let mut words = text.splitn(9, ' ');
         let oid = |word: Option<&str>| word?.parse::<u32>().ok().map(pg_sys::Oid::from);
         Some(Self {
             database: oid(words.next())?,
@@ -134,6 +137,7 @@ impl Task {
             run: words.next()?.parse().ok()?,
             max_delete_share: words.next()?.parse().ok(),
             scheduled: words.next()? == "1",
+            neighbours: words.next()? == "1",
             mode: match words.next()? {
                 "full" => Some(Mode::Full),
                 "incremental" => Some(Mode::Incremental),

@@ -45,6 +45,20 @@ fn every_foreign_table_gets_a_replica_and_those_there_are_kept() {
         assert_eq!(seen, inserted);
     }
     assert!(rows.iter().any(|row| row.get::<_, i64>(2) > 0));
+
+    // From then on together, for the requests of one.
+    let servers = number(&mut client, "SELECT count(*) FROM itsm_replica.vendor");
+    sim.create("Vendor", "Another", &[]).unwrap();
+    sim.clear_log();
+    let sql = "SELECT count(*), count(DISTINCT target), sum(inserted)::bigint, count(*) FILTER (WHERE mode = 'incremental')
+               FROM assets_fdw.refresh_schema('itsm_replica')";
+    let row = client.query_one(sql, &[]).unwrap();
+    let figures: Vec<i64> = (0..4).map(|n| row.get(n)).collect();
+    assert_eq!(figures, [tables - 2, tables - 2, 1, tables - 2], "{}", history(&mut client));
+    assert_eq!(number(&mut client, "SELECT count(*) FROM itsm_replica.vendor"), servers + 1);
+    let searches =
+        sim.log().iter().filter(|e| matches!(e.endpoint, Endpoint::ObjectAql | Endpoint::TotalCount)).count();
+    assert!(searches <= 6, "{searches} searches for {tables} replicas");
 }
 
 #[test]
