@@ -35,7 +35,7 @@ PURE_CRATES := --workspace --exclude assets_fdw --exclude assets-fdw-tests
 CARGO_TEST = RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast
 FILTER = $(if $(T),-- '$(T)')
 
-.PHONY: help setup quiet-setup build install private demo demo-stop test oracle soak lint fuzz pgspot bench package clean
+.PHONY: help setup quiet-setup build install private demo demo-stop test oracle soak sqlsmith lint fuzz pgspot bench package clean
 
 help:
 	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,7 @@ help:
 #:                  so many of them (from FROM=1 on); SEED=n SERVICE=hostile: that one alone.
 #: make soak        Faults of every kind under scans of every kind for MINUTES=60, with new dice by SEED=n: complete rows
 #:                  or an ERROR, and sessions that grow neither in memory nor in descriptors nor in threads.
+#: make sqlsmith     Random SQL over foreign tables: no crash, no internal error. QUERIES=n, SEED=n; needs sqlsmith.
 #: make lint        Formatting, clippy and rustdoc, where every warning is an error.
 #: make fuzz        Fuzz what reads hostile input, each target for SECONDS=60; T=page: one of them. Needs nightly Rust
 #:                  (rustup toolchain install nightly), cargo-fuzz (cargo install cargo-fuzz) and a C++ compiler. The same
@@ -119,6 +120,9 @@ lint: quiet-setup
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
+sqlsmith: QUERIES ?= 10000
+sqlsmith: private
+	@tools/sqlsmith $(QUERIES) $(SEED)
 SECONDS ?= 60
 FUZZ_TARGETS := page metadata value option mask aql
 fuzz:

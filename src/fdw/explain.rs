@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::fdw::exec::{self, State};
+use crate::fdw::pg;
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es: *mut pg_sys::ExplainState) {
@@ -45,8 +46,9 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
             number(es, c"Limit", limit);
         }
         if (*es).verbose {
-            for why in question.local_reasons() {
-                text(es, c"Local", &why);
+            let plan = (*node).ss.ps.plan;
+            for (clause, why) in question.local_reasons() {
+                text(es, c"Local", &format!("{} -- {why}", written(es, plan, clause)));
             }
         }
         if (*es).analyze {
@@ -58,6 +60,19 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
             let waited = stats.waited_us.load(Ordering::Relaxed) as f64 / 1000.0;
             pg_sys::ExplainPropertyFloat(c"Waited for rate limit".as_ptr(), c"ms".as_ptr(), waited, 3, es);
         }
+    }
+}
+
+/// A clause of a plan as EXPLAIN writes it, in one line.
+unsafe fn written(
+    es: *mut pg_sys::ExplainState,
+    plan: *mut pg_sys::Plan,
+    clause: *mut pg_sys::Node,
+) -> String {
+    // SAFETY: EXPLAIN's state holds the names of the plan's relations; the result is a C string.
+    unsafe {
+        let names = pg_sys::set_deparse_context_plan((*es).deparse_cxt, plan, std::ptr::null_mut());
+        pg::text(pg_sys::deparse_expression(clause, names, (*es).verbose, false)).replace(['\n', '\r'], " ")
     }
 }
 

@@ -73,6 +73,8 @@ impl Pushed {
 
 /// One qual of the plan.
 pub struct Clause {
+    /// The qual as the plan holds it.
+    qual: *mut pg_sys::Node,
     /// As AQL could say it, parameters unbound.
     pred: Pred,
     /// What becomes of it.
@@ -122,6 +124,7 @@ impl Question {
                         pg_sys::ExecInitQual(one, &raw mut (*node).ss.ps)
                     });
                     clauses.push(Clause {
+                        qual,
                         pred,
                         lowered,
                         shape,
@@ -217,18 +220,16 @@ impl Question {
     }
 
     /// The clauses that stay at home, and why.
-    pub fn local_reasons(&self) -> Vec<String> {
-        self.clauses
-            .iter()
-            .filter_map(|c| match &c.lowered {
-                Lowered::Local(why) => Some(why.clone()),
-                _ if self.names_unknown(&c.names) => {
-                    Some(format!("AQL does not know the attribute by that name here: {}", c.shape))
-                }
-                _ if self.is_refused(c) => Some(format!("the service refused: {}", c.shape)),
-                _ => None,
-            })
-            .collect()
+    pub fn local_reasons(&self) -> Vec<(*mut pg_sys::Node, String)> {
+        let why = |c: &Clause| match &c.lowered {
+            Lowered::Local(why) => Some(why.clone()),
+            _ if self.names_unknown(&c.names) => {
+                Some(format!("AQL does not know the attribute by that name here: {}", c.shape))
+            }
+            _ if self.is_refused(c) => Some(format!("the service refused: {}", c.shape)),
+            _ => None,
+        };
+        self.clauses.iter().filter_map(|c| Some((c.qual, why(c)?))).collect()
     }
 
     /// Whether every clause goes out.

@@ -104,7 +104,11 @@ fn judge(client: &mut Client, group: &Group, form: &Form) -> Line {
         Some(_) => {
             let texts = find(&plan_lines, "AQL: ");
             let text = texts.iter().find(|text| is_of(text)).cloned().unwrap_or_else(|| texts[0].clone());
-            (text, find(&plan_lines, "Local: "))
+            let local = find(&plan_lines, "Local: ");
+            (
+                text,
+                local.iter().filter_map(|l| l.rsplit_once(" -- ")).map(|(_, why)| why.to_owned()).collect(),
+            )
         }
     };
     let rest = if aql.starts_with("none") { NOTHING.to_owned() } else { without_base(&aql) };
