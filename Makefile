@@ -55,7 +55,7 @@ help:
 #:                  so many of them (from FROM=1 on); SEED=n SERVICE=hostile: that one alone.
 #: make soak        Faults of every kind under scans of every kind for MINUTES=60, with new dice by SEED=n: complete rows
 #:                  or an ERROR, and sessions that grow neither in memory nor in descriptors nor in threads.
-#: make sqlsmith     Random SQL over foreign tables: no crash, no internal error. QUERIES=n, SEED=n; needs sqlsmith.
+#: make sqlsmith    Random SQL over foreign tables: no crash, no internal error. QUERIES=n, SEED=n; needs sqlsmith.
 #: make lint        Formatting, clippy and rustdoc, where every warning is an error.
 #: make fuzz        Fuzz what reads hostile input, each target for SECONDS=60; T=page: one of them. Needs nightly Rust
 #:                  (rustup toolchain install nightly), cargo-fuzz (cargo install cargo-fuzz) and a C++ compiler. The same
@@ -123,6 +123,7 @@ lint: quiet-setup
 sqlsmith: QUERIES ?= 10000
 sqlsmith: private
 	@tools/sqlsmith $(QUERIES) $(SEED)
+
 SECONDS ?= 60
 FUZZ_TARGETS := page metadata value option mask aql
 fuzz:
