@@ -45,24 +45,37 @@ pub fn schema_oid(schema: &str) -> pg_sys::Oid {
     })
 }
 
+/// Whether role $2 may act for an owner. A superuser acts for superusers only: a statement over somebody
+/// else's table (a CHECK constraint, a default) may run that role's code.
+fn acts_for(owner: &str) -> String {
+    format!(
+        "(pg_has_role($2, {owner}, 'USAGE')
+          AND NOT EXISTS (SELECT FROM pg_roles AS me CROSS JOIN pg_roles AS them
+                          WHERE me.oid = $2 AND me.rolsuper AND them.oid = {owner} AND NOT them.rolsuper))"
+    )
+}
+
 /// Reads a local schema for a role.
 pub fn gather(schema: &str, user: pg_sys::Oid) -> Gathered {
     let namespace = schema_oid(schema);
-    let sql = "
+    let mine = acts_for("c.relowner");
+    let sql = format!(
+        "
         SELECT c.oid, c.relname::text, obj_description(c.oid, 'pg_class'), f.ftserver, s.srvname::text,
                c.relnatts::int4,
                ARRAY(SELECT o.option_name FROM pg_options_to_table(f.ftoptions) AS o ORDER BY 1),
                ARRAY(SELECT o.option_value FROM pg_options_to_table(f.ftoptions) AS o ORDER BY o.option_name),
-               pg_has_role($2, c.relowner, 'USAGE')
+               {mine}
         FROM pg_class AS c
         JOIN pg_foreign_table AS f ON f.ftrelid = c.oid
         JOIN pg_foreign_server AS s ON s.oid = f.ftserver
         JOIN pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw
         JOIN pg_proc AS h ON h.oid = w.fdwhandler AND h.proname = 'assets_fdw_handler'
-        WHERE c.relnamespace = $1 ORDER BY c.relname";
+        WHERE c.relnamespace = $1 ORDER BY c.relname"
+    );
     let args = [namespace.into(), user.into()];
     let found = as_extension(|| {
-        query(sql, &args, |row| {
+        query(&sql, &args, |row| {
             let local = LocalTable {
                 relation: Relation::new(schema, row.must::<String>(2)),
                 options: pairs(row, 7),
@@ -121,18 +134,20 @@ fn columns(relation: pg_sys::Oid) -> Vec<LocalColumn> {
 
 fn replicas(source: pg_sys::Oid, user: pg_sys::Oid) -> Vec<(pg_sys::Oid, Replica)> {
     // The table is altered, and the job may end: both have to be the user's.
-    let sql = "
+    let (table, job) = (acts_for("c.relowner"), acts_for("j.owner::oid"));
+    let sql = format!(
+        "
         SELECT c.oid, n.nspname::text, c.relname::text, c.relnatts::int4, obj_description(c.oid, 'pg_class'),
                c.oid = j.history_table::oid,
-               CASE WHEN NOT pg_has_role($2, c.relowner, 'USAGE') THEN pg_get_userbyid(c.relowner)::text
-                    WHEN NOT coalesce((SELECT pg_has_role($2, r.oid, 'MEMBER') FROM pg_roles AS r
-                                       WHERE r.oid = j.owner::oid), false) THEN pg_get_userbyid(j.owner::oid)::text END
+               CASE WHEN NOT {table} THEN pg_get_userbyid(c.relowner)::text
+                    WHEN {job} IS NOT TRUE THEN pg_get_userbyid(j.owner::oid)::text END
         FROM assets_fdw.replica_job AS j
         JOIN pg_class AS c ON c.oid IN (j.target::oid, j.history_table::oid)
         JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE j.source::oid = $1 ORDER BY 2, 3";
+        WHERE j.source::oid = $1 ORDER BY 2, 3"
+    );
     let found = as_extension(|| {
-        query(sql, &[source.into(), user.into()], |row| {
+        query(&sql, &[source.into(), user.into()], |row| {
             let replica = Replica {
                 relation: Relation::new(row.must::<String>(2), row.must::<String>(3)),
                 history: row.get(6).unwrap_or(false),

@@ -299,9 +299,11 @@ fn relation_oid(relation: &Relation) -> Option<pg_sys::Oid> {
 /// An ERROR where a schema shows nothing of Assets that the user may alter.
 pub fn require_some(schema: &str, gathered: &Gathered, asked: &[Asked]) {
     if gathered.tables.is_empty() && gathered.others {
-        error::raise(
+        error::raise_hint(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             format!("must be owner of the foreign tables of schema \"{schema}\""),
+            "A superuser does it as their owner, after SET ROLE: statements over somebody's tables may run that \
+             role's code.",
         );
     }
     if asked.is_empty() {

@@ -130,6 +130,14 @@ fn only_owners_sync_and_each_only_what_is_its_own() {
     // Called by hand, it remembers nothing of tables that the session has not imported.
     b.batch_execute("SELECT assets_fdw.remember_import(ARRAY(SELECT oid FROM pg_class))").unwrap();
 
+    // A superuser neither: what alice put on her tables would run with all rights.
+    for sql in ["SELECT assets_fdw.sync_schema('mine')", "SELECT assets_fdw.sync_schema('mine', false)"] {
+        let (state, message) = error_of(&mut admin, sql);
+        assert!(state == "42501" && message.contains("SET ROLE"), "{state} {message}");
+    }
+    admin.batch_execute(&format!("SET ROLE {alice}")).unwrap();
+    assert!(!sync(&mut admin, "mine", true).is_empty());
+    admin.batch_execute("RESET ROLE").unwrap();
     let told = sync(&mut a, "mine", false);
     let theirs: Vec<&String> = told.iter().filter(|line| line.contains("belongs to role")).collect();
     assert!(theirs.len() >= 2 && theirs.iter().all(|line| line.contains("\"bobs\".\"server\"")), "{told:#?}");
