@@ -61,7 +61,7 @@ pub fn as_extension<T>(body: impl FnOnce() -> T) -> T {
 struct Elevated {
     user: pg_sys::Oid,
     context: i32,
-    settings: i32,
+    _path: PinnedPath,
 }
 
 impl Elevated {
@@ -69,13 +69,36 @@ impl Elevated {
         let mut user = pg_sys::InvalidOid;
         let mut context = 0;
         // SAFETY: reads and sets the user id of this backend, as postgres' own maintenance commands
-        // do; an ERROR that unwinds past the guard also ends the transaction, which puts both back.
+        // do; an ERROR that unwinds past the guard also ends the transaction, which puts it back.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
             pg_sys::SetUserIdAndSecContext(
                 pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID),
                 context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
             );
+        }
+        Self { user, context, _path: PinnedPath::new() }
+    }
+}
+
+impl Drop for Elevated {
+    fn drop(&mut self) {
+        // SAFETY: puts back what `new` found.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+    }
+}
+
+/// Nothing but the system's schema in the search path, for as long as it lives: what a statement of
+/// ours names is the system's, whatever the session has in front of it.
+struct PinnedPath {
+    settings: i32,
+}
+
+impl PinnedPath {
+    fn new() -> Self {
+        // SAFETY: a setting of this backend; an ERROR that unwinds past the guard also ends the
+        // transaction, which puts it back.
+        unsafe {
             let settings = pg_sys::NewGUCNestLevel();
             pg_sys::set_config_option(
                 c"search_path".as_ptr(),
@@ -87,21 +110,32 @@ impl Elevated {
                 0,
                 false,
             );
-            Self { user, context, settings }
+            Self { settings }
         }
     }
 }
 
-impl Drop for Elevated {
+impl Drop for PinnedPath {
     fn drop(&mut self) {
-        // SAFETY: puts back what `new` found. While an ERROR unwinds, the settings are left to the end
-        // of the transaction, which is where they were saved.
-        unsafe {
-            if !std::thread::panicking() {
-                pg_sys::AtEOXact_GUC(true, self.settings);
-            }
-            pg_sys::SetUserIdAndSecContext(self.user, self.context);
+        // While an ERROR unwinds, the settings are left to the end of the transaction, which is where
+        // they were saved.
+        if !std::thread::panicking() {
+            // SAFETY: ends the level that `new` began.
+            unsafe { pg_sys::AtEOXact_GUC(true, self.settings) };
         }
+    }
+}
+
+/// The schema in which the session makes what it names without one.
+pub fn current_schema() -> Option<String> {
+    // SAFETY: inside a transaction; list and name live in the current memory context.
+    unsafe {
+        let path = pg_sys::fetch_search_path(false);
+        if path.is_null() || (*path).length == 0 {
+            return None;
+        }
+        let name = pg_sys::get_namespace_name((*(*path).elements).oid_value);
+        (!name.is_null()).then(|| crate::fdw::pg::text(name))
     }
 }
 
@@ -122,8 +156,9 @@ pub fn with_latest_snapshot<T>(body: impl FnOnce() -> T) -> T {
 /// that only looks would use up by the second, and which a standby cannot give.
 pub struct Connected(());
 
-/// Connects to SPI for as long as `body` runs.
+/// Connects to SPI for as long as `body` runs, with nothing but the system's schema in the search path.
 pub fn connected<T>(body: impl FnOnce(&Connected) -> T) -> T {
+    let _path = PinnedPath::new();
     Spi::connect(|_| body(&Connected(())))
 }
 

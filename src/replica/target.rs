@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use tables::ddl::{ident, literal};
 
 use super::jobs;
-use super::spi::{execute, query, query_one};
+use super::spi::{current_schema, execute, query, query_one};
 use crate::error;
 
 /// A column of the source.
@@ -116,8 +116,7 @@ impl Source {
         match (parts.pop(), parts.pop(), parts.is_empty()) {
             (Some(name), Some(schema), true) => Place { schema, name },
             (Some(name), None, _) => {
-                let schema = query_one("SELECT current_schema()::text", &[], |row| row.get(1)).flatten();
-                let Some(schema) = schema else {
+                let Some(schema) = current_schema() else {
                     error::raise(
                         PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
                         "no schema has been selected to create in",

@@ -15,6 +15,7 @@ mod options;
 mod origins;
 mod pages;
 mod peer;
+mod privileges;
 mod replica;
 mod requests;
 mod scans;
