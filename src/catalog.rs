@@ -49,6 +49,8 @@ pub struct Resolved {
     pub own: Option<String>,
     /// The object schema of its object type.
     pub schema_id: i64,
+    /// Every object type of the schema, where the table takes descendants in.
+    pub known: Option<Arc<[ObjectType]>>,
     /// The columns that a query uses, by attribute number.
     pub columns: HashMap<i16, Resolution>,
     /// What has been proven of the service; the resolver leaves it empty.
@@ -180,6 +182,7 @@ impl Resolver {
             types,
             own: self.options.get("aql").map(str::to_owned),
             schema_id: root.schema_id,
+            known: include.then(|| known.clone()),
             columns,
             facts: aql::Facts::default(),
         })

@@ -181,14 +181,16 @@ pub fn failed(job: &Job, run: &Run, figures: &Figures, failure: &Failure) {
     });
 }
 
-/// Notes that a run which had begun is not done: its replica is looked at again when it is due.
+/// Notes that a run which had begun is not done: its replica is due again at once.
 pub fn put_off(job: &Job, run: &Run, why: &str) {
     as_extension(|| {
         let sql =
             "UPDATE assets_fdw.replica_run SET outcome = 'skipped', finished = clock_timestamp(), error = $2
                    WHERE id = $1";
         execute(sql, &[run.id.into(), why.into()]);
-        execute("UPDATE assets_fdw.replica_state SET run = NULL WHERE target = $1", &[job.target.into()]);
+        let sql =
+            "UPDATE assets_fdw.replica_state SET run = NULL, retry_at = clock_timestamp() WHERE target = $1";
+        execute(sql, &[job.target.into()]);
         execute("DELETE FROM assets_fdw.replica_progress WHERE target = $1", &[job.target.into()]);
     });
 }

@@ -70,13 +70,8 @@ pub struct Party<'a> {
     pub neighbours: bool,
 }
 
-/// Why a run ends without having done its work.
-enum Stop {
-    /// Everything has to be compared instead, for this reason.
-    Full(String),
-    /// What was kept about the service's types is out of date.
-    Stale,
-}
+/// Everything has to be compared instead, for this reason.
+struct Full(String);
 
 /// Refreshes a group. What becomes of each replica is noted; `Err` says why the one that the run is for
 /// has to be compared in full instead, its run still under way.
@@ -90,14 +85,7 @@ pub fn run(party: &Party<'_>) -> Result<(), String> {
             return Ok(());
         }
     };
-    let mut outcome = failure::catch(|| group.work(began));
-    if matches!(outcome, Ok(Err(Stop::Stale))) {
-        // Once more, with everything asked for anew.
-        outcome = failure::catch(|| match group.gather_anew() {
-            Ok(()) => group.work(began),
-            Err(stop) => Err(stop),
-        });
-    }
+    let outcome = failure::catch(|| group.work(began));
     match outcome {
         Ok(Ok(())) => {
             for member in group.members.iter().filter(|m| m.is_due()) {
@@ -105,11 +93,7 @@ pub fn run(party: &Party<'_>) -> Result<(), String> {
             }
             Ok(())
         }
-        Ok(Err(stop)) => {
-            let why = match stop {
-                Stop::Full(why) => why,
-                Stop::Stale => "types or attributes have changed in Assets".to_owned(),
-            };
+        Ok(Err(Full(why))) => {
             group.put_off(&why);
             if group.leader().failed { Ok(()) } else { Err(why) }
         }
@@ -180,13 +164,13 @@ fn gather(party: &Party<'_>) -> Result<Group, String> {
             None => worker::unlock(job.target),
         }
     }
-    bind(candidates, schema, manner, false)
+    bind(candidates, schema, manner)
 }
 
 type Candidate = (Job, Option<Run>, f64, Standing);
 
-/// Joins each candidate with what its source means. `anew`: whatever was kept about that.
-fn bind(candidates: Vec<Candidate>, schema: i64, manner: Manner, anew: bool) -> Result<Group, String> {
+/// Joins each candidate with what its source means.
+fn bind(candidates: Vec<Candidate>, schema: i64, manner: Manner) -> Result<Group, String> {
     let mut members: Vec<Member> = Vec::new();
     let mut connection = None;
     let mut forgotten = None;
@@ -196,7 +180,7 @@ fn bind(candidates: Vec<Candidate>, schema: i64, manner: Manner, anew: bool) -> 
                 let definition = source::define(&job);
                 let connection = &definition.connection;
                 let fingerprint = standing::definition(job.source, job.target, connection);
-                let known = anew || standing::remember(job.target, &fingerprint, connection);
+                let known = standing::remember(job.target, &fingerprint, connection);
                 (definition, known)
             });
             connection.get_or_insert_with(|| definition.connection.clone());
@@ -262,16 +246,7 @@ impl Group {
         &self.members[0]
     }
 
-    /// Begins again with what the service says now of its types and attributes.
-    fn gather_anew(&mut self) -> Result<(), Stop> {
-        self.connection.client.forget_metadata();
-        let members = std::mem::take(&mut self.members);
-        let candidates = members.into_iter().map(|m| (m.job, m.run, m.share, m.standing)).collect();
-        *self = bind(candidates, self.schema, self.manner, true).map_err(Stop::Full)?;
-        Ok(())
-    }
-
-    fn work(&mut self, began: Instant) -> Result<(), Stop> {
+    fn work(&mut self, began: Instant) -> Result<(), Full> {
         self.changes()?;
         self.verdicts()?;
         self.leave_behind();
@@ -295,7 +270,7 @@ impl Group {
     }
 
     /// What changed since the success that lies furthest back, for all members at once.
-    fn changes(&mut self) -> Result<(), Stop> {
+    fn changes(&mut self) -> Result<(), Full> {
         self.progress("fetching");
         let client = self.connection.client.clone();
         let lasts: Vec<Moment> = self.due().filter_map(|m| m.standing.since).collect();
@@ -304,7 +279,7 @@ impl Group {
         };
         let now = Moment { here: worker::now(), there: client.service_time() };
         let Some(mut since) = Since::after(self.manner, last, now) else {
-            return Err(Stop::Full("the clock was set back".to_owned()));
+            return Err(Full("the clock was set back".to_owned()));
         };
         loop {
             let aql = format!("objectSchemaId = {} AND {since}", self.schema);
@@ -328,22 +303,41 @@ impl Group {
     }
 
     /// Deals the objects of a page out to the members whose types they are of.
-    fn sift(&mut self, page: &Page) -> Result<(), Stop> {
-        let known = self.connection.client.cached_types(self.schema);
+    fn sift(&mut self, page: &Page) -> Result<(), Full> {
         for row in &page.rows {
-            let object_type = type_of(row);
-            if known.as_ref().is_some_and(|types| types.iter().all(|t| t.id != object_type)) {
-                return Err(Stop::Stale);
-            }
             self.changed.insert(row.id, (row.key.to_string(), label_of(row)));
         }
         for n in 0..self.members.len() {
+            self.expect_known_types(n, page)?;
             let member = &self.members[n];
             let rows: Vec<&Row> =
                 page.rows.iter().filter(|row| member.takes.fate(type_of(row)) != Fate::Away).collect();
             self.stage(n, &rows);
         }
         self.progress("fetching");
+        Ok(())
+    }
+
+    /// An object of a type that was not there when the source was last looked at may belong to a source
+    /// that takes descendants in: such a replica compares everything.
+    fn expect_known_types(&mut self, n: usize, page: &Page) -> Result<(), Full> {
+        let member = &self.members[n];
+        let Some(known) = member.bound.known.as_ref().filter(|_| member.is_due()) else { return Ok(()) };
+        if page.rows.iter().all(|row| known.contains(&type_of(row))) {
+            return Ok(());
+        }
+        let why = "there is a new object type, which it may take in";
+        if n == 0 {
+            return Err(Full(why.to_owned()));
+        }
+        transaction(|| {
+            if let Some(run) = &member.run {
+                history::put_off(&member.job, run, why);
+                standing::want_full(member.job.target);
+            }
+        });
+        // Not due any more, as far as this run is concerned.
+        self.members[n].run = None;
         Ok(())
     }
 
@@ -358,7 +352,7 @@ impl Group {
     }
 
     /// Of objects that were brought for a replica with a condition of its own: which pass it.
-    fn verdicts(&mut self) -> Result<(), Stop> {
+    fn verdicts(&mut self) -> Result<(), Full> {
         for n in 0..self.members.len() {
             let member = &self.members[n];
             if !member.is_due() || !member.takes.filtered || member.pending.brought.is_empty() {
@@ -375,7 +369,7 @@ impl Group {
                     pending.out.extend(failed);
                 }
                 // The condition is this replica's own.
-                Ok(Err(Stop::Full(_))) => {
+                Ok(Err(Full(_))) => {
                     let failure = Failure::new(
                         PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION,
                         format!("the service refuses the condition of {}", self.members[n].job.name),
@@ -383,7 +377,6 @@ impl Group {
                     .with_hint("Correct the option aql of the foreign table.");
                     self.fail(n, &failure);
                 }
-                Ok(Err(stop)) => return Err(stop),
                 Err(failure) if failure.is_of_service() => failure.raise(None),
                 Err(failure) => self.fail(n, &failure),
             }
@@ -437,7 +430,7 @@ impl Group {
     }
 
     /// Compares how many objects there are with how many there will be, and finds the difference.
-    fn compare(&mut self, unit: &Unit) -> Result<(), Stop> {
+    fn compare(&mut self, unit: &Unit) -> Result<(), Full> {
         let first = &self.members[unit.members[0]];
         let filter = match &first.bound.own {
             Some(_) => format!("({})", first.bound.filter),
@@ -458,7 +451,7 @@ impl Group {
                 Ask::List(range) => {
                     let ids = self.ids(format!("{filter}{}", range.and()))?;
                     if ids.iter().any(|id| !within(range, *id)) {
-                        return Err(Stop::Full("the service ignores ranges of ids".to_owned()));
+                        return Err(Full("the service ignores ranges of ids".to_owned()));
                     }
                     search.listed(&ids);
                 }
@@ -469,10 +462,7 @@ impl Group {
             self.members[*n].pending.out.extend(search.gone());
         }
         if search.new_ids().len() > UNANNOUNCED {
-            return Err(Stop::Full(format!(
-                "{} objects are new that no change announced",
-                search.new_ids().len()
-            )));
+            return Err(Full(format!("{} objects are new that no change announced", search.new_ids().len())));
         }
         for ids in search.new_ids().chunks(IDS) {
             self.bring(unit, &filter, ids)?;
@@ -481,7 +471,7 @@ impl Group {
     }
 
     /// Brings objects that nothing announced.
-    fn bring(&mut self, unit: &Unit, filter: &str, ids: &[i64]) -> Result<(), Stop> {
+    fn bring(&mut self, unit: &Unit, filter: &str, ids: &[i64]) -> Result<(), Full> {
         let mut pages = self.pages(format!("{filter} AND {}", one_of(ids)), self.columns.clone());
         while let Some(page) = pages.next().map_err(refused_or_raise)? {
             for n in &unit.members {
@@ -495,7 +485,7 @@ impl Group {
     }
 
     /// Objects that rows may refer to by a key or label that is no longer theirs.
-    fn referenced(&mut self) -> Result<Vec<Referenced>, Stop> {
+    fn referenced(&mut self) -> Result<Vec<Referenced>, Full> {
         let refer = self.members.iter().any(|m| !m.failed && !m.bound.references.is_empty());
         if !refer || (self.changed.is_empty() && self.gone.is_empty()) {
             return Ok(Vec::new());
@@ -642,7 +632,7 @@ impl Group {
     }
 
     /// The complete list of ids that match.
-    fn ids(&self, filter: String) -> Result<HashSet<i64>, Stop> {
+    fn ids(&self, filter: String) -> Result<HashSet<i64>, Full> {
         let mut pages = self.pages(filter, Arc::from([]));
         let mut ids = HashSet::new();
         while let Some(page) = pages.next().map_err(refused_or_raise)? {
@@ -651,16 +641,16 @@ impl Group {
         Ok(ids)
     }
 
-    fn count(&self, filter: String) -> Result<u64, Stop> {
+    fn count(&self, filter: String) -> Result<u64, Full> {
         let client = self.connection.client.clone();
         runtime::wait(async move { client.total_count(&filter).await }).map_err(refused_or_raise)
     }
 }
 
 /// A refusal of the text means that changes cannot be asked for so; anything else is an ERROR.
-fn refused_or_raise(error: Error) -> Stop {
+fn refused_or_raise(error: Error) -> Full {
     if error.kind() == Kind::AqlRejected {
-        return Stop::Full(format!("the service refuses what changes are asked for by: {}", error.message()));
+        return Full(format!("the service refuses what changes are asked for by: {}", error.message()));
     }
     error::service(&error)
 }

@@ -2,6 +2,7 @@
 //! that means to the service.
 #![allow(unsafe_code)] // locks on relations, and rights
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use assets::value::{ColumnSpec, Decode, Field, Part, Source};
@@ -36,6 +37,8 @@ pub struct Bound {
     pub own: Option<String>,
     /// The object schema.
     pub schema_id: i64,
+    /// Every type of the schema, by id, where new ones may belong to the source.
+    pub known: Option<HashSet<i64>>,
     /// The columns that source and replica share.
     pub columns: Vec<Column>,
     /// What to decode for each of them.
@@ -106,7 +109,8 @@ impl Definition {
     pub fn bind(self, job: &Job) -> Bound {
         let Definition { table, connection, resolver, columns } = self;
         let resolved = error::or_raise(runtime::wait(resolver.resolve(connection.client.clone())));
-        let Resolved { filter, types, own, schema_id, columns: resolutions, .. } = resolved;
+        let Resolved { filter, types, own, schema_id, known, columns: resolutions, .. } = resolved;
+        let known = known.map(|types| types.iter().map(|t| t.id).collect());
         let (mut specs, mut outputs) = (Vec::new(), Vec::new());
         for column in &columns {
             let (Some(defined), Some(resolution)) =
@@ -132,7 +136,7 @@ impl Definition {
             );
         };
         let (key, references) = (of(Field::Key), references(&columns, &specs));
-        Bound { filter, types, own, schema_id, columns, specs, outputs, id, key, references }
+        Bound { filter, types, own, schema_id, known, columns, specs, outputs, id, key, references }
     }
 }
 

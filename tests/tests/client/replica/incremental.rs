@@ -341,6 +341,22 @@ fn a_value_that_does_not_fit_stops_its_own_replica_and_no_other_of_the_group() {
 }
 
 #[test]
+fn objects_of_a_type_that_is_new_below_a_source_with_descendants_arrive() {
+    let (sim, server) = (small(), preloaded(&[]));
+    let (name, mut client) = scheduled(&server, &sim, &["server", "hardware", "employee"]);
+    sim.add_type("ITSM", "Blade", Some("Hardware")).unwrap();
+    let key = sim.create("Blade", "blade-1", &[]).unwrap();
+    client
+        .batch_execute("SELECT assets_fdw.request_refresh(target) FROM assets_fdw.materializations")
+        .unwrap();
+    let sql = format!("SELECT count(*) = 1 FROM itsm_replica.hardware WHERE key = '{key}'");
+    wait_for(&mut client, "the blade", &sql);
+    refresh_group(&mut client);
+    // A session that has not read the table before: this one remembers the types.
+    same(&mut server.connect(&name, "postgres"), "hardware");
+}
+
+#[test]
 fn an_outage_fails_the_group_and_brings_it_back_as_a_group() {
     let (sim, server) = (small(), preloaded(&[]));
     let (_, mut client) = scheduled(&server, &sim, &GROUP);
