@@ -34,7 +34,7 @@ const SCANS: [(&str, &str, &str); 6] = [
         "refresh",
         // What a complete refresh has to bring back, and a failed one has to leave as it is.
         "DELETE FROM itsm_replica.server WHERE id % 3 = 0; UPDATE itsm_replica.server SET name = 'x' WHERE id % 3 = 1",
-        "SELECT seen::text FROM assets_fdw.refresh('itsm_replica.server')",
+        "SELECT seen::text FROM assets_fdw.refresh('itsm_replica.server', 'full')",
     ),
 ];
 const REFRESH: usize = 5;
