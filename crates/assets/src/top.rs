@@ -3,6 +3,8 @@
 //! Whether ORDER BY is honoured, and how precisely, is not documented well enough to be trusted
 //! (assets-api.md 13, still open). So a little more is asked for than is wanted, and the page has to show
 //! that it is sorted; where it cannot, the caller reads everything and sorts.
+//! A sorted page that begins later than it should is not told from one that does not: an order has no
+//! second witness that would not be a scan.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

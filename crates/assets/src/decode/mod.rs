@@ -6,9 +6,11 @@
 //! `objectTypeAttributes` alone, runs only when a column wants JSON, because the definitions stand
 //! behind the values.
 
+mod attribute;
 pub(crate) mod member;
 mod object;
 pub(crate) mod scalar;
+mod whole;
 
 use std::cell::Cell;
 use std::collections::HashMap;

@@ -5,10 +5,11 @@
 //! before pages get shorter. A scan then takes objects × bytes of an object ÷ [`LONG_PAGE`]
 //! requests instead of objects ÷ `page_size`.
 
-/// What pages under way, and those that wait for one before them, may hold.
-const UNDER_WAY: usize = 12 << 20;
+/// What the pages of a scan may hold: those under way, those that wait for one before them, and the
+/// one that is being decoded or read.
+const TOGETHER: usize = 18 << 20;
 /// How long pages are to be at most: so that two of them are under way.
-const LONG_PAGE: usize = UNDER_WAY / 2;
+const LONG_PAGE: usize = TOGETHER / 3;
 
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -36,9 +37,9 @@ impl Pace {
         u32::try_from(room).unwrap_or(u32::MAX).clamp(2, self.most)
     }
 
-    /// How many pages of so many objects there is room for.
+    /// How many pages of so many objects may be under way or waiting.
     pub(super) fn room(&self, rows: usize) -> usize {
-        (UNDER_WAY / (self.object * rows).max(1)).max(1)
+        (TOGETHER / (self.object * rows).max(1)).saturating_sub(1).max(1)
     }
 }
 
@@ -51,8 +52,8 @@ mod tests {
         let mut pace = Pace::new(500);
         pace.learn(500, 500 * 5_000);
         assert_eq!(pace.size(), 500);
-        assert_eq!(pace.room(500), 5);
-        assert_eq!(pace.room(100), 25);
+        assert_eq!(pace.room(500), 6);
+        assert_eq!(pace.room(100), 36);
     }
 
     #[test]
@@ -62,7 +63,7 @@ mod tests {
             pace.learn(500, 500 * object);
             let (size, room) = (pace.size() as usize, pace.room(pace.size() as usize));
             assert!((2..=500).contains(&size) && room >= 1);
-            assert!(room == 1 || room * size * object <= UNDER_WAY, "{object}: {size} × {room}");
+            assert!(room == 1 || (room + 1) * size * object <= TOGETHER, "{object}: {size} × {room}");
             assert!(size == 2 || size * object <= LONG_PAGE, "{object}: {size}");
             assert!(object > 1 << 20 || room >= 2, "{object}: {room}");
         }
