@@ -150,9 +150,13 @@ impl Ordered {
     }
 
     fn may_ask_ahead(&self, common: &Common) -> bool {
-        let under_way = self.queue.len() as u64;
-        if under_way == 0 {
+        if self.queue.is_empty() {
             return true;
+        }
+        // A page that has come and waits for one before it holds memory, not the service.
+        let under_way = self.queue.iter().filter(|slot| slot.answer.is_none()).count() as u64;
+        if self.queue.len() as u64 >= 2 * u64::from(self.window) {
+            return false;
         }
         if self.tail != Tail::Open || !common.has_room(self.queue.len()) {
             return false;
@@ -164,7 +168,7 @@ impl Ordered {
                 under_way < u64::from(self.window) && self.base_delivered + self.next_offset + 1 < bound
             }
             // Not knowing the end, one page beyond the current one.
-            None => under_way < u64::from(self.window.min(2)),
+            None => (self.queue.len() as u64) < u64::from(self.window.min(2)),
         }
     }
 
