@@ -68,7 +68,7 @@ fn a_rescan_that_changes_nothing_asks_nothing() {
         // What stops early goes on from there. A parameter of the join changes what is checked here, not
         // what is asked, which is seen the second time.
         (
-            2 * (256_usize.div_ceil(99) + 2),
+            2 * (256_usize.div_ceil(99) + 4),
             "SELECT r.n, x.key FROM rooms r, LATERAL (
                  SELECT key FROM itsm.server WHERE memory_gb + r.n > 0 OFFSET r.n LIMIT 250) x",
             Some(6 * 250),
