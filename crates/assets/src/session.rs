@@ -1,5 +1,7 @@
-//! From a wanted path to an answer: discovery of cloud id and workspace, the route, the budget,
-//! the authorization, retries, and what went wrong in words.
+//! From a wanted path to an answer: the route, the budget, the authorization, retries, and what went
+//! wrong in words.
+
+mod discovery;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -97,7 +99,7 @@ impl Session {
         check_origin("auth_url", &config.auth_url)?;
         for (option, id) in [("workspace_id", &config.workspace_id), ("cloud_id", &config.cloud_id)] {
             if let Some(id) = id
-                && !is_plain_id(id)
+                && !discovery::is_plain_id(id)
             {
                 return Err(Error::new(
                     Kind::Config,
@@ -152,7 +154,7 @@ impl Session {
 
     /// What [`Session::whereabouts`] said in another process. What the options say comes first.
     pub(crate) fn is_at(&self, there: Whereabouts) {
-        let plain = |id: Option<String>| id.filter(|id| is_plain_id(id)).map(Arc::from);
+        let plain = |id: Option<String>| id.filter(|id| discovery::is_plain_id(id)).map(Arc::from);
         let mut known = self.known();
         known.workspace = known.workspace.take().or_else(|| plain(there.workspace));
         known.cloud = known.cloud.take().or_else(|| plain(there.cloud));
@@ -287,135 +289,6 @@ impl Session {
         self.exchange(exchange, read).await
     }
 
-    async fn base(&self, route: Route, meter: Meter<'_>) -> Result<String, Error> {
-        let workspace = self.workspace(meter).await?;
-        Ok(match route {
-            Route::Workspace => format!("{}/jsm/assets/workspace/{workspace}/v1", self.config.api_url),
-            Route::Cloud => {
-                let cloud = self.cloud(meter).await?;
-                format!("{}/ex/jira/{cloud}/jsm/assets/workspace/{workspace}/v1", self.config.api_url)
-            }
-            Route::Site => {
-                let site = self.config.site.as_deref().unwrap_or(&self.config.api_url);
-                format!("{site}/gateway/api/jsm/assets/workspace/{workspace}/v1")
-            }
-        })
-    }
-
-    /// The cloud id (assets-api.md 1.4): unauthenticated, from the site.
-    pub(crate) async fn cloud(&self, meter: Meter<'_>) -> Result<Arc<str>, Error> {
-        if let Some(cloud) = self.known().cloud.clone() {
-            return Ok(cloud);
-        }
-        #[derive(Deserialize)]
-        struct Tenant {
-            #[serde(rename = "cloudId")]
-            cloud: String,
-        }
-        let Some(site) = &self.config.site else {
-            return Err(Error::new(Kind::Config, "the cloud id cannot be found without site")
-                .with_hint("Set the server option cloud_id or site."));
-        };
-        let exchange = Exchange {
-            what: "the site's cloud id",
-            url: parse(&format!("{site}/_edge/tenant_info"))?,
-            way: "the site",
-            body: None,
-            endpoint: Endpoint::Other,
-            authorized: false,
-            meter,
-        };
-        let tenant: Tenant = self.exchange(exchange, &json).await?;
-        let cloud = self.plain_id(tenant.cloud, "the cloud id")?;
-        self.known().cloud = Some(cloud.clone());
-        Ok(cloud)
-    }
-
-    /// The workspace (assets-api.md 1.4), from the site, or through the cloud gateway for
-    /// credentials that the site does not take.
-    pub(crate) async fn workspace(&self, meter: Meter<'_>) -> Result<Arc<str>, Error> {
-        if let Some(workspace) = self.known().workspace.clone() {
-            return Ok(workspace);
-        }
-        const PATH: &str = "rest/servicedeskapi/assets/workspace";
-        let mut refusal = None;
-        if self.auth.is_basic()
-            && let Some(site) = &self.config.site
-        {
-            let url = parse(&format!("{site}/{PATH}"))?;
-            match self.discover(url, "the site", meter).await {
-                Err(error) if matches!(error.kind(), Kind::Unauthorized | Kind::Forbidden) => {
-                    refusal = Some(error);
-                }
-                result => return result,
-            }
-        }
-        let cloud = match self.cloud(meter).await {
-            Ok(cloud) => cloud,
-            Err(error) => return Err(refusal.unwrap_or(error)),
-        };
-        let url = parse(&format!("{}/ex/jira/{cloud}/{PATH}", self.config.api_url))?;
-        let result = self.discover(url, "the cloud gateway", meter).await;
-        match (result, refusal) {
-            (Ok(workspace), Some(_)) => {
-                self.known().scoped = true;
-                Ok(workspace)
-            }
-            (Err(second), Some(first)) if second.kind() == Kind::Unauthorized => Err(first),
-            (result, _) => result,
-        }
-    }
-
-    async fn discover(&self, url: Url, way: &str, meter: Meter<'_>) -> Result<Arc<str>, Error> {
-        #[derive(Deserialize)]
-        struct Workspaces {
-            values: Vec<Workspace>,
-        }
-        #[derive(Deserialize)]
-        struct Workspace {
-            #[serde(rename = "workspaceId")]
-            id: String,
-        }
-        let exchange = Exchange {
-            what: "the site's Assets workspace",
-            url,
-            way,
-            body: None,
-            endpoint: Endpoint::Other,
-            authorized: true,
-            meter,
-        };
-        let none = |detail: Option<&str>| {
-            let error = Error::new(Kind::NoWorkspace, "the site has no Assets workspace").with_hint(
-                "Assets needs Jira Service Management Premium or Enterprise on this site; an administrator sees the \
-                 plan under Atlassian Administration, Billing. The account must also have access to the product.",
-            );
-            match detail {
-                Some(detail) => error.with_detail(detail),
-                None => error,
-            }
-        };
-        match self.exchange(exchange, &json::<Workspaces>).await {
-            Ok(found) => {
-                let first = found.values.into_iter().next().ok_or_else(|| none(None))?;
-                let workspace = self.plain_id(first.id, "the workspace id")?;
-                self.known().workspace = Some(workspace.clone());
-                Ok(workspace)
-            }
-            Err(error) if error.kind() == Kind::NotFound => Err(none(error.detail())),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// An id goes into paths: anything else than an id must not.
-    fn plain_id(&self, id: String, what: &str) -> Result<Arc<str>, Error> {
-        if is_plain_id(&id) {
-            return Ok(id.into());
-        }
-        Err(Error::new(Kind::Protocol, format!("{what} that the service gave is not an id"))
-            .with_detail(self.auth.clean(&id)))
-    }
-
     fn note_date(&self, incoming: &Incoming) {
         let since = incoming.date().and_then(|date| date.duration_since(SystemTime::UNIX_EPOCH).ok());
         if let Some(micros) = since.and_then(|since| i64::try_from(since.as_micros()).ok()) {
@@ -544,10 +417,6 @@ pub(crate) fn json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Unre
 
 fn parse(url: &str) -> Result<Url, Error> {
     Url::parse(url).map_err(|e| Error::new(Kind::Config, format!("not a URL: {e}")))
-}
-
-fn is_plain_id(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 /// `https`, or `http` to this very machine; no path, no user, so that the credential goes where

@@ -1,0 +1,148 @@
+//! Finding the site's cloud id and its workspace (assets-api.md 1.4).
+
+use std::sync::Arc;
+
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::{Exchange, Session, json, parse};
+use crate::budget::Endpoint;
+use crate::error::{Error, Kind};
+use crate::route::Route;
+use crate::stats::Meter;
+
+impl Session {
+    /// Where the paths of Assets begin on a route.
+    pub(super) async fn base(&self, route: Route, meter: Meter<'_>) -> Result<String, Error> {
+        let workspace = self.workspace(meter).await?;
+        Ok(match route {
+            Route::Workspace => format!("{}/jsm/assets/workspace/{workspace}/v1", self.config.api_url),
+            Route::Cloud => {
+                let cloud = self.cloud(meter).await?;
+                format!("{}/ex/jira/{cloud}/jsm/assets/workspace/{workspace}/v1", self.config.api_url)
+            }
+            Route::Site => {
+                let site = self.config.site.as_deref().unwrap_or(&self.config.api_url);
+                format!("{site}/gateway/api/jsm/assets/workspace/{workspace}/v1")
+            }
+        })
+    }
+
+    /// The cloud id (assets-api.md 1.4): unauthenticated, from the site.
+    pub(crate) async fn cloud(&self, meter: Meter<'_>) -> Result<Arc<str>, Error> {
+        if let Some(cloud) = self.known().cloud.clone() {
+            return Ok(cloud);
+        }
+        #[derive(Deserialize)]
+        struct Tenant {
+            #[serde(rename = "cloudId")]
+            cloud: String,
+        }
+        let Some(site) = &self.config.site else {
+            return Err(Error::new(Kind::Config, "the cloud id cannot be found without site")
+                .with_hint("Set the server option cloud_id or site."));
+        };
+        let exchange = Exchange {
+            what: "the site's cloud id",
+            url: parse(&format!("{site}/_edge/tenant_info"))?,
+            way: "the site",
+            body: None,
+            endpoint: Endpoint::Other,
+            authorized: false,
+            meter,
+        };
+        let tenant: Tenant = self.exchange(exchange, &json).await?;
+        let cloud = self.plain_id(tenant.cloud, "the cloud id")?;
+        self.known().cloud = Some(cloud.clone());
+        Ok(cloud)
+    }
+
+    /// The workspace (assets-api.md 1.4), from the site, or through the cloud gateway for
+    /// credentials that the site does not take.
+    pub(crate) async fn workspace(&self, meter: Meter<'_>) -> Result<Arc<str>, Error> {
+        if let Some(workspace) = self.known().workspace.clone() {
+            return Ok(workspace);
+        }
+        const PATH: &str = "rest/servicedeskapi/assets/workspace";
+        let mut refusal = None;
+        if self.auth.is_basic()
+            && let Some(site) = &self.config.site
+        {
+            let url = parse(&format!("{site}/{PATH}"))?;
+            match self.discover(url, "the site", meter).await {
+                Err(error) if matches!(error.kind(), Kind::Unauthorized | Kind::Forbidden) => {
+                    refusal = Some(error);
+                }
+                result => return result,
+            }
+        }
+        let cloud = match self.cloud(meter).await {
+            Ok(cloud) => cloud,
+            Err(error) => return Err(refusal.unwrap_or(error)),
+        };
+        let url = parse(&format!("{}/ex/jira/{cloud}/{PATH}", self.config.api_url))?;
+        let result = self.discover(url, "the cloud gateway", meter).await;
+        match (result, refusal) {
+            (Ok(workspace), Some(_)) => {
+                self.known().scoped = true;
+                Ok(workspace)
+            }
+            (Err(second), Some(first)) if second.kind() == Kind::Unauthorized => Err(first),
+            (result, _) => result,
+        }
+    }
+
+    async fn discover(&self, url: Url, way: &str, meter: Meter<'_>) -> Result<Arc<str>, Error> {
+        #[derive(Deserialize)]
+        struct Workspaces {
+            values: Vec<Workspace>,
+        }
+        #[derive(Deserialize)]
+        struct Workspace {
+            #[serde(rename = "workspaceId")]
+            id: String,
+        }
+        let exchange = Exchange {
+            what: "the site's Assets workspace",
+            url,
+            way,
+            body: None,
+            endpoint: Endpoint::Other,
+            authorized: true,
+            meter,
+        };
+        let none = |detail: Option<&str>| {
+            let error = Error::new(Kind::NoWorkspace, "the site has no Assets workspace").with_hint(
+                "Assets needs Jira Service Management Premium or Enterprise on this site; an administrator sees the \
+                 plan under Atlassian Administration, Billing. The account must also have access to the product.",
+            );
+            match detail {
+                Some(detail) => error.with_detail(detail),
+                None => error,
+            }
+        };
+        match self.exchange(exchange, &json::<Workspaces>).await {
+            Ok(found) => {
+                let first = found.values.into_iter().next().ok_or_else(|| none(None))?;
+                let workspace = self.plain_id(first.id, "the workspace id")?;
+                self.known().workspace = Some(workspace.clone());
+                Ok(workspace)
+            }
+            Err(error) if error.kind() == Kind::NotFound => Err(none(error.detail())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An id goes into paths: anything else than an id must not.
+    fn plain_id(&self, id: String, what: &str) -> Result<Arc<str>, Error> {
+        if is_plain_id(&id) {
+            return Ok(id.into());
+        }
+        Err(Error::new(Kind::Protocol, format!("{what} that the service gave is not an id"))
+            .with_detail(self.auth.clean(&id)))
+    }
+}
+
+pub(super) fn is_plain_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
