@@ -69,7 +69,9 @@ impl Http {
             .connect_timeout(config.connect_timeout)
             .timeout(config.request_timeout)
             .tcp_nodelay(true)
-            .pool_idle_timeout(Duration::from_secs(90));
+            .pool_idle_timeout(Duration::from_secs(90))
+            // As many as one scan uses: a service that breaks connections would have a new one kept each time.
+            .pool_max_idle_per_host(config.max_in_flight as usize);
         if let Some(pem) = &config.ca_pem {
             let roots = reqwest::Certificate::from_pem_bundle(pem)
                 .ok()
