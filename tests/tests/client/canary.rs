@@ -98,7 +98,7 @@ fn assert_catalogs_without(database: &Database<'_>, traces: &[String]) {
         .query(
             "SELECT c.oid::regclass::text FROM pg_class AS c
              WHERE c.relkind IN ('r', 'm', 'v', 'p') AND c.relname !~ 'user_mapping'
-               AND NOT (c.relnamespace = 'pg_catalog'::regnamespace AND c.relname IN ('pg_statistic', 'pg_largeobject'))
+               AND NOT (c.relnamespace = 'pg_catalog'::regnamespace AND (c.relname IN ('pg_statistic', 'pg_largeobject') OR c.relname ~ '_numa$'))
              ORDER BY 1",
             &[],
         )

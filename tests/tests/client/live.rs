@@ -98,6 +98,29 @@ impl Live {
     }
 }
 
+/// Statements that name collations of ICU, for a server that may have been built without it: then it says so,
+/// and they name the collation "C" instead.
+pub fn with_icu_or_without(client: &mut Client, sql: &str) -> String {
+    if has_icu(client) {
+        return sql.to_owned();
+    }
+    let lines = sql.lines().filter(|line| !line.contains("CREATE COLLATION"));
+    let mut sql: String = lines.flat_map(|line| [line, "\n"]).collect();
+    for collation in ["anycase", "\"tr-x-icu\"", "\"de-x-icu\""] {
+        sql = sql.replace(&format!("COLLATE {collation}"), "COLLATE \"C\"");
+    }
+    sql
+}
+
+/// Whether the server has ICU; says so where it has not.
+pub fn has_icu(client: &mut Client) -> bool {
+    let has: bool = one(client, "SELECT EXISTS (SELECT FROM pg_collation WHERE collname = 'tr-x-icu')");
+    if !has {
+        eprintln!("NOT TRIED: this server has no ICU, so its collations are left out");
+    }
+    has
+}
+
 /// What an ERROR says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {

@@ -4,7 +4,7 @@ use assets_fdw_tests::assets_sim::{Kind, Options, Profile, Sim};
 use postgres::Client;
 
 use super::super::{Table, World};
-use crate::live::{Live, SCHEMAS, columns, quoted, tables};
+use crate::live::{Live, SCHEMAS, columns, quoted, tables, with_icu_or_without};
 
 /// How many objects the company has. Enough for several pages of the larger types.
 const OBJECTS: u64 = 1100;
@@ -87,7 +87,8 @@ impl Stage {
         complicate(&live.sim);
         live.import();
         let mut client = live.connect();
-        client.batch_execute(&OWN.replace("@SITE@", &live.sim.url())).unwrap_or_else(|e| panic!("{e:?}"));
+        let own = with_icu_or_without(&mut client, &OWN.replace("@SITE@", &live.sim.url()));
+        client.batch_execute(&own).unwrap_or_else(|e| panic!("{e:?}"));
         if live.sim.current_switches().services_prefix {
             super::super::name_attributes_of_services(&mut client);
             let other =
