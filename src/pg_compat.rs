@@ -133,11 +133,15 @@ pub unsafe fn scan_user(state: *mut pg_sys::ForeignScanState, scan: *mut pg_sys:
     if named == pg_sys::InvalidOid { unsafe { pg_sys::GetUserId() } } else { named }
 }
 
-/// The same while planning.
+/// Whose rights a relation is checked with, as planning has it: a view's owner; none for whoever runs the
+/// plan, which is not always the role that it is made as.
 ///
 /// # Safety
 /// `root` and `rel` are the planner's own, of a base relation.
-pub unsafe fn planned_user(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo) -> pg_sys::Oid {
+pub unsafe fn checked_as(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+) -> Option<pg_sys::Oid> {
     // SAFETY: the caller's promise.
     let named = unsafe {
         #[cfg(feature = "pg15")]
@@ -151,8 +155,42 @@ pub unsafe fn planned_user(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::Rel
             (*rel).userid
         }
     };
-    // SAFETY: no preconditions.
-    if named == pg_sys::InvalidOid { unsafe { pg_sys::GetUserId() } } else { named }
+    (named != pg_sys::InvalidOid).then_some(named)
+}
+
+/// Whether the rights that a query being planned needs are there, so that it is no use asking anybody for
+/// what it will not be given: those of this level and of the ones around it, whose views lead here.
+/// PostgreSQL itself checks all of them, but only when it runs the plan.
+///
+/// # Safety
+/// `root` is the planner's own.
+pub unsafe fn may_run(root: *mut pg_sys::PlannerInfo) -> bool {
+    // What listens to checks (an audit, say) hears of the executor's, once.
+    struct Hook(pg_sys::ExecutorCheckPerms_hook_type);
+    impl Drop for Hook {
+        fn drop(&mut self) {
+            // SAFETY: a variable of this thread's process, put back as it was.
+            unsafe { pg_sys::ExecutorCheckPerms_hook = self.0 };
+        }
+    }
+    // SAFETY: the caller's promise; the outer levels live while an inner one is planned. Catalogue look-ups.
+    unsafe {
+        let _hook = Hook(pg_sys::ExecutorCheckPerms_hook);
+        pg_sys::ExecutorCheckPerms_hook = None;
+        let mut level = root;
+        while !level.is_null() {
+            let query = (*level).parse;
+            #[cfg(feature = "pg15")]
+            let may = pg_sys::ExecCheckRTPerms((*query).rtable, false);
+            #[cfg(not(feature = "pg15"))]
+            let may = pg_sys::ExecCheckPermissions((*query).rtable, (*query).rteperminfos, false);
+            if !may {
+                return false;
+            }
+            level = (*level).parent_root;
+        }
+        true
+    }
 }
 
 /// Whether a role may use a foreign server.

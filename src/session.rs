@@ -78,8 +78,8 @@ pub fn connect(server: pg_sys::Oid, user: pg_sys::Oid) -> Rc<Connection> {
         entries.get(&key).map(|e| (e.connection.clone(), e.suspect, e.origins.clone(), e.owner))
     });
     if let Some((found, suspect, origins, owner)) = known {
+        error::or_raise(origins.allowed_to(owner));
         if !suspect {
-            error::or_raise(origins.allowed_to(owner));
             return found;
         }
         let rows = catalog_rows(server, mapping);

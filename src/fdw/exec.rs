@@ -42,7 +42,10 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags
         let private = Private::from_list((*plan).fdw_private);
         let counted = private.count.as_ref();
         let (relation, relid, user) = match counted {
-            Some(count) => (pg_sys::Oid::from(count.relation), count.relid, pg_sys::Oid::from(count.user)),
+            Some(count) => {
+                let user = count.user.map_or_else(|| pg_sys::GetUserId(), pg_sys::Oid::from);
+                (pg_sys::Oid::from(count.relation), count.relid, user)
+            }
             None => (
                 (*(*node).ss.ss_currentRelation).rd_id,
                 (*plan).scan.scanrelid,

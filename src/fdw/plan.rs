@@ -90,7 +90,8 @@ unsafe fn used_columns(rel: *mut pg_sys::RelOptInfo, relid: pg_sys::Oid) -> Vec<
     }
 }
 
-/// What the table means, and how many objects are in it. None where the service would not say.
+/// What the table means, and how many objects are in it. None where the service would not say, and where
+/// the query is one that will not be run: no request, of nobody's budget, for who may not select.
 unsafe fn resolve(
     root: *mut pg_sys::PlannerInfo,
     rel: *mut pg_sys::RelOptInfo,
@@ -98,7 +99,12 @@ unsafe fn resolve(
     columns: &[i16],
 ) -> Option<(Resolved, f64)> {
     // SAFETY: the planner's nodes.
-    let user = unsafe { pg_compat::planned_user(root, rel) };
+    let user = unsafe {
+        if !pg_compat::may_run(root) {
+            return None;
+        }
+        pg_compat::checked_as(root, rel).unwrap_or_else(|| pg_sys::GetUserId())
+    };
     let table = ForeignTable::load(relid);
     let connection = session::connect(table.server, user);
     let client = connection.client.clone();

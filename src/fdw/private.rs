@@ -28,8 +28,8 @@ pub struct CountOf {
     pub relation: u32,
     /// Its number in the range table, which the quals refer to.
     pub relid: u32,
-    /// The role whose user mapping is used.
-    pub user: u32,
+    /// The role whose user mapping is used: a view's owner; else whoever runs the plan.
+    pub user: Option<u32>,
     /// The quals, as `nodeToString` writes them.
     pub quals: String,
 }

@@ -139,7 +139,7 @@ pub unsafe fn count_plan(
             count: Some(CountOf {
                 relation: (*rte).relid.to_u32(),
                 relid: (*input).relid,
-                user: pg_compat::planned_user(root, input).to_u32(),
+                user: pg_compat::checked_as(root, input).map(|role| role.to_u32()),
                 quals: pg::text(pg_sys::nodeToString(quals.cast())),
             }),
         };

@@ -9,6 +9,7 @@ mod faults;
 mod golden;
 mod harness;
 mod hostile;
+mod identities;
 mod install;
 mod live;
 mod options;
