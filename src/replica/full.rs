@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use assets::client::Client;
 use assets::stats::ScanStats;
-use assets::value::ScanSpec;
+use assets::value::{ScanSpec, Value};
 use delta::search::{Ask, Purpose, Search};
 use delta::since::Moment;
 use pgrx::pg_sys;
@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::history::{self, Figures, Run};
 use super::jobs::Job;
 use super::load::{self, Load};
-use super::proof;
+use super::proof::{self, Witness};
 use super::source::{self, Bound, Definition};
 use super::spi::{as_extension, query_one};
 use super::staging::Staging;
@@ -103,12 +103,28 @@ pub fn requests(connection: &Connection) -> i64 {
 
 /// How changes can be asked for from now on.
 fn ground(connection: &Connection, bound: &Bound, staging: &Staging) -> Result<delta::since::Manner, String> {
-    let Some(witness) = staging.witness() else {
+    let (client, schema) = (connection.client.clone(), bound.schema_id);
+    let Some(witness) = staging.witness().or_else(|| any_witness(&client, schema)) else {
         return Err("no object is known by which it could be found out how to ask for changes".to_owned());
     };
     let stamps = transaction(|| connection.facts().has(aql::facts::STAMP));
-    let (client, schema) = (connection.client.clone(), bound.schema_id);
     error::or_raise(runtime::wait(proof::manner(client, schema, witness, stamps, worker::now())))
+}
+
+/// Some object of the schema: a source without objects is asked for changes like any other.
+fn any_witness(client: &Arc<Client>, schema: i64) -> Option<Witness> {
+    let spec = ScanSpec {
+        filter: format!("objectSchemaId = {schema}"),
+        columns: Arc::from([refresh::UPDATED]),
+        limit: Some(1),
+        most: None,
+    };
+    let mut pages = PageStream::start(client.clone(), spec, Arc::new(ScanStats::default()));
+    let page = error::or_raise(pages.next())?;
+    page.rows.iter().find_map(|row| match row.values.first() {
+        Some(Value::Timestamp(updated)) => Some(Witness { id: row.id, updated: *updated }),
+        _ => None,
+    })
 }
 
 /// Everything the service returned.

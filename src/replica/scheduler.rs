@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::jobs::{self, Obstacle, Scheduled};
 use super::txn::transaction;
 use super::worker::{self, Next, Task};
-use super::{history, shared};
+use super::{history, refresh, shared};
 use crate::gucs;
 
 struct Launched {
@@ -54,8 +54,9 @@ impl Scheduler {
             // Whoever holds the database has it looked after again.
             return Next::Done;
         }
-        let Some(mut jobs) = transaction(jobs_here) else { return self.leave() };
+        // First: a run that ends after the jobs were read counts as under way, or it would be done twice.
         self.reap();
+        let Some(mut jobs) = transaction(jobs_here) else { return self.leave() };
         self.find_dead(&jobs);
         let now = worker::now();
         jobs.retain(|job| match &job.obstacle {
@@ -96,7 +97,7 @@ impl Scheduler {
         for launched in ended {
             if worker::try_lock(launched.target) {
                 transaction(|| {
-                    if let Some(job) = jobs::find(launched.target)
+                    if let Some(job) = refresh::find(launched.target)
                         && !shared::is_held(self.database)
                         && !history::never_began(&job, launched.run, launched.reason)
                     {

@@ -85,20 +85,21 @@ impl Group {
             pending.push(mine);
         }
         let takes: Vec<Takes> = self.replicas.iter().map(|r| r.takes.clone()).collect();
-        for unit in units(&takes) {
+        let rows: Vec<u64> = self
+            .replicas
+            .iter()
+            .zip(&pending)
+            .map(|(replica, pending)| {
+                let held: HashSet<i64> = replica.rows.keys().copied().collect();
+                pending.rows_after(held.len() as u64, &held)
+            })
+            .collect();
+        for unit in units(&takes, &rows) {
             let filtered = takes[unit.members[0]].filtered;
-            let after: u64 = unit
-                .members
-                .iter()
-                .map(|m| {
-                    let held: HashSet<i64> = self.replicas[*m].rows.keys().copied().collect();
-                    pending[*m].rows_after(held.len() as u64, &held)
-                })
-                .sum();
             service.requests += 1;
             let everything = Range { low: None, high: None };
             let count = service.matches(&unit, filtered, everything).len() as u64;
-            if count == after {
+            if count == unit.rows {
                 continue;
             }
             let held: BTreeSet<i64> = unit
@@ -159,8 +160,16 @@ fn company(objects: i64) -> (Service, Group) {
             rows: rows.map(|(id, o)| (*id, *o)).collect(),
         }
     };
-    let replicas =
-        vec![replica(&[1], false), replica(&[2, 3], false), replica(&[3], false), replica(&[1, 4], true)];
+    let replicas = vec![
+        replica(&[1], false),
+        replica(&[2, 3], false),
+        replica(&[3], false),
+        replica(&[1, 4], true),
+        // What only this one takes in has no objects; then one that has some, and one that cuts across.
+        replica(&[7, 1, 3], false),
+        replica(&[1, 3, 4], false),
+        replica(&[0, 2], false),
+    ];
     let last = Moment { here: 0, there: Some(service.now) };
     (service, Group { replicas, last })
 }

@@ -38,27 +38,56 @@ impl Takes {
 pub struct Unit {
     /// Their places in the group.
     pub members: Vec<usize>,
-    /// The types they take in, each by one of them only.
+    /// The types they take in.
     pub types: Vec<i64>,
+    /// How many objects of these types there are if every replica is right.
+    pub rows: u64,
 }
 
 /// Which replicas can be counted together: those without a condition of their own and with no type in
-/// common. The others are counted by themselves.
-pub fn units(group: &[Takes]) -> Vec<Unit> {
-    let mut shared = Unit { members: Vec::new(), types: Vec::new() };
-    let mut units = Vec::new();
-    for (n, takes) in group.iter().enumerate() {
-        if takes.filtered || takes.types.iter().any(|t| shared.types.contains(t)) {
-            units.push(Unit { members: vec![n], types: takes.types.clone() });
+/// common, small ones first; and those whose types are others' taken together, such as a type with its
+/// descendants, where they hold as many rows as the others do. What is left is counted by itself.
+///
+/// `rows` is how many rows each will hold.
+pub fn units(group: &[Takes], rows: &[u64]) -> Vec<Unit> {
+    let rows_of = |n: usize| rows.get(n).copied().unwrap_or(0);
+    let alone = |n: usize| Unit { members: vec![n], types: group[n].types.clone(), rows: rows_of(n) };
+    let mut order: Vec<usize> = (0..group.len()).collect();
+    order.sort_by_key(|n| group[*n].types.len());
+    let mut shared = Unit { members: Vec::new(), types: Vec::new(), rows: 0 };
+    let (mut apart, mut covering) = (Vec::new(), Vec::new());
+    for n in order {
+        let takes = &group[n];
+        if takes.filtered {
+            apart.push(n);
+        } else if takes.types.iter().any(|t| shared.types.contains(t)) {
+            covering.push(n);
         } else {
             shared.members.push(n);
             shared.types.extend(&takes.types);
+            shared.rows += rows_of(n);
         }
     }
-    if !shared.members.is_empty() {
-        units.insert(0, shared);
+    let disjoint = shared.members.clone();
+    for n in covering {
+        let types: HashSet<i64> = group[n].types.iter().copied().collect();
+        let inside: Vec<usize> =
+            disjoint.iter().copied().filter(|m| group[*m].types.iter().any(|t| types.contains(t))).collect();
+        let whole = inside.iter().all(|m| group[*m].types.iter().all(|t| types.contains(t)));
+        // As many rows as the others hold: then there is none of the types that only this one takes in,
+        // which the count of all proves.
+        if whole && inside.iter().map(|m| rows_of(*m)).sum::<u64>() == rows_of(n) {
+            shared.members.push(n);
+            let more: Vec<i64> = types.into_iter().filter(|t| !shared.types.contains(t)).collect();
+            shared.types.extend(more);
+        } else {
+            apart.push(n);
+        }
     }
-    units
+    shared.types.sort_unstable();
+    let apart = apart.into_iter().map(alone);
+    let shared = (!shared.members.is_empty()).then_some(shared);
+    shared.into_iter().chain(apart).collect()
 }
 
 /// What a run will do to one replica.
@@ -93,13 +122,36 @@ mod tests {
         Takes { types: types.to_vec(), filtered }
     }
 
+    fn unit(members: &[usize], types: &[i64], rows: u64) -> Unit {
+        Unit { members: members.to_vec(), types: types.to_vec(), rows }
+    }
+
     #[test]
     fn replicas_that_share_no_type_are_counted_together_and_others_by_themselves() {
-        let group = [takes(&[1, 2], false), takes(&[3], true), takes(&[2], false), takes(&[4], false)];
-        let found = units(&group);
-        assert_eq!(found[0], Unit { members: vec![0, 3], types: vec![1, 2, 4] });
-        assert_eq!(found[1..].iter().map(|u| u.members.clone()).collect::<Vec<_>>(), [[1], [2]]);
-        assert_eq!(units(&[]), []);
+        let group = [takes(&[1, 2], false), takes(&[3], true), takes(&[2, 5], false), takes(&[4], false)];
+        let found = units(&group, &[10, 20, 30, 40]);
+        assert_eq!(found, [unit(&[3, 0], &[1, 2, 4], 50), unit(&[1], &[3], 20), unit(&[2], &[2, 5], 30)]);
+        assert_eq!(units(&[], &[]), []);
+    }
+
+    #[test]
+    fn a_type_with_its_descendants_is_counted_with_them_unless_it_has_objects_of_its_own() {
+        // 1 is above 2, which is above 3 and 4; whoever is the first.
+        let group = [
+            takes(&[1, 2, 3, 4], false),
+            takes(&[2, 3, 4], false),
+            takes(&[3], false),
+            takes(&[4], false),
+            takes(&[9], false),
+        ];
+        assert_eq!(units(&group, &[7, 7, 3, 4, 5]), [unit(&[2, 3, 4, 1, 0], &[1, 2, 3, 4, 9], 12)]);
+        let found = units(&group, &[8, 8, 3, 4, 5]);
+        assert_eq!(
+            found,
+            [unit(&[2, 3, 4], &[3, 4, 9], 12), unit(&[1], &[2, 3, 4], 8), unit(&[0], &[1, 2, 3, 4], 8)]
+        );
+        // Two of one source.
+        assert_eq!(units(&[takes(&[1], false), takes(&[1], false)], &[5, 5]), [unit(&[0, 1], &[1], 5)]);
     }
 
     #[test]

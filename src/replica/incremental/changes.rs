@@ -191,7 +191,8 @@ impl Group {
     pub(super) fn units(&self) -> Vec<Unit> {
         let due: Vec<usize> = (0..self.members.len()).filter(|n| self.members[*n].is_due()).collect();
         let takes: Vec<_> = due.iter().map(|n| self.members[*n].takes.clone()).collect();
-        let mut units = units(&takes);
+        let rows: Vec<u64> = transaction(|| due.iter().map(|n| self.members[*n].rows_after()).collect());
+        let mut units = units(&takes, &rows);
         for unit in &mut units {
             unit.members.iter_mut().for_each(|n| *n = due[*n]);
         }
@@ -205,9 +206,8 @@ impl Group {
             Some(_) => format!("({})", first.bound.filter),
             None => type_filter(&unit.types),
         };
-        let after: u64 = transaction(|| unit.members.iter().map(|n| self.members[*n].rows_after()).sum());
         let count = self.count(filter.clone())?;
-        if count == after {
+        if count == unit.rows {
             return Ok(());
         }
         self.progress("searching");

@@ -13,6 +13,7 @@ mod schemas;
 mod sync;
 mod sync_hostile;
 mod versions;
+mod wide;
 
 use std::time::Duration;
 
