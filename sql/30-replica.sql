@@ -200,12 +200,21 @@ CREATE FUNCTION assets_fdw.materialize(
 COMMENT ON FUNCTION assets_fdw.materialize(regclass, text, interval, interval, boolean, text[]) IS
     'Makes a table that follows a foreign table, and returns at once; the first load starts at commit';
 
+-- A replica with its group: together, for the requests of one. Its own row comes first. schema_wide: the session's
+-- assets_fdw.max_delete_share holds for all of them that are in its schema.
+CREATE FUNCTION assets_fdw.refresh_group(target regclass, mode text, schema_wide boolean)
+    RETURNS TABLE (target regclass, mode text, requests bigint, seen bigint, inserted bigint, updated bigint,
+                   deleted bigint, unchanged bigint, seconds double precision)
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'refresh_group_wrapper';
+
 CREATE FUNCTION assets_fdw.refresh(target regclass, mode text DEFAULT 'auto')
     RETURNS TABLE (mode text, requests bigint, seen bigint, inserted bigint, updated bigint, deleted bigint,
                    unchanged bigint, seconds double precision)
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'refresh_wrapper';
+    LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp
+    AS 'SELECT r.mode, r.requests, r.seen, r.inserted, r.updated, r.deleted, r.unchanged, r.seconds
+        FROM assets_fdw.refresh_group($1, $2, false) AS r WHERE r.target = $1';
 COMMENT ON FUNCTION assets_fdw.refresh(regclass, text) IS
-    'Refreshes a replica now, in a process of its own, and waits for it';
+    'Refreshes a replica with its group now, in a process of its own, and waits for it';
 
 CREATE FUNCTION assets_fdw.request_refresh(target regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'request_refresh_wrapper';

@@ -130,12 +130,6 @@ CREATE FUNCTION assets_fdw.materialize_schema(
 COMMENT ON FUNCTION assets_fdw.materialize_schema(name, name, interval, interval, boolean, text) IS
     'Makes a replica of every foreign table of a schema that has none, and looks after drift';
 
--- A replica and those of its group beside it in its schema: together, for the requests of one.
-CREATE FUNCTION assets_fdw.refresh_group(target regclass, mode text)
-    RETURNS TABLE (target regclass, mode text, requests bigint, seen bigint, inserted bigint, updated bigint,
-                   deleted bigint, unchanged bigint, seconds double precision)
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'refresh_group_wrapper';
-
 -- What refresh_schema() does; PL/pgSQL has no room for two parameters called mode. One group after the other, and
 -- all of them whatever becomes of one.
 CREATE FUNCTION assets_fdw.refresh_each(target_schema name, wanted text)
@@ -166,11 +160,12 @@ BEGIN
         found_any := true;
         CONTINUE WHEN replica.relation::oid = ANY (done);
         BEGIN
-            FOR refreshed IN SELECT * FROM assets_fdw.refresh_group(replica.relation, wanted) LOOP
-                -- A replica that was refreshed by itself before comes along with the others of its group.
-                IF refreshed.target::oid = ANY (done) THEN
-                    CONTINUE;
-                END IF;
+            FOR refreshed IN SELECT * FROM assets_fdw.refresh_group(replica.relation, wanted, true) LOOP
+                -- What comes along may be in other schemas, may have been refreshed before, or is not compared in
+                -- full where that is wanted.
+                CONTINUE WHEN refreshed.target::oid = ANY (done) OR (wanted = 'full' AND refreshed.mode <> 'full')
+                    OR NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                                   WHERE c.oid = refreshed.target::oid AND n.nspname = target_schema);
                 done := done || refreshed.target::oid;
                 target := refreshed.target;
                 mode := refreshed.mode;

@@ -95,47 +95,15 @@ fn dematerialize(target: pg_sys::Oid, drop_table: bool) {
     jobs::remove(target);
 }
 
-/// `assets_fdw.refresh(target, mode)`: a worker does the run, since a function cannot commit; this
-/// waits for it, interruptibly.
-#[pg_extern(sql = false)]
-#[allow(clippy::type_complexity)]
-fn refresh(
-    target: pg_sys::Oid,
-    mode: &str,
-) -> TableIterator<
-    'static,
-    (
-        name!(mode, String),
-        name!(requests, i64),
-        name!(seen, i64),
-        name!(inserted, i64),
-        name!(updated, i64),
-        name!(deleted, i64),
-        name!(unchanged, i64),
-        name!(seconds, f64),
-    ),
-> {
-    let (_, ended) = refresh_now(target, mode, false);
-    let figures = ended.figures;
-    TableIterator::once((
-        ended.mode,
-        figures.requests,
-        figures.seen,
-        figures.inserted,
-        figures.updated,
-        figures.deleted,
-        figures.unchanged,
-        ended.seconds,
-    ))
-}
-
-/// `assets_fdw.refresh_group(target, mode)`: the same for a replica and those of its group beside it in
-/// its schema. One for which that failed is not among the rows.
+/// `assets_fdw.refresh_group(target, mode, schema_wide)`: a worker does the run, since a function cannot
+/// commit; this waits for it, interruptibly. Gives the figures of the replica and of those of its group that
+/// were refreshed along; one for which that failed is not among the rows.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn refresh_group(
     target: pg_sys::Oid,
     mode: &str,
+    schema_wide: bool,
 ) -> TableIterator<
     'static,
     (
@@ -150,7 +118,7 @@ fn refresh_group(
         name!(seconds, f64),
     ),
 > {
-    let (run, ended) = refresh_now(target, mode, true);
+    let (run, ended) = refresh_now(target, mode, schema_wide);
     let along = history::ended_along(run).into_iter().filter(|(_, ended)| ended.outcome == "ok");
     let rows: Vec<_> = std::iter::once((target, ended))
         .chain(along)
@@ -215,15 +183,16 @@ fn refresh_now(target: pg_sys::Oid, mode: &str, neighbours: bool) -> (i64, Ended
     if ended.outcome != "ok" {
         ended.failure.unwrap_or_else(|| died(&job)).raise(Some(format!("Refreshing {}.", job.name)));
     }
-    if how == Some(Mode::Incremental)
-        && ended.mode != mode
-        && let Some(note) = &ended.note
-    {
-        error::report(
-            PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-            format!("everything was compared: {note}"),
-        )
-        .report(PgLogLevel::NOTICE);
+    // What was not done as asked for; a first load, or a full comparison that was due, is no surprise.
+    if let Some(note) = &ended.note {
+        let say = |message: String| {
+            error::report(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message).report(PgLogLevel::NOTICE);
+        };
+        if how == Some(Mode::Incremental) && ended.mode != mode {
+            say(format!("everything was compared: {note}"));
+        } else if let Some(at) = note.find(history::WITHOUT) {
+            say(format!("refreshed {}", &note[at..]));
+        }
     }
     (run, ended)
 }
@@ -311,6 +280,7 @@ impl Waiting {
     fn until_it_ends(mut self, job: &Job) {
         cancel_at_exit();
         let mut looked = Instant::now();
+        let mut held = 0;
         loop {
             let Some(handle) = &self.0 else { return };
             match handle.pid() {
@@ -321,7 +291,10 @@ impl Waiting {
                         looked = Instant::now();
                         let sql =
                             "SELECT pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids($1))";
-                        if query_one(sql, &[pid.into()], |row| row.get(1)).flatten() == Some(true) {
+                        let ours = query_one(sql, &[pid.into()], |row| row.get(1)).flatten() == Some(true);
+                        held = if ours { held + 1 } else { 0 };
+                        // One of its group that is held up is left out before long.
+                        if held > 3 {
                             held_up(job);
                         }
                     }

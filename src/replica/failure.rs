@@ -45,6 +45,11 @@ impl Failure {
         self.sqlstate.starts_with("57")
     }
 
+    /// Whether a lock of another session's was waited for too long.
+    pub fn is_lock_timeout(&self) -> bool {
+        self.sqlstate == "55P03"
+    }
+
     /// Raises it as an ERROR, with its own SQLSTATE; `extra` goes in front of the DETAIL.
     pub fn raise(self, extra: Option<String>) -> ! {
         let mut report = error::report(PgSqlErrorCode::from(packed(&self.sqlstate)), self.message);

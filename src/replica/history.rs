@@ -149,12 +149,25 @@ pub fn turned(run: &Run) {
     as_extension(|| execute(sql, &args));
 }
 
-/// The point of the schedule that a run of a job stands for.
-pub fn next_base(job: &Job, run: &Run) -> Micros {
+/// What a note begins with that names replicas of the group that a run went on without.
+pub const WITHOUT: &str = "without ";
+
+/// Adds to what a run says of itself; in the transaction that ends it.
+pub fn add_note(run: &Run, note: &str) {
+    let sql = "UPDATE assets_fdw.replica_run SET note = concat_ws('; ', note, $2) WHERE id = $1";
+    as_extension(|| execute(sql, &[run.id.into(), note.into()]));
+}
+
+/// The point of the schedule that a job's last success stood for.
+pub fn base(job: &Job) -> Option<Micros> {
     let sql =
         "SELECT (extract(epoch FROM base) * 1000000)::bigint FROM assets_fdw.replica_state WHERE target = $1";
-    let base = as_extension(|| query_one(sql, &[job.target.into()], |row| row.get::<i64>(1)));
-    schedule::next_base(base.flatten(), job.every, run.began)
+    as_extension(|| query_one(sql, &[job.target.into()], |row| row.get::<i64>(1))).flatten()
+}
+
+/// The point of the schedule that a run of a job stands for.
+pub fn next_base(job: &Job, run: &Run) -> Micros {
+    schedule::next_base(base(job), job.every, run.began)
 }
 
 /// Notes that a run succeeded, and for which point of the schedule; in the transaction that writes its

@@ -18,11 +18,12 @@ mod gather;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use assets::value::ColumnSpec;
 use delta::since::{Manner, Moment};
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 
 use super::failure::{self, Failure};
 use super::full::requests;
@@ -32,6 +33,7 @@ use super::member::Member;
 use super::references::Referenced;
 use super::refresh;
 use super::source;
+use super::spi::execute;
 use super::standing;
 use super::txn::transaction;
 use super::worker;
@@ -45,11 +47,52 @@ pub struct Party<'a> {
     pub run: &'a Run,
     /// The share of its rows that may be deleted.
     pub share: f64,
-    /// Whether others of its group that are due come along.
-    pub others: bool,
-    /// Whether those beside it in its schema do, due or not.
+    /// Whether it is the scheduler's; else somebody waits for it.
+    pub scheduled: bool,
+    /// Whether that share holds for those beside it in its schema as well.
     pub neighbours: bool,
 }
+
+/// The group's own lock.
+struct GroupLock {
+    server: u32,
+    key: schedule::Group,
+}
+
+impl GroupLock {
+    fn release(self) {
+        worker::unlock_group(self.server, self.key);
+    }
+}
+
+/// Members that a run goes on without: until their next refresh they show an earlier moment than the
+/// others, so the run says so.
+#[derive(Default)]
+struct Left {
+    named: Vec<String>,
+    more: usize,
+}
+
+impl Left {
+    fn add(&mut self, job: &Job, why: &str) {
+        if self.named.len() < 5 {
+            self.named.push(format!("{} ({why})", job.name));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn note(&self) -> Option<String> {
+        if self.named.is_empty() {
+            return None;
+        }
+        let more = if self.more > 0 { format!(" and {} more", self.more) } else { String::new() };
+        Some(format!("{}{}{more}", history::WITHOUT, self.named.join(", ")))
+    }
+}
+
+/// So long a run waits for locks of other sessions on all of its replicas together.
+const PATIENCE: Duration = Duration::from_millis(1000);
 
 /// Everything has to be compared instead, for this reason.
 struct Full(String);
@@ -66,7 +109,7 @@ pub fn run(party: &Party<'_>) -> Result<(), String> {
             return Ok(());
         }
     };
-    let outcome = failure::catch(|| group.work(began));
+    let outcome = failure::catch(|| group.work(began, party.scheduled));
     match outcome {
         Ok(Ok(())) => {
             for member in group.members.iter().filter(|m| m.is_due()) {
@@ -75,7 +118,7 @@ pub fn run(party: &Party<'_>) -> Result<(), String> {
             Ok(())
         }
         Ok(Err(Full(why))) => {
-            group.put_off(&why);
+            group.part(&why, true);
             if group.leader().failed { Ok(()) } else { Err(why) }
         }
         Err(failure) => {
@@ -85,9 +128,18 @@ pub fn run(party: &Party<'_>) -> Result<(), String> {
     }
 }
 
+fn locked() -> Failure {
+    Failure::new(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "another session has locked the replica")
+        .with_hint(
+            "pg_locks shows which. The refresh is tried again; the others of its group go on meanwhile.",
+        )
+}
+
 struct Group {
     /// The one that the run is for comes first.
     members: Vec<Member>,
+    lock: Option<GroupLock>,
+    left: Left,
     connection: Rc<Connection>,
     schema: i64,
     manner: Manner,
@@ -103,7 +155,7 @@ impl Group {
         &self.members[0]
     }
 
-    fn work(&mut self, began: Instant) -> Result<(), Full> {
+    fn work(&mut self, began: Instant, scheduled: bool) -> Result<(), Full> {
         self.changes()?;
         self.verdicts()?;
         self.leave_behind();
@@ -118,7 +170,7 @@ impl Group {
             // All requests are the group's; they are shown once.
             member.figures.requests = if n == 0 { sent } else { 0 };
         }
-        self.write(&referenced);
+        self.write(&referenced, scheduled);
         Ok(())
     }
 
@@ -126,18 +178,32 @@ impl Group {
         self.members.iter_mut().filter(|m| m.is_due())
     }
 
-    /// Writes everything in one transaction. A member that cannot be written is left out of it.
-    fn write(&mut self, referenced: &[Referenced]) {
+    /// Writes everything in one transaction. A member that cannot be written is left out of it, also one
+    /// that another session has locked. For a replica that somebody waits for, the lock is waited for like
+    /// any other, but by itself: the others go on with the next run.
+    fn write(&mut self, referenced: &[Referenced], scheduled: bool) {
         self.progress("applying");
+        // Alone, it keeps nobody waiting.
+        let mut patience = (self.members.len() > 1).then(Instant::now);
         loop {
             let applying = Instant::now();
             let mut at = 0;
-            let written = failure::catch(|| transaction(|| self.write_all(referenced, &mut at, applying)));
+            let written =
+                failure::catch(|| transaction(|| self.write_all(referenced, &mut at, applying, patience)));
             match written {
                 Ok(()) => return,
                 // Stopped from outside: nobody's own fault.
                 Err(failure) if failure.is_interruption() => failure.raise(None),
+                Err(failure) if failure.is_lock_timeout() && at == 0 && !scheduled => {
+                    let name = self.leader().job.name.clone();
+                    self.part(&format!("{name} is waited for: another session has locked it"), false);
+                    patience = None;
+                }
+                Err(failure) if failure.is_lock_timeout() && at != 0 && !scheduled => {
+                    self.leave_out(at, "another session has locked it");
+                }
                 Err(failure) => {
+                    let failure = if failure.is_lock_timeout() { locked() } else { failure };
                     self.fail(at, &failure);
                     if self.due().next().is_none() {
                         return;
@@ -147,15 +213,25 @@ impl Group {
         }
     }
 
-    fn write_all(&mut self, referenced: &[Referenced], at: &mut usize, applying: Instant) {
-        // Always in the same order, so that two runs never wait for each other in a circle.
-        let mut order: Vec<usize> = (0..self.members.len()).filter(|n| !self.members[*n].failed).collect();
-        order.sort_by_key(|n| self.members[*n].job.target.to_u32());
-        for n in order {
+    /// `patience`: since when locks of others are waited for; none: without an end.
+    fn write_all(
+        &mut self,
+        referenced: &[Referenced],
+        at: &mut usize,
+        applying: Instant,
+        patience: Option<Instant>,
+    ) {
+        // The run's own first: what is waited for longest is waited for with nothing held.
+        for n in (0..self.members.len()).filter(|n| !self.members[*n].failed).collect::<Vec<_>>() {
             *at = n;
             let member = &mut self.members[n];
             if member.run.is_none() && (referenced.is_empty() || member.bound.references.is_empty()) {
                 continue;
+            }
+            if let Some(since) = patience {
+                let left = PATIENCE.saturating_sub(since.elapsed()).as_millis().max(10);
+                let sql = format!("SELECT pg_catalog.set_config('lock_timeout', '{left}', true)");
+                execute(&sql, &[]);
             }
             source::lock_relation(member.job.target, pg_sys::RowExclusiveLock);
             member.job = refresh::still_there(&member.job);
@@ -167,6 +243,9 @@ impl Group {
             Some(run) => history::next_base(&leader.job, run),
             None => worker::now(),
         };
+        if let (Some(run), Some(note)) = (&leader.run, self.left.note()) {
+            history::add_note(run, &note);
+        }
         for (n, member) in self.members.iter_mut().enumerate() {
             *at = n;
             if member.failed {
@@ -176,7 +255,9 @@ impl Group {
             member.warn();
             member.figures.apply_seconds = applying.elapsed().as_secs_f64();
             refresh::notify(&member.job, run, &member.figures);
-            history::succeeded(&member.job, run, base, &member.figures);
+            // One that is to be compared in full is as due for that as before.
+            let kept = history::base(&member.job).filter(|_| n > 0 && member.wants_full());
+            history::succeeded(&member.job, run, kept.unwrap_or(base), &member.figures);
             standing::keep(member.job.target, self.since, None);
         }
     }
@@ -201,22 +282,41 @@ impl Group {
         }
     }
 
-    /// Ends the runs of all but the one that the run is for.
-    fn put_off(&mut self, why: &str) {
-        for member in self.members.iter().skip(1).filter(|m| m.is_due()) {
-            let noted = failure::catch(|| {
-                transaction(|| {
-                    if let Some(run) = &member.run {
-                        history::put_off(&member.job, run, why);
-                        standing::want_full(member.job.target);
-                    }
-                });
+    /// Goes on without a member, which is due again at once.
+    fn leave_out(&mut self, n: usize, why: &str) {
+        let member = &mut self.members[n];
+        member.failed = true;
+        self.left.add(&member.job, why);
+        let noted = failure::catch(|| {
+            transaction(|| {
+                if let Some(run) = &member.run {
+                    history::put_off(&member.job, run, why);
+                }
             });
-            if let Err(failure) = noted {
-                failure.log(&format!("the refresh of {} could not be put off", member.job.name));
+        });
+        if let Err(failure) = noted {
+            failure.log(&format!("the refresh of {} could not be put off", member.job.name));
+        }
+        worker::unlock(member.job.target);
+    }
+
+    /// Parts with all but the one that the run is for. `full`: each of them is to be compared in full.
+    fn part(&mut self, why: &str, full: bool) {
+        for n in 1..self.members.len() {
+            if self.members[n].is_due() {
+                if full {
+                    let target = self.members[n].job.target;
+                    drop(failure::catch(|| transaction(|| standing::want_full(target))));
+                }
+                self.leave_out(n, why);
+            } else if !self.members[n].failed {
+                worker::unlock(self.members[n].job.target);
             }
         }
-        self.members.iter().skip(1).for_each(|member| worker::unlock(member.job.target));
+        self.members.truncate(1);
+        if let Some(lock) = self.lock.take() {
+            lock.release();
+        }
     }
 
     fn progress(&self, phase: &str) {

@@ -262,8 +262,8 @@ pub fn scheduled() -> Vec<Scheduled> {
                     requested: row.must(10),
                     group: row
                         .get::<i64>(17)
-                        .filter(|_| !full_due(row, target, now))
                         .map(|schema| Group { owner: row.must::<pg_sys::Oid>(2).to_u32(), schema }),
+                    full: full_due(row, target, now),
                 },
                 target,
                 owner: row.must(2),
@@ -278,29 +278,37 @@ fn full_due(row: &Row, target: pg_sys::Oid, now: Micros) -> bool {
     schedule::full_due(row.get(18), row.must(19), u64::from(target.to_u32()), now)
 }
 
-/// The replicas that a run of one of their group takes along, those that are due before those that are
-/// not; the run's own replica is not among them.
-pub fn group_of(job: &Job) -> Vec<(Job, bool)> {
+/// The foreign server that a job is fed from; 0 where its source is gone.
+pub fn server_of(job: &Job) -> u32 {
+    let sql = "SELECT ftserver FROM pg_foreign_table WHERE ftrelid = $1";
+    let server = as_extension(|| query_one(sql, &[job.source.into()], |row| row.must::<pg_sys::Oid>(1)));
+    server.unwrap_or(pg_sys::InvalidOid).to_u32()
+}
+
+/// The relations on which a session holds a lock that a refresh may have to wait for.
+pub fn locked_by(pid: i32) -> Vec<pg_sys::Oid> {
+    let sql = "SELECT relation FROM pg_locks WHERE pid = $1 AND locktype = 'relation' AND granted
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+               AND mode <> 'AccessShareLock'";
+    as_extension(|| query(sql, &[pid.into()], |row| row.must(1)))
+}
+
+/// The others of a replica's group, by their OIDs, and whether a run of it takes each along: all do whose
+/// schedule is on, but those that fail by themselves, and a scheduled run of such a one takes nobody.
+pub fn group_of(job: &Job, server: u32, group: Group, scheduled_run: bool) -> Vec<(Job, bool)> {
     let all = scheduled();
-    let Some(mine) = all.iter().find(|other| other.target == job.target) else { return Vec::new() };
-    let now = worker::now();
-    let recovered =
-        all.iter().filter(|r| r.facts.server == mine.facts.server).filter_map(|r| r.facts.last_success).max();
-    let others = all.iter().filter(|other| {
-        other.target != job.target
-            && other.obstacle.is_none()
-            && other.facts.server == mine.facts.server
-            && other.facts.group.is_some()
-            && other.facts.group == mine.facts.group
-    });
-    let mut found: Vec<(Job, bool)> = others
-        // A run that is noted as under way is a dead one, for whoever gets the replica's lock.
+    let healthy =
+        all.iter().find(|other| other.target == job.target).is_none_or(|mine| schedule::joins(&mine.facts));
+    let mut found: Vec<(Job, bool)> = all
+        .iter()
+        .filter(|other| other.target != job.target && other.obstacle.is_none())
+        .filter(|other| other.facts.server == server && other.facts.group == Some(group))
         .filter_map(|other| {
-            let due = other.run.is_some() || schedule::joins(&other.facts, recovered, now);
-            Some((find(other.target)?, due))
+            let along = schedule::joins(&other.facts) && (healthy || !scheduled_run);
+            Some((find(other.target)?, along))
         })
         .collect();
-    found.sort_by_key(|(job, due)| (!due, job.target.to_u32()));
+    found.sort_by_key(|(job, along)| (!along, job.target.to_u32()));
     found
 }
 

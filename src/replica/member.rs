@@ -18,7 +18,7 @@ use super::spi::query;
 use super::staging::Staging;
 use super::standing::Standing;
 use super::txn::transaction;
-use super::{standing, versions};
+use super::{standing, versions, worker};
 
 /// One replica of the group.
 pub struct Member {
@@ -63,6 +63,13 @@ impl Member {
             staging: None,
             failed: false,
         }
+    }
+
+    /// Whether everything of it is to be compared again.
+    pub fn wants_full(&self) -> bool {
+        let standing = &self.standing;
+        let seed = u64::from(self.job.target.to_u32());
+        schedule::full_due(standing.full_at, standing.full_every, seed, worker::now())
     }
 
     /// Whether its rows are refreshed by this run.

@@ -62,7 +62,7 @@ pub fn run(task: &Task) {
     let share = task.max_delete_share.unwrap_or_else(|| gucs::MAX_DELETE_SHARE.get());
     if run.mode == Mode::Incremental {
         let party =
-            Party { job: &job, run: &run, share, others: task.scheduled, neighbours: task.neighbours };
+            Party { job: &job, run: &run, share, scheduled: task.scheduled, neighbours: task.neighbours };
         match incremental::run(&party) {
             Ok(()) => return,
             Err(why) => {

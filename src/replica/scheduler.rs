@@ -154,11 +154,14 @@ impl Scheduler {
         let most = usize::try_from(gucs::MAX_WORKERS.get()).unwrap_or(1);
         for (id, reason) in schedule::choose(&facts, &busy, most, now) {
             let Some(job) = jobs.iter().find(|job| job.facts.id == id) else { continue };
-            // Somebody's refresh() is at it: once that is over, the job is looked at again.
+            // Somebody's refresh() is at it, or at its group: once that is over, the job is looked at again.
             if !worker::try_lock(job.target) {
                 continue;
             }
             worker::unlock(job.target);
+            if job.facts.group.is_some_and(|group| !worker::group_is_free(job.facts.server, group)) {
+                continue;
+            }
             let Some((run, name)) =
                 transaction(|| jobs::find(job.target).map(|found| (history::next_run(), found.name)))
             else {

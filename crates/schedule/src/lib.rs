@@ -19,11 +19,12 @@
 //!   than that ceiling.
 //! - As soon as another replica of the same server succeeds, those that failed over the service are
 //!   due at once: the service has recovered.
-//! - Replicas of one server, object schema and owner are a group: those that are due, or will be before
-//!   long, are refreshed by one run and from then on keep step ([`joins`]). One that fails twice over
-//!   something of its own runs alone until it succeeds.
+//! - Replicas of one server, object schema and owner are a group: as soon as one is due, all are refreshed
+//!   by one run, so that they always show the same moment ([`joins`]). One that fails twice over something
+//!   of its own runs alone until it succeeds.
 //! - A comparison of everything is due after `full_every`, up to a fifth of it earlier, so that replicas
-//!   made together do not compare everything together ([`full_due`]).
+//!   made together do not compare everything together ([`full_due`]). It is the group's run too: one that
+//!   is to be compared stands for its group, and the group is refreshed with its end.
 //! - Replicas in good health come first, then those that fail, so that one that always fails or hangs
 //!   holds up nobody.
 #![forbid(unsafe_code)]
@@ -32,11 +33,10 @@
 pub type Micros = i64;
 
 const SECOND: Micros = 1_000_000;
-/// Whether a replica is refreshed along with another one of its group that is due now. Up to half of
-/// its time early: so two of the same pace always meet.
-pub fn joins(facts: &Facts, recovered: Option<Micros>, now: Micros) -> bool {
-    let (at, _) = due(facts, recovered);
-    facts.party().is_some() && at < now.saturating_add(facts.every.max(SHORTEST_EVERY) / 2)
+/// Whether a replica is refreshed along with another one of its group, due or not: `every` is how old it
+/// may get, and a join needs both from the same moment.
+pub fn joins(facts: &Facts) -> bool {
+    facts.party().is_some()
 }
 
 /// Whether everything is to be compared again. `seed` tells replicas apart.
@@ -75,8 +75,10 @@ pub struct Facts {
     pub service_failed: Option<Micros>,
     /// Someone asked for a refresh.
     pub requested: bool,
-    /// With which others it can be refreshed; none where everything has to be compared.
+    /// With which others it can be refreshed; none where changes cannot be asked for, or were not yet.
     pub group: Option<Group>,
+    /// Its next run compares everything.
+    pub full: bool,
 }
 
 /// What replicas of one server have in common that are refreshed together.
@@ -178,7 +180,7 @@ fn spread(seed: u64) -> u16 {
 pub fn choose(replicas: &[Facts], busy: &[u32], max_workers: usize, now: Micros) -> Vec<(u32, Reason)> {
     let recovered =
         |server: u32| replicas.iter().filter(|r| r.server == server).filter_map(|r| r.last_success).max();
-    let mut under_way: Vec<(u32, Group)> =
+    let under_way: Vec<(u32, Group)> =
         replicas.iter().filter(|r| busy.contains(&r.id)).filter_map(Facts::party).collect();
     let mut ready: Vec<(bool, Micros, &Facts, Reason)> = replicas
         .iter()
@@ -188,17 +190,19 @@ pub fn choose(replicas: &[Facts], busy: &[u32], max_workers: usize, now: Micros)
         .map(|(r, (at, reason))| (r.failures > 0, at, r, reason))
         .collect();
     ready.sort_by_key(|(failing, at, r, _)| (*failing, *at, r.id));
-    // One of a group stands for all.
-    ready.retain(|(_, _, r, _)| match r.party() {
-        Some(party) if under_way.contains(&party) => false,
-        Some(party) => {
-            under_way.push(party);
-            true
+    // One of a group stands for all: one that is to be compared in full, if there is any, since that is
+    // done of the one alone that stands for them.
+    let mut chosen: Vec<(&Facts, Reason)> = Vec::new();
+    for (_, _, r, reason) in ready {
+        let known = r.party().and_then(|party| chosen.iter_mut().find(|(c, _)| c.party() == Some(party)));
+        match known {
+            Some(known) if r.full && !known.0.full => *known = (r, reason),
+            Some(_) => {}
+            None => chosen.push((r, reason)),
         }
-        None => true,
-    });
+    }
     let free = max_workers.saturating_sub(busy.len());
-    ready.into_iter().take(free).map(|(_, _, r, reason)| (r.id, reason)).collect()
+    chosen.into_iter().take(free).map(|(r, reason)| (r.id, reason)).collect()
 }
 
 #[cfg(test)]

@@ -12,26 +12,44 @@ use super::super::standing::{self, Standing};
 use super::super::txn::{make_durable, transaction};
 use super::super::worker;
 use super::changes::COMMON;
-use super::{Group, Party};
+use super::{Group, GroupLock, Left, Party};
 use crate::gucs;
 use delta::since::{Manner, Moment};
 
-/// Who takes part: the replica itself, others of its group that are due, and those that are not but
-/// whose references may have to be put right. Each is locked, and noted as under way if it is due.
+/// Who takes part: the replica itself, the others of its group, and those that fail by themselves but
+/// whose references may have to be put right. Each is locked, and noted as under way if its rows are
+/// refreshed. Nobody is waited for but another run of the whole group.
 pub(super) fn gather(party: &Party<'_>) -> Result<Group, String> {
-    let others =
-        transaction(|| if find(party.job.target).is_some() { jobs::group_of(party.job) } else { Vec::new() });
     let Some(standing) = transaction(|| standing::read(party.job.target)) else {
         return Err("nothing is kept of it".to_owned());
     };
     let (Some(schema), Some(manner), Some(_)) = (standing.schema, standing.manner, standing.since) else {
         return Err("nothing is kept of it that changes could be asked for by".to_owned());
     };
+    let server = transaction(|| jobs::server_of(party.job));
+    let key = schedule::Group { owner: party.job.owner.to_u32(), schema };
+    worker::lock_group(server, key);
+    // What was kept may be another run's by now.
+    let standing = transaction(|| standing::read(party.job.target)).unwrap_or(standing);
+    let others = transaction(|| match find(party.job.target) {
+        Some(_) => jobs::group_of(party.job, server, key, party.scheduled),
+        None => Vec::new(),
+    });
+    let held = match worker::awaited_by().filter(|_| !party.scheduled) {
+        Some(pid) => transaction(|| jobs::locked_by(pid)),
+        None => Vec::new(),
+    };
+    let mut left = Left::default();
     let mut candidates = vec![(party.job.clone(), Some(party.run.clone()), party.share, standing)];
     let share = gucs::MAX_DELETE_SHARE.get();
-    for (job, due) in others {
-        // Another run's: it sees for itself.
+    for (job, along) in others {
+        if held.contains(&job.target) {
+            left.add(&job, "the session that asked holds a lock on it");
+            continue;
+        }
         if !worker::try_lock(job.target) {
+            // It is being compared in full; the end of that brings the whole group along.
+            left.add(&job, "another refresh of it is under way");
             continue;
         }
         let begun = transaction(|| {
@@ -40,8 +58,7 @@ pub(super) fn gather(party: &Party<'_>) -> Result<Group, String> {
             if !usable || standing.since.is_none() {
                 return None;
             }
-            let beside = party.neighbours && jobs::are_neighbours(&job, party.job);
-            let run = (due && party.others || beside).then(|| Run {
+            let run = along.then(|| Run {
                 id: history::next_run(),
                 reason: party.run.reason.clone(),
                 mode: Mode::Incremental,
@@ -57,19 +74,26 @@ pub(super) fn gather(party: &Party<'_>) -> Result<Group, String> {
         });
         match begun {
             Some((run, standing)) => {
-                let share = if party.neighbours { party.share } else { share };
-                candidates.push((job, run, share, standing));
+                let neighbour = party.neighbours && transaction(|| jobs::are_neighbours(&job, party.job));
+                candidates.push((job, run, if neighbour { party.share } else { share }, standing));
             }
             None => worker::unlock(job.target),
         }
     }
-    bind(candidates, schema, manner)
+    let lock = GroupLock { server, key };
+    bind(candidates, schema, manner, lock, left)
 }
 
 type Candidate = (Job, Option<Run>, f64, Standing);
 
 /// Joins each candidate with what its source means.
-pub(super) fn bind(candidates: Vec<Candidate>, schema: i64, manner: Manner) -> Result<Group, String> {
+fn bind(
+    candidates: Vec<Candidate>,
+    schema: i64,
+    manner: Manner,
+    lock: GroupLock,
+    mut left: Left,
+) -> Result<Group, String> {
     let mut members: Vec<Member> = Vec::new();
     let mut connection = None;
     let mut forgotten = None;
@@ -96,10 +120,13 @@ pub(super) fn bind(candidates: Vec<Candidate>, schema: i64, manner: Manner) -> R
         match (n, problem, run) {
             (0, Ok(why), _) => forgotten = Some(why.to_owned()),
             (0, Err(failure), _) => failure.raise(None),
-            (_, Ok(why), Some(run)) => transaction(|| {
-                history::put_off(&job, &run, why);
-                standing::want_full(job.target);
-            }),
+            (_, Ok(why), Some(run)) => {
+                left.add(&job, why);
+                transaction(|| {
+                    history::put_off(&job, &run, why);
+                    standing::want_full(job.target);
+                });
+            }
             (_, Err(failure), Some(run)) => refresh::failed(&job, &run, &Figures::default(), &failure),
             (_, _, None) => {}
         }
@@ -117,6 +144,7 @@ pub(super) fn bind(candidates: Vec<Candidate>, schema: i64, manner: Manner) -> R
             });
             worker::unlock(member.job.target);
         }
+        lock.release();
         return Err(why);
     }
     let Some(connection) = connection else { return Err("nothing is known of its source".to_owned()) };
@@ -130,6 +158,8 @@ pub(super) fn bind(candidates: Vec<Candidate>, schema: i64, manner: Manner) -> R
     }
     Ok(Group {
         members,
+        lock: Some(lock),
+        left,
         connection,
         schema,
         manner,

@@ -6,7 +6,7 @@ use assets_fdw_tests::assets_sim::{Endpoint, Fault, FaultKind, LogEntry, Profile
 use super::*;
 
 /// Replicas of some tables, loaded by hand.
-fn group(database: &Database, sim: &Sim, tables: &[&str]) -> Client {
+pub(super) fn group(database: &Database, sim: &Sim, tables: &[&str]) -> Client {
     let mut client = import(database, sim);
     for table in tables {
         client.batch_execute(&format!("SELECT assets_fdw.materialize('itsm.{table}')")).unwrap();

@@ -12,6 +12,7 @@ mod scheduled;
 mod schemas;
 mod sync;
 mod sync_hostile;
+mod together;
 mod versions;
 mod wide;
 

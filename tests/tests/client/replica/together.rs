@@ -1,0 +1,237 @@
+//! One group, one moment: replicas of one object schema are refreshed and committed together, whoever asks
+//! for it, and a run that has to go on without one of them says so.
+
+use assets_fdw_tests::Server;
+use assets_fdw_tests::assets_sim::{Endpoint, Fault, FaultKind};
+
+use super::incremental::{group, same};
+use super::*;
+
+const GROUP: [&str; 3] = ["server", "employee", "laptop"];
+
+/// Changes one object of each table; gives the text that a read of each then shows.
+fn change_each(sim: &Sim, client: &mut Client, value: &str) {
+    for table in GROUP {
+        let key = text(client, &format!("SELECT key FROM itsm_replica.{table} ORDER BY id LIMIT 1"));
+        sim.update(&key, "Name", &[value]).unwrap();
+    }
+}
+
+/// In which tables a read shows the change.
+fn seen(client: &mut Client, value: &str) -> String {
+    let parts: Vec<String> = GROUP
+        .iter()
+        .map(|t| format!("SELECT '{t}' AS t FROM itsm_replica.{t} WHERE label = '{value}'"))
+        .collect();
+    let sql = format!("SELECT coalesce(string_agg(t, ' '), '') FROM ({}) AS u", parts.join(" UNION ALL "));
+    text(client, &sql)
+}
+
+fn note(client: &mut Client) -> String {
+    text(
+        client,
+        "SELECT coalesce(note, '') FROM assets_fdw.refresh_history WHERE with_run IS NULL ORDER BY id DESC LIMIT 1",
+    )
+}
+
+#[test]
+fn a_refresh_by_hand_brings_its_whole_group_in_one_transaction_for_the_requests_of_one() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = group(&database, &sim, &GROUP);
+    change_each(&sim, &mut client, "first");
+    sim.clear_log();
+    let row = client
+        .query_one(
+            "SELECT mode, seen, updated > 0 FROM assets_fdw.refresh('itsm_replica.server', 'incremental')",
+            &[],
+        )
+        .unwrap();
+    // The figures are those of the replica that was named.
+    assert_eq!(
+        (row.get::<_, String>(0), row.get::<_, i64>(1), row.get::<_, bool>(2)),
+        ("incremental".into(), 1, true)
+    );
+    let asked = sim.log().len();
+    assert!(asked <= 3, "{asked} requests");
+    assert_eq!(seen(&mut client, "first"), "server employee laptop");
+    let moments = "SELECT count(DISTINCT xmin::text) FROM assets_fdw.replica_state";
+    assert_eq!(number(&mut client, moments), 1);
+    let along = "SELECT string_agg(target || ' ' || outcome || ' ' || (with_run = (SELECT max(id) FROM assets_fdw.refresh_history
+                     WHERE with_run IS NULL)), ', ' ORDER BY target)
+                 FROM (SELECT * FROM assets_fdw.refresh_history ORDER BY id DESC LIMIT 3) AS r WHERE with_run IS NOT NULL";
+    assert_eq!(text(&mut client, along), "itsm_replica.employee ok true, itsm_replica.laptop ok true");
+    assert_eq!(note(&mut client), "");
+    // In refresh_schema() as well, and each replica is listed once.
+    change_each(&sim, &mut client, "second");
+    let sql = "SELECT count(*) * 10 + count(DISTINCT target) FROM assets_fdw.refresh_schema('itsm_replica')";
+    assert_eq!(number(&mut client, sql), 33);
+    assert_eq!(seen(&mut client, "second"), "server employee laptop");
+}
+
+#[test]
+fn replicas_of_other_paces_come_along_and_disabled_ones_and_other_owners_ones_do_not() {
+    let (sim, server) = (small(), preloaded(&[]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    let identity = &sim.identities()[0];
+    client
+        .batch_execute(&format!(
+            "SELECT assets_fdw.materialize('itsm.server', every => '1 second');
+             SELECT assets_fdw.materialize('itsm.employee', every => '300 days');
+             SELECT assets_fdw.materialize('itsm.laptop', every => '1 second');
+             CREATE ROLE keeper LOGIN; GRANT USAGE ON SCHEMA itsm TO keeper; GRANT SELECT ON itsm.server TO keeper;
+             GRANT CREATE ON DATABASE {} TO keeper;
+             CREATE USER MAPPING FOR keeper SERVER assets OPTIONS (email '{}', api_token '{}')",
+            database.name(),
+            identity.name,
+            identity.secret
+        ))
+        .unwrap();
+    database
+        .connect_as("keeper")
+        .batch_execute("SELECT assets_fdw.materialize('itsm.server', 'kept.server', every => '300 days')")
+        .unwrap();
+    wait_for(
+        &mut client,
+        "the first loads",
+        "SELECT bool_and(last_success IS NOT NULL) FROM assets_fdw.materializations",
+    );
+    client
+        .batch_execute("SELECT assets_fdw.alter_materialization('itsm_replica.laptop', enabled => false)")
+        .unwrap();
+    wait_for(
+        &mut client,
+        "nothing is under way",
+        "SELECT count(*) = 0 FROM assets_fdw.refresh_progress WHERE target = 'itsm_replica.laptop'::regclass",
+    );
+    change_each(&sim, &mut client, "first");
+    let sql = "SELECT label = 'first' FROM itsm_replica.employee ORDER BY id LIMIT 1";
+    wait_for(&mut client, "the one that is due in 300 days", sql);
+    assert_eq!(seen(&mut client, "first"), "server employee");
+    let sql = "SELECT count(*) FROM kept.server WHERE label = 'first'";
+    assert_eq!(number(&mut client, sql), 0);
+}
+
+#[test]
+fn a_replica_that_somebody_has_locked_is_left_out_and_keeps_neither_the_others_nor_a_caller_waiting() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = group(&database, &sim, &GROUP);
+    // By another session, as a table and as a row.
+    let mut other = database.connect();
+    other
+        .batch_execute(
+            "BEGIN; LOCK TABLE itsm_replica.laptop IN SHARE MODE;
+             SELECT FROM (SELECT id FROM itsm_replica.employee ORDER BY id LIMIT 1) AS f, itsm_replica.employee AS e
+             WHERE e.id = f.id FOR UPDATE OF e",
+        )
+        .unwrap();
+    change_each(&sim, &mut client, "first");
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    assert_eq!(seen(&mut client, "first"), "server");
+    let said = note(&mut client);
+    assert!(
+        said.starts_with("without ")
+            && said.contains("itsm_replica.laptop")
+            && said.contains("itsm_replica.employee"),
+        "{said}"
+    );
+    let skipped =
+        "SELECT count(*) FROM assets_fdw.refresh_history WHERE outcome = 'skipped' AND error LIKE '%locked%'";
+    assert_eq!(number(&mut client, skipped), 2);
+    other.batch_execute("ROLLBACK").unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    assert_eq!(seen(&mut client, "first"), "server employee laptop");
+    assert_eq!(note(&mut client), "");
+
+    // By the session that asks.
+    change_each(&sim, &mut client, "second");
+    client
+        .batch_execute(
+            "BEGIN; LOCK TABLE itsm_replica.laptop IN ROW SHARE MODE;
+             SELECT assets_fdw.refresh('itsm_replica.server'); COMMIT",
+        )
+        .unwrap();
+    assert_eq!(seen(&mut client, "second"), "server employee");
+    assert!(
+        note(&mut client).contains("itsm_replica.laptop (the session that asked"),
+        "{}",
+        note(&mut client)
+    );
+
+    // The one that is asked for is waited for, and the others are free meanwhile.
+    change_each(&sim, &mut client, "third");
+    other.batch_execute("BEGIN; LOCK TABLE itsm_replica.server IN SHARE MODE").unwrap();
+    let mut waiting = database.connect();
+    let work =
+        std::thread::spawn(move || waiting.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')"));
+    wait_for(
+        &mut client,
+        "the run parts with the others",
+        "SELECT count(*) = 2 FROM assets_fdw.refresh_history WHERE outcome = 'skipped' AND error LIKE '%is waited for%'",
+    );
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee')").unwrap();
+    assert_eq!(seen(&mut client, "third"), "employee laptop");
+    assert!(note(&mut client).contains("itsm_replica.server (another refresh"), "{}", note(&mut client));
+    other.batch_execute("COMMIT").unwrap();
+    work.join().unwrap().unwrap();
+    assert_eq!(seen(&mut client, "third"), "server employee laptop");
+    GROUP.iter().for_each(|table| same(&mut client, table));
+}
+
+#[test]
+fn a_scheduled_run_goes_on_without_a_replica_that_is_locked_and_gets_it_when_it_is_free() {
+    let (sim, server) = (small(), preloaded(&[]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    for table in GROUP {
+        let sql = format!("SELECT assets_fdw.materialize('itsm.{table}', every => '1 second')");
+        client.batch_execute(&sql).unwrap();
+    }
+    wait_for(
+        &mut client,
+        "the first loads",
+        "SELECT bool_and(last_success IS NOT NULL) FROM assets_fdw.materializations",
+    );
+    let mut other = database.connect();
+    other.batch_execute("BEGIN; LOCK TABLE itsm_replica.server IN SHARE MODE").unwrap();
+    change_each(&sim, &mut client, "first");
+    let others = "SELECT (SELECT count(*) FROM itsm_replica.employee WHERE label = 'first')
+                       + (SELECT count(*) FROM itsm_replica.laptop WHERE label = 'first') = 2";
+    wait_for(&mut client, "the others go on", others);
+    let why = "SELECT last_error LIKE '%locked%' FROM assets_fdw.materializations WHERE target = 'itsm_replica.server'::regclass";
+    wait_for(&mut client, "it says why", why);
+    other.batch_execute("COMMIT").unwrap();
+    wait_for(
+        &mut client,
+        "it has it too",
+        "SELECT count(*) = 1 FROM itsm_replica.server WHERE label = 'first'",
+    );
+    let healthy = "SELECT max(failures) = 0 FROM assets_fdw.materializations";
+    wait_for(&mut client, "all is well", healthy);
+}
+
+#[test]
+fn two_refreshes_of_one_group_at_once_take_turns_and_both_succeed() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = group(&database, &sim, &GROUP);
+    for n in 0..4 {
+        change_each(&sim, &mut client, &format!("round-{n}"));
+        sim.fault(Fault::new(FaultKind::StallBefore { ms: 50 }).on(Endpoint::ObjectAql));
+        let work: Vec<_> = GROUP
+            .iter()
+            .chain(&GROUP)
+            .map(|table| {
+                let mut session = database.connect();
+                let sql = format!("SELECT assets_fdw.refresh('itsm_replica.{table}')");
+                std::thread::spawn(move || session.batch_execute(&sql))
+            })
+            .collect();
+        for thread in work {
+            thread.join().unwrap().unwrap_or_else(|error| panic!("{error:?}"));
+        }
+        sim.clear_faults();
+        assert_eq!(seen(&mut client, &format!("round-{n}")), "server employee laptop");
+    }
+    let failed = "SELECT count(*) FROM assets_fdw.refresh_history WHERE outcome NOT IN ('ok')";
+    assert_eq!(number(&mut client, failed), 0, "{}", history(&mut client));
+}
