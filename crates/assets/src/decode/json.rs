@@ -43,8 +43,17 @@ impl<'de> Reader<'de> {
         Self { bytes, at: 0, fresh: false }
     }
 
-    /// The next byte that is no blank.
+    /// The next byte that is no blank. The service writes none.
+    #[inline]
     fn peek(&mut self) -> Read<u8> {
+        match self.bytes.get(self.at) {
+            Some(byte @ b'!'..) => Ok(*byte),
+            _ => self.peek_far(),
+        }
+    }
+
+    #[cold]
+    fn peek_far(&mut self) -> Read<u8> {
         loop {
             match self.bytes.get(self.at) {
                 Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
