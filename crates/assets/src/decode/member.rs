@@ -49,16 +49,8 @@ struct Status<'a> {
 }
 
 /// The members that are read.
-const NAMES: [&str; 8] = [
-    "value",
-    "displayValue",
-    "searchValue",
-    "referencedType",
-    "referencedObject",
-    "user",
-    "group",
-    "status",
-];
+const NAMES: [&str; 8] =
+    ["value", "displayValue", "searchValue", "referencedType", "referencedObject", "user", "group", "status"];
 
 static NOTHING: Scalar<'static> = Scalar::Null;
 

@@ -1,10 +1,10 @@
 //! From the bytes of a page of `object/aql` to rows (assets-api.md 2.1, 3.1, 3.4).
 //!
 //! One pass over the bytes, values straight into the columns that are wanted, strings borrowed
-//! until they are kept; what no column asks for is skipped without being read. A row costs one
-//! allocation for its values, one for its key, and one for each text it keeps. A second pass, over
-//! `objectTypeAttributes` alone, runs only when a column wants JSON, because the definitions stand
-//! behind the values.
+//! until they are kept; what no column asks for is passed over without being read. A row costs one
+//! allocation for its values, one for its key, and one for each text it keeps. A second pass, which
+//! looks for `objectTypeAttributes`, runs only when a column wants JSON, because the definitions
+//! stand behind the values.
 
 mod attribute;
 mod json;

@@ -17,11 +17,20 @@ const LANE: usize = 16;
 pub(super) fn leave(bytes: &[u8], from: usize) -> Option<usize> {
     let (mut depth, mut at, mut strings) = (1, from, Strings::default());
     loop {
-        let block = block(bytes.get(at..)?)?;
-        let outside = !strings.inside(mark(&block, b'"', 0), mark(&block, b'\\', 0));
+        let rest = bytes.get(at..)?;
+        let mut last = [b' '; BLOCK];
+        let block = match rest.first_chunk() {
+            Some(block) => block,
+            None if rest.is_empty() => return None,
+            None => {
+                last[..rest.len()].copy_from_slice(rest);
+                &last
+            }
+        };
+        let outside = !strings.inside(mark(block, b'"', 0), mark(block, b'\\', 0));
         // `[` and `{` differ in one bit alone, and so do `]` and `}`.
-        let opens = mark(&block, b'{', 0x20) & outside;
-        let closes = mark(&block, b'}', 0x20) & outside;
+        let opens = mark(block, b'{', 0x20) & outside;
+        let closes = mark(block, b'}', 0x20) & outside;
         if closes.count_ones() as usize >= depth
             && let Some(end) = surfaces(depth, opens, closes)
         {
@@ -46,17 +55,8 @@ fn surfaces(depth: usize, opens: u64, closes: u64) -> Option<usize> {
     None
 }
 
-/// The next bytes; blanks stand behind the last one. `None`: there are none.
-fn block(rest: &[u8]) -> Option<[u8; BLOCK]> {
-    if let Some(whole) = rest.first_chunk() {
-        return Some(*whole);
-    }
-    let mut block = [b' '; BLOCK];
-    block[..rest.len()].copy_from_slice(rest);
-    (!rest.is_empty()).then_some(block)
-}
-
 /// A bit for each byte that is `sign` when the bits of `fold` are set in it.
+#[inline]
 fn mark(block: &[u8; BLOCK], sign: u8, fold: u8) -> u64 {
     let (lanes, _) = block.as_chunks::<LANE>();
     lanes.iter().rev().fold(0, |marks, lane| {
@@ -121,6 +121,7 @@ pub(super) fn string(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
 }
 
 /// The next quote, backslash or control character.
+#[inline]
 fn special(bytes: &[u8], mut at: usize) -> Option<(usize, u8)> {
     while let Some(lane) = bytes.get(at..)?.first_chunk::<LANE>() {
         let lane = u8x16::new(*lane);
