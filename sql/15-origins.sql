@@ -7,19 +7,22 @@
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
+-- A mapping is one role's for one server. pg_upgrade keeps this table as it is, the servers' names and the
+-- roles' numbers with it, while servers and mappings get other numbers; a dump keeps the names.
 CREATE TABLE assets_fdw.mapping_origin (
-    mapping   oid PRIMARY KEY,
-    server    name NOT NULL,     -- with role: which mapping it is, in a dump
-    role      name NOT NULL,     -- 'public', which no role can be called, for PUBLIC
+    server    name NOT NULL,
+    role_id   oid NOT NULL,      -- 0 for PUBLIC
+    role      name NOT NULL,     -- in a dump; 'public', which no role can be called, for PUBLIC
+    mapping   oid NOT NULL,      -- which it was when its server was last altered: it follows a renaming
     site      text,
     api_url   text NOT NULL,
     auth_url  text NOT NULL,
-    set_at    timestamptz NOT NULL DEFAULT pg_catalog.now()
+    set_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (server, role_id)
 );
 COMMENT ON TABLE assets_fdw.mapping_origin IS 'The origins that each user mapping''s secret was set for';
 REVOKE ALL ON assets_fdw.mapping_origin FROM PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('assets_fdw.mapping_origin',
-    'WHERE mapping IN (SELECT umid FROM pg_catalog.pg_user_mappings)');
+SELECT pg_catalog.pg_extension_config_dump('assets_fdw.mapping_origin', '');
 
 -- A restore makes the mappings, for the origins that the servers have in the dump; then it fills the table.
 -- What was dumped counts: a mapping that was refused there is refused here.
@@ -27,12 +30,12 @@ CREATE FUNCTION assets_fdw.mapping_origin_set() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    SELECT m.umid INTO NEW.mapping FROM pg_catalog.pg_user_mappings AS m
+    SELECT m.umid, m.umuser INTO NEW.mapping, NEW.role_id FROM pg_catalog.pg_user_mappings AS m
         WHERE m.srvname = NEW.server AND m.usename = NEW.role;
     IF NEW.mapping IS NULL THEN
         RETURN NULL;
     END IF;
-    DELETE FROM assets_fdw.mapping_origin AS o WHERE o.mapping = NEW.mapping;
+    DELETE FROM assets_fdw.mapping_origin AS o WHERE o.server = NEW.server AND o.role_id = NEW.role_id;
     RETURN NEW;
 END
 $$;
@@ -48,15 +51,34 @@ CREATE EVENT TRIGGER assets_fdw_mapping_made ON ddl_command_end
     WHEN TAG IN ('CREATE USER MAPPING', 'ALTER USER MAPPING')
     EXECUTE FUNCTION assets_fdw.mapping_made();
 
--- A server may be renamed by its owner; the names are those of the next dump. It changes what the owner may
--- not touch, hence the definer's rights; it takes no argument.
+-- A server may be renamed by its owner, and the rows follow: the numbers of the mappings are noted while it
+-- has its old name, and give the new one. It changes what the owner may not touch, hence the definer's
+-- rights; neither function takes an argument.
+CREATE FUNCTION assets_fdw.server_alters() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Left by what was dropped while somebody had the event triggers disabled.
+    DELETE FROM assets_fdw.mapping_origin AS o
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_user_mappings AS m
+                          WHERE m.srvname = o.server AND m.umuser = o.role_id);
+    UPDATE assets_fdw.mapping_origin AS o SET mapping = m.umid, role = m.usename
+        FROM pg_catalog.pg_user_mappings AS m
+        WHERE m.srvname = o.server AND m.umuser = o.role_id AND (m.umid <> o.mapping OR m.usename <> o.role);
+END
+$$;
+REVOKE ALL ON FUNCTION assets_fdw.server_alters() FROM PUBLIC;
+CREATE EVENT TRIGGER assets_fdw_server_alters ON ddl_command_start
+    WHEN TAG IN ('ALTER SERVER')
+    EXECUTE FUNCTION assets_fdw.server_alters();
+
 CREATE FUNCTION assets_fdw.server_altered() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    UPDATE assets_fdw.mapping_origin AS o SET server = m.srvname, role = m.usename
+    UPDATE assets_fdw.mapping_origin AS o SET server = m.srvname
         FROM pg_catalog.pg_user_mappings AS m
-        WHERE m.umid = o.mapping AND (m.srvname <> o.server OR m.usename <> o.role);
+        WHERE m.umid = o.mapping AND m.umuser = o.role_id AND m.srvname <> o.server;
 END
 $$;
 REVOKE ALL ON FUNCTION assets_fdw.server_altered() FROM PUBLIC;
@@ -64,14 +86,14 @@ CREATE EVENT TRIGGER assets_fdw_server_altered ON ddl_command_end
     WHEN TAG IN ('ALTER SERVER')
     EXECUTE FUNCTION assets_fdw.server_altered();
 
--- The same for mappings that go.
+-- Mappings that go take their rows along, so that none counts for a later one of the same role.
 CREATE FUNCTION assets_fdw.mapping_dropped() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     DELETE FROM assets_fdw.mapping_origin AS o
-        USING pg_catalog.pg_event_trigger_dropped_objects() AS d
-        WHERE d.classid = 'pg_catalog.pg_user_mapping'::pg_catalog.regclass AND o.mapping = d.objid;
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_user_mappings AS m
+                          WHERE m.srvname = o.server AND m.umuser = o.role_id);
 END
 $$;
 REVOKE ALL ON FUNCTION assets_fdw.mapping_dropped() FROM PUBLIC;
@@ -79,7 +101,7 @@ CREATE EVENT TRIGGER assets_fdw_mapping_dropped ON sql_drop
     WHEN TAG IN ('DROP USER MAPPING', 'DROP SERVER', 'DROP FOREIGN DATA WRAPPER', 'DROP OWNED')
     EXECUTE FUNCTION assets_fdw.mapping_dropped();
 
--- For superusers who know that a server leads where it should: after pg_upgrade, or when it has moved.
+-- For superusers who know that a server leads where it should, as when it has moved.
 CREATE FUNCTION assets_fdw.trust_server(server name) RETURNS bigint
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'trust_server_wrapper';
 REVOKE ALL ON FUNCTION assets_fdw.trust_server(name) FROM PUBLIC;

@@ -1,7 +1,8 @@
 -- Whole schemas: what IMPORT made of which object types, replicas of all of it, and drift.
 --
 -- As with replicas, only the extension's own code writes to these tables, and the views show each role what
--- belongs to it.
+-- belongs to it. Schemas are kept by name: pg_upgrade refuses tables with a regnamespace, and gives schemas other
+-- numbers. The number beside a name is as of the last ALTER SCHEMA, which the name follows.
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
@@ -15,7 +16,8 @@ SELECT pg_catalog.pg_extension_config_dump('assets_fdw.imported_table', '');
 
 -- Imports of whole object schemas (all but a list of tables counts as whole): they want types that come later.
 CREATE TABLE assets_fdw.imported_schema (
-    local_schema      regnamespace NOT NULL,
+    local_schema      name NOT NULL,
+    schema_id         oid NOT NULL,
     server            name NOT NULL,
     object_schema_id  bigint NOT NULL,
     owner             regrole NOT NULL,
@@ -27,7 +29,8 @@ SELECT pg_catalog.pg_extension_config_dump('assets_fdw.imported_schema', '');
 
 -- What materialize_schema() was asked for. A restored row rests until it is called again: `home` tells.
 CREATE TABLE assets_fdw.replica_schema (
-    source_schema  regnamespace NOT NULL,
+    source_schema  name NOT NULL,
+    schema_id      oid NOT NULL,
     owner          regrole NOT NULL,
     into_schema    name NOT NULL,
     every          interval NOT NULL,
@@ -45,7 +48,7 @@ SELECT pg_catalog.pg_extension_config_dump('assets_fdw.replica_schema', '');
 
 -- What the last look found and did not do.
 CREATE TABLE assets_fdw.replica_drift (
-    source_schema  regnamespace NOT NULL,
+    source_schema  name NOT NULL,
     owner          regrole NOT NULL,
     n              integer NOT NULL,
     statement      text NOT NULL,
@@ -53,7 +56,8 @@ CREATE TABLE assets_fdw.replica_drift (
     reason         text NOT NULL,
     blocked_by     text,
     found          timestamptz NOT NULL,
-    PRIMARY KEY (source_schema, owner, n)
+    PRIMARY KEY (source_schema, owner, n),
+    FOREIGN KEY (source_schema, owner) REFERENCES assets_fdw.replica_schema ON UPDATE CASCADE ON DELETE CASCADE
 );
 
 REVOKE ALL ON assets_fdw.imported_table, assets_fdw.imported_schema, assets_fdw.replica_schema,
@@ -69,14 +73,9 @@ BEGIN
         USING pg_catalog.pg_event_trigger_dropped_objects() AS d
         WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND t.relation::pg_catalog.oid = d.objid;
     DELETE FROM assets_fdw.imported_schema AS s
-        USING pg_catalog.pg_event_trigger_dropped_objects() AS d
-        WHERE d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND s.local_schema::pg_catalog.oid = d.objid;
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname = s.local_schema);
     DELETE FROM assets_fdw.replica_schema AS s
-        USING pg_catalog.pg_event_trigger_dropped_objects() AS d
-        WHERE d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND s.source_schema::pg_catalog.oid = d.objid;
-    DELETE FROM assets_fdw.replica_drift AS s
-        USING pg_catalog.pg_event_trigger_dropped_objects() AS d
-        WHERE d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND s.source_schema::pg_catalog.oid = d.objid;
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname = s.source_schema);
 END
 $$;
 REVOKE ALL ON FUNCTION assets_fdw.schema_dropped() FROM PUBLIC;
@@ -85,12 +84,45 @@ CREATE EVENT TRIGGER assets_fdw_schema_dropped ON sql_drop
     WHEN TAG IN ('DROP FOREIGN TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP SERVER', 'DROP FOREIGN DATA WRAPPER')
     EXECUTE FUNCTION assets_fdw.schema_dropped();
 
+-- A schema's name may change: its number is noted while it has the old one, and gives the new one. Here too the
+-- rights are the definer's, because the schema's owner may not touch these tables.
+CREATE FUNCTION assets_fdw.schema_alters() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE assets_fdw.imported_schema AS s SET schema_id = n.oid FROM pg_catalog.pg_namespace AS n
+        WHERE n.nspname = s.local_schema AND n.oid <> s.schema_id;
+    UPDATE assets_fdw.replica_schema AS s SET schema_id = n.oid FROM pg_catalog.pg_namespace AS n
+        WHERE n.nspname = s.source_schema AND n.oid <> s.schema_id;
+END
+$$;
+REVOKE ALL ON FUNCTION assets_fdw.schema_alters() FROM PUBLIC;
+CREATE EVENT TRIGGER assets_fdw_schema_alters ON ddl_command_start
+    WHEN TAG IN ('ALTER SCHEMA')
+    EXECUTE FUNCTION assets_fdw.schema_alters();
+
+CREATE FUNCTION assets_fdw.schema_altered() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE assets_fdw.imported_schema AS s SET local_schema = n.nspname FROM pg_catalog.pg_namespace AS n
+        WHERE n.oid = s.schema_id AND n.nspname <> s.local_schema;
+    UPDATE assets_fdw.replica_schema AS s SET source_schema = n.nspname FROM pg_catalog.pg_namespace AS n
+        WHERE n.oid = s.schema_id AND n.nspname <> s.source_schema;
+END
+$$;
+REVOKE ALL ON FUNCTION assets_fdw.schema_altered() FROM PUBLIC;
+CREATE EVENT TRIGGER assets_fdw_schema_altered ON ddl_command_end
+    WHEN TAG IN ('ALTER SCHEMA')
+    EXECUTE FUNCTION assets_fdw.schema_altered();
+
 -- Called by the event trigger of IMPORT FOREIGN SCHEMA with the relations that the command made.
 CREATE FUNCTION assets_fdw.remember_import(made oid[]) RETURNS void
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'remember_import_wrapper';
 
 CREATE VIEW assets_fdw.materialized_schemas WITH (security_barrier) AS
-    SELECT s.source_schema, s.into_schema, s.owner, s.every, s.full_every, s.history, s.drift,
+    SELECT pg_catalog.to_regnamespace(pg_catalog.quote_ident(s.source_schema)) AS source_schema,
+           s.into_schema, s.owner, s.every, s.full_every, s.history, s.drift,
            CASE WHEN s.home <> assets_fdw.replica_home() THEN 'paused'
                 WHEN s.error IS NOT NULL THEN 'failing'
                 WHEN s.looked IS NULL THEN 'new'
@@ -104,7 +136,8 @@ COMMENT ON VIEW assets_fdw.materialized_schemas IS
     'What materialize_schema() was asked for. state is new, in step, drifted, failing, or paused (restored from elsewhere)';
 
 CREATE VIEW assets_fdw.schema_drift WITH (security_barrier) AS
-    SELECT d.source_schema, d.statement, d.kind, d.reason, d.blocked_by, d.found
+    SELECT pg_catalog.to_regnamespace(pg_catalog.quote_ident(d.source_schema)) AS source_schema,
+           d.statement, d.kind, d.reason, d.blocked_by, d.found
     FROM assets_fdw.replica_drift AS d
     WHERE pg_catalog.pg_has_role(d.owner::pg_catalog.oid, 'MEMBER')
     ORDER BY d.source_schema, d.owner, d.n;

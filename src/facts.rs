@@ -17,7 +17,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error;
-use crate::fdw::{datum, pg};
+use crate::fdw::pg;
 
 /// One fact as the table holds it.
 struct Fact {
@@ -91,13 +91,9 @@ pub unsafe fn depend(root: *mut pg_sys::PlannerInfo) {
 }
 
 fn relation() -> Option<pg_sys::Oid> {
-    // SAFETY: catalogue look-ups inside a transaction.
-    let found = unsafe {
-        let schema = pg_sys::get_namespace_oid(c"assets_fdw".as_ptr(), true);
-        pg_sys::get_relname_relid(c"service_facts".as_ptr(), schema)
-    };
-    RELATION.set(found);
-    (found != pg_sys::InvalidOid).then_some(found)
+    let found = pg::own_table(c"service_facts");
+    RELATION.set(found.unwrap_or(pg_sys::InvalidOid));
+    found
 }
 
 fn table() -> Rc<[Fact]> {
@@ -122,40 +118,22 @@ unsafe extern "C-unwind" fn changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) 
     }
 }
 
-/// Reads the table as the system reads its own: whatever is committed, with nobody's rights.
+/// # Safety
+/// `relation` is the table of sql/40-facts.sql.
 unsafe fn read(relation: pg_sys::Oid) -> Vec<Fact> {
     let mut facts = Vec::new();
-    // SAFETY: the relation exists and is locked while it is read; the arrays hold its columns.
+    // SAFETY: the caller's promise.
     unsafe {
-        let table = pg_sys::table_open(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let description = (*table).rd_att;
-        if (*description).natts as usize >= COLUMNS {
-            let none = std::ptr::null_mut();
-            let scan = pg_sys::systable_beginscan(table, pg_sys::InvalidOid, false, none, 0, none.cast());
-            let mut values = vec![pg_sys::Datum::from(0usize); (*description).natts as usize];
-            let mut nulls = vec![false; (*description).natts as usize];
-            loop {
-                let tuple = pg_sys::systable_getnext(scan);
-                if tuple.is_null() {
-                    break;
-                }
-                pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
-                let word = |n: usize| match datum::literal(values[n], pg_sys::TEXTOID) {
-                    Some(aql::Literal::Text(text)) => text,
-                    _ => String::new(),
-                };
-                facts.push(Fact {
-                    server: pg::text((*values[SERVER].cast_mut_ptr::<pg_sys::NameData>()).data.as_ptr()),
-                    service: (!nulls[SERVICE]).then(|| word(SERVICE)),
-                    name: word(FACT),
-                    holds: values[HOLDS].value() as u8 != 0,
-                    learned_at: values[LEARNED_AT].value() as i64,
-                    expires_at: values[EXPIRES_AT].value() as i64,
-                });
-            }
-            pg_sys::systable_endscan(scan);
-        }
-        pg_sys::table_close(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        pg::read_table(relation, COLUMNS, |row| {
+            facts.push(Fact {
+                server: row.name(SERVER).unwrap_or_default(),
+                service: row.text(SERVICE),
+                name: row.text(FACT).unwrap_or_default(),
+                holds: row.boolean(HOLDS).unwrap_or_default(),
+                learned_at: row.timestamp(LEARNED_AT).unwrap_or_default(),
+                expires_at: row.timestamp(EXPIRES_AT).unwrap_or_default(),
+            });
+        });
     }
     facts
 }

@@ -1,6 +1,6 @@
 //! Where a connection may lead: the hosts that the administrator allows, and the origins that a user
 //! mapping's secret was set for (docs/security.md).
-#![allow(unsafe_code)] // the event trigger's statement, catalogues, and a table read as the system reads its own
+#![allow(unsafe_code)] // the event trigger's statement, catalogues
 
 use std::ffi::CStr;
 
@@ -9,7 +9,7 @@ use assets::{hosts, option};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::fdw::{datum, pg};
+use crate::fdw::pg;
 use crate::options::{self, Options};
 use crate::replica::spi;
 use crate::{error, gucs, session};
@@ -90,7 +90,7 @@ pub fn host_allowed(host: &str, by_superuser: bool) -> Result<(), Error> {
 /// # Errors
 /// [`Kind::Unauthorized`]: says for which it was set, and what to write.
 pub fn made_for(mapping: pg_sys::Oid, server_name: &str, origins: &Origins) -> Result<(), Error> {
-    let found = recorded(mapping);
+    let found = recorded(server_name, role_of(mapping));
     if found.as_ref() == Some(origins) {
         return Ok(());
     }
@@ -118,56 +118,44 @@ pub fn made_for(mapping: pg_sys::Oid, server_name: &str, origins: &Origins) -> R
 }
 
 /// Columns of the table (sql/15-origins.sql), from 0.
-const MAPPING: usize = 0;
-const SITE: usize = 3;
-const API_URL: usize = 4;
-const AUTH_URL: usize = 5;
-const COLUMNS: usize = 6;
+const SERVER: usize = 0;
+const ROLE_ID: usize = 1;
+const SITE: usize = 4;
+const API_URL: usize = 5;
+const AUTH_URL: usize = 6;
+const COLUMNS: usize = 7;
 
-/// What is kept about a mapping, as committed by now, read with nobody's rights; also on a standby.
-fn recorded(mapping: pg_sys::Oid) -> Option<Origins> {
-    // SAFETY: catalogue look-ups; the relation is locked while it is read, its oid column is never null,
-    // and the arrays hold its columns.
+/// What is kept about the mapping of a role (PUBLIC's: the invalid OID) for a server.
+fn recorded(server_name: &str, role: pg_sys::Oid) -> Option<Origins> {
+    let table = pg::own_table(c"mapping_origin")?;
+    let mut found = None;
+    // SAFETY: the extension's own table, of these columns.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"assets_fdw".as_ptr(), true);
-        let relation = pg_sys::get_relname_relid(c"mapping_origin".as_ptr(), schema);
-        if relation == pg_sys::InvalidOid {
-            return None;
-        }
-        let table = pg_sys::table_open(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let description = (*table).rd_att;
-        let mut found = None;
-        if (*description).natts as usize >= COLUMNS {
-            let none = std::ptr::null_mut();
-            let scan = pg_sys::systable_beginscan(table, pg_sys::InvalidOid, false, none, 0, none.cast());
-            let mut values = vec![pg_sys::Datum::from(0usize); (*description).natts as usize];
-            let mut nulls = vec![false; (*description).natts as usize];
-            loop {
-                let tuple = pg_sys::systable_getnext(scan);
-                if tuple.is_null() {
-                    break;
-                }
-                pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
-                if values[MAPPING].value() as u32 != mapping.to_u32() {
-                    continue;
-                }
-                let word = |n: usize| match nulls[n] {
-                    true => None,
-                    false => match datum::literal(values[n], pg_sys::TEXTOID) {
-                        Some(aql::Literal::Text(text)) => Some(text),
-                        _ => None,
-                    },
-                };
-                found = word(API_URL).zip(word(AUTH_URL)).map(|(api_url, auth_url)| Origins {
-                    site: word(SITE),
+        pg::read_table(table, COLUMNS, |row| {
+            if row.oid(ROLE_ID) == Some(role) && row.name(SERVER).as_deref() == Some(server_name) {
+                found = row.text(API_URL).zip(row.text(AUTH_URL)).map(|(api_url, auth_url)| Origins {
+                    site: row.text(SITE),
                     api_url,
                     auth_url,
                 });
             }
-            pg_sys::systable_endscan(scan);
+        });
+    }
+    found
+}
+
+/// Whose mapping it is; PUBLIC's is the invalid OID's.
+fn role_of(mapping: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a catalogue look-up; the row lives until it is released.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::USERMAPPINGOID as i32;
+        let row = pg_sys::SearchSysCache1(cache, mapping.into());
+        if row.is_null() {
+            error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the user mapping was just dropped");
         }
-        pg_sys::table_close(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        found
+        let role = (*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_user_mapping>()).umuser;
+        pg_sys::ReleaseSysCache(row);
+        role
     }
 }
 
@@ -176,8 +164,8 @@ fn record(mapping: pg_sys::Oid, origins: &Origins) {
     // The table's trigger replaces what was known.
     spi::as_extension(|| {
         spi::execute(
-            "INSERT INTO assets_fdw.mapping_origin (mapping, server, role, site, api_url, auth_url)
-             SELECT m.umid, m.srvname, m.usename, $2, $3, $4
+            "INSERT INTO assets_fdw.mapping_origin (server, role_id, role, mapping, site, api_url, auth_url)
+             SELECT m.srvname, m.umuser, m.usename, m.umid, $2, $3, $4
              FROM pg_catalog.pg_user_mappings AS m WHERE m.umid OPERATOR(pg_catalog.=) $1",
             &[
                 mapping.into(),

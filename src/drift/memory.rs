@@ -74,8 +74,9 @@ pub fn known(relation: pg_sys::Oid) -> Option<Known> {
 /// Notes an import of a whole object schema, or what a sync has seen of it since.
 pub fn remember_schema(local: &str, schema_id: i64, growth: &Growth, owner: pg_sys::Oid) {
     let sql = "
-        INSERT INTO assets_fdw.imported_schema (local_schema, server, object_schema_id, owner, options, types)
-        SELECT n.oid::regnamespace, $2::name, $3, $4::regrole, $5::text::jsonb, $6::text::bigint[]
+        INSERT INTO assets_fdw.imported_schema
+            (local_schema, schema_id, server, object_schema_id, owner, options, types)
+        SELECT n.nspname, n.oid, $2::name, $3, $4::regrole, $5::text::jsonb, $6::text::bigint[]
         FROM pg_namespace AS n WHERE n.nspname = $1
         ON CONFLICT (local_schema, server, object_schema_id) DO UPDATE
             SET owner = excluded.owner, options = excluded.options, types = excluded.types
@@ -98,8 +99,7 @@ pub fn remember_schema(local: &str, schema_id: i64, growth: &Growth, owner: pg_s
 pub fn growth(local: &str, server: &str, schema_id: i64, user: pg_sys::Oid) -> Option<Growth> {
     let sql = "
         SELECT s.options::text, s.types FROM assets_fdw.imported_schema AS s
-        JOIN pg_namespace AS n ON n.oid = s.local_schema::oid
-        WHERE n.nspname = $1 AND s.object_schema_id = $3 AND pg_has_role($4, s.owner::oid, 'USAGE')
+        WHERE s.local_schema = $1 AND s.object_schema_id = $3 AND pg_has_role($4, s.owner::oid, 'USAGE')
           AND (s.server = $2 OR NOT EXISTS (SELECT FROM pg_foreign_server AS f WHERE f.srvname = s.server))
         ORDER BY s.server = $2 DESC LIMIT 1";
     let args = [local.into(), server.into(), schema_id.into(), user.into()];
@@ -116,8 +116,7 @@ pub fn growth(local: &str, server: &str, schema_id: i64, user: pg_sys::Oid) -> O
 pub fn imports(local: &str, user: pg_sys::Oid) -> Vec<(String, i64)> {
     let sql = "
         SELECT s.server::text, s.object_schema_id FROM assets_fdw.imported_schema AS s
-        JOIN pg_namespace AS n ON n.oid = s.local_schema::oid
-        WHERE n.nspname = $1 AND pg_has_role($2, s.owner::oid, 'USAGE')
+        WHERE s.local_schema = $1 AND pg_has_role($2, s.owner::oid, 'USAGE')
           AND EXISTS (SELECT FROM pg_foreign_server AS f WHERE f.srvname = s.server)
         ORDER BY 1, 2";
     as_extension(|| query(sql, &[local.into(), user.into()], |row| (row.must(1), row.must(2))))

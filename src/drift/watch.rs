@@ -42,8 +42,8 @@ pub fn want(wanted: &Wanted, user: pg_sys::Oid) {
     let home = jobs::home();
     let sql = "
         INSERT INTO assets_fdw.replica_schema
-            (source_schema, owner, into_schema, every, full_every, history, drift, home)
-        SELECT n.oid::regnamespace, $2::regrole, $3::name, $4, $5, $6, $7, $8
+            (source_schema, schema_id, owner, into_schema, every, full_every, history, drift, home)
+        SELECT n.nspname, n.oid, $2::regrole, $3::name, $4, $5, $6, $7, $8
         FROM pg_namespace AS n WHERE n.nspname = $1
         ON CONFLICT (source_schema, owner) DO UPDATE SET into_schema = excluded.into_schema,
             every = excluded.every, full_every = excluded.full_every, history = excluded.history,
@@ -65,8 +65,7 @@ pub fn want(wanted: &Wanted, user: pg_sys::Oid) {
 pub fn follow(schema: &str, user: pg_sys::Oid) -> Option<Follow> {
     let sql = "
         SELECT s.into_schema::text, s.every::text, s.full_every::text, s.history
-        FROM assets_fdw.replica_schema AS s JOIN pg_namespace AS n ON n.oid = s.source_schema::oid
-        WHERE n.nspname = $1 AND s.owner::oid = $2";
+        FROM assets_fdw.replica_schema AS s WHERE s.source_schema = $1 AND s.owner::oid = $2";
     as_extension(|| {
         query_one(sql, &[schema.into(), user.into()], |row| Follow {
             into: row.must(1),
@@ -86,15 +85,13 @@ pub fn synced(schema: &str, user: pg_sys::Oid, plan: &Plan) {
 fn note_drift<'a>(schema: &str, user: pg_sys::Oid, left: impl Iterator<Item = &'a Change>) {
     as_extension(|| {
         let sql = "
-            DELETE FROM assets_fdw.replica_drift AS d USING pg_namespace AS n
-            WHERE n.nspname = $1 AND d.source_schema::oid = n.oid AND d.owner::oid = $2";
+            DELETE FROM assets_fdw.replica_drift AS d WHERE d.source_schema = $1 AND d.owner::oid = $2";
         execute(sql, &[schema.into(), user.into()]);
         let sql = "
             INSERT INTO assets_fdw.replica_drift
                 (source_schema, owner, n, statement, kind, reason, blocked_by, found)
             SELECT s.source_schema, s.owner, $3, $4, $5, $6, $7, clock_timestamp()
-            FROM assets_fdw.replica_schema AS s JOIN pg_namespace AS n ON n.oid = s.source_schema::oid
-            WHERE n.nspname = $1 AND s.owner::oid = $2";
+            FROM assets_fdw.replica_schema AS s WHERE s.source_schema = $1 AND s.owner::oid = $2";
         for (n, change) in (1_i32..).zip(left) {
             let args = [
                 schema.into(),
@@ -156,14 +153,13 @@ fn claim(job: &Job) -> Option<Look> {
     let sql = "
         WITH due AS (
             SELECT s.source_schema, s.owner FROM assets_fdw.replica_schema AS s
-            JOIN pg_class AS c ON c.relnamespace = s.source_schema::oid
+            JOIN pg_namespace AS n ON n.nspname = s.source_schema JOIN pg_class AS c ON c.relnamespace = n.oid
             WHERE c.oid = $1 AND s.owner::oid = $2 AND s.home = $3
               AND coalesce(s.looked < clock_timestamp() - $4 * interval '1 millisecond', true)
-            FOR UPDATE OF s SKIP LOCKED)
+            FOR NO KEY UPDATE OF s SKIP LOCKED)
         UPDATE assets_fdw.replica_schema AS s SET looked = clock_timestamp()
-        FROM due JOIN pg_namespace AS n ON n.oid = due.source_schema::oid
-        WHERE s.source_schema = due.source_schema AND s.owner = due.owner
-        RETURNING n.nspname::text, s.drift = 'apply',
+        FROM due WHERE s.source_schema = due.source_schema AND s.owner = due.owner
+        RETURNING s.source_schema::text, s.drift = 'apply',
                   coalesce(s.compared < clock_timestamp() - s.full_every, true), s.seen";
     let args = [job.source.into(), job.owner.into(), home.into(), gucs::DRIFT_INTERVAL.get().into()];
     as_extension(|| {
@@ -209,8 +205,7 @@ impl Look {
     fn compared(&self, user: pg_sys::Oid, seen: &str) {
         let sql = "
             UPDATE assets_fdw.replica_schema AS s SET compared = clock_timestamp(), seen = $3
-            FROM pg_namespace AS n
-            WHERE n.nspname = $1 AND s.source_schema::oid = n.oid AND s.owner::oid = $2";
+            WHERE s.source_schema = $1 AND s.owner::oid = $2";
         as_extension(|| execute(sql, &[self.schema.as_str().into(), user.into(), seen.into()]));
     }
 
@@ -218,8 +213,7 @@ impl Look {
         let sql = "
             UPDATE assets_fdw.replica_schema AS s
             SET error = $3, compared = CASE WHEN $3 IS NULL THEN s.compared END
-            FROM pg_namespace AS n
-            WHERE n.nspname = $1 AND s.source_schema::oid = n.oid AND s.owner::oid = $2
+            WHERE s.source_schema = $1 AND s.owner::oid = $2
               AND s.error IS DISTINCT FROM $3";
         as_extension(|| execute(sql, &[self.schema.as_str().into(), user.into(), failure.into()]));
     }

@@ -1,4 +1,4 @@
-//! Small safe-to-read wrappers over PostgreSQL's nodes, lists and text.
+//! Small safe-to-read wrappers over PostgreSQL's nodes, lists, text and tables.
 #![allow(unsafe_code)] // raw nodes
 
 use std::ffi::{CStr, c_char};
@@ -124,5 +124,82 @@ pub unsafe fn satisfied(quals: *mut pg_sys::ExprState, context: *mut pg_sys::Exp
         let Some(evaluate) = state.evalfunc else { return true };
         let mut is_null = false;
         evaluate(quals, context, &mut is_null).value() != 0 && !is_null
+    }
+}
+
+/// A row of a table, as [`read_table`] gives it; columns count from 0.
+pub struct TableRow<'a> {
+    values: &'a [pg_sys::Datum],
+    nulls: &'a [bool],
+}
+
+impl TableRow<'_> {
+    /// A column of type `text`; none for NULL.
+    pub fn text(&self, n: usize) -> Option<String> {
+        match super::datum::literal(self.value(n)?, pg_sys::TEXTOID) {
+            Some(aql::Literal::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A column of type `name`.
+    pub fn name(&self, n: usize) -> Option<String> {
+        // SAFETY: such a value is a C string in a field of fixed length.
+        self.value(n).map(|name| unsafe { text((*name.cast_mut_ptr::<pg_sys::NameData>()).data.as_ptr()) })
+    }
+
+    /// A column of type `oid`.
+    pub fn oid(&self, n: usize) -> Option<pg_sys::Oid> {
+        self.value(n).map(|oid| pg_sys::Oid::from(oid.value() as u32))
+    }
+
+    /// A column of type `boolean`.
+    pub fn boolean(&self, n: usize) -> Option<bool> {
+        self.value(n).map(|boolean| boolean.value() as u8 != 0)
+    }
+
+    /// A column of type `timestamptz`, in PostgreSQL's own count.
+    pub fn timestamp(&self, n: usize) -> Option<i64> {
+        self.value(n).map(|timestamp| timestamp.value() as i64)
+    }
+
+    fn value(&self, n: usize) -> Option<pg_sys::Datum> {
+        (!self.nulls[n]).then(|| self.values[n])
+    }
+}
+
+/// A table of the extension's; none where the extension is not made (yet).
+pub fn own_table(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: catalogue look-ups inside a transaction.
+    let found = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"assets_fdw".as_ptr(), true);
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
+    };
+    (found != pg_sys::InvalidOid).then_some(found)
+}
+
+/// Reads a table as the system reads its own: what is committed by now, with nobody's rights, also on a
+/// standby. Nothing, where it has fewer than `columns` columns: it is another version's.
+///
+/// # Safety
+/// `relation` is a table, and its first `columns` columns are of the types that `read` takes them for.
+pub unsafe fn read_table(relation: pg_sys::Oid, columns: usize, mut read: impl FnMut(&TableRow)) {
+    // SAFETY: the caller's promise; the table is locked while it is read, and the arrays hold its columns.
+    unsafe {
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let table = pg_sys::table_open(relation, lock);
+        let description = (*table).rd_att;
+        let count = (*description).natts as usize;
+        if count >= columns {
+            let none = std::ptr::null_mut();
+            let scan = pg_sys::systable_beginscan(table, pg_sys::InvalidOid, false, none, 0, none.cast());
+            let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); count], vec![false; count]);
+            while let Some(tuple) = pg_sys::systable_getnext(scan).as_mut() {
+                pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
+                read(&TableRow { values: &values, nulls: &nulls });
+            }
+            pg_sys::systable_endscan(scan);
+        }
+        pg_sys::table_close(table, lock);
     }
 }

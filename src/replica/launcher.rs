@@ -22,8 +22,13 @@ const AT_ONCE: usize = 2;
 /// A scheduler that has not begun after so long never will.
 const TO_BEGIN: i64 = 10_000_000;
 
-/// Registers the launcher; while the library is preloaded.
+/// Registers the launcher; while the library is preloaded. Not in a server that pg_upgrade starts, whose
+/// databases are half made.
 pub fn register() {
+    // SAFETY: set when the server starts, before it loads libraries.
+    if unsafe { pg_sys::IsBinaryUpgrade } {
+        return;
+    }
     BackgroundWorkerBuilder::new("assets_fdw launcher")
         .set_type("assets_fdw launcher")
         .set_library("assets_fdw")

@@ -62,6 +62,13 @@ impl Server {
 
     /// The same with variables in the environment of its processes.
     pub fn start_in(environment: &[(&str, &str)], settings: &[(&str, &str)]) -> Server {
+        let server = Server::prepare(environment, settings);
+        server.start_again();
+        server
+    }
+
+    /// A server with a fresh data folder that does not run yet.
+    fn prepare(environment: &[(&str, &str)], settings: &[(&str, &str)]) -> Server {
         let environment =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let folder = workdir::new_folder().expect("a folder for the server can be made");
@@ -82,8 +89,45 @@ impl Server {
             writeln!(conf, "{name} = '{}'", value.replace('\'', "''"))
                 .expect("postgresql.conf can be written");
         }
-        server.start_again();
         server
+    }
+
+    /// Stops this server and starts a new one that pg_upgrade has filled with what this one holds, by the same
+    /// programs, with these settings. None, where the copy of PostgreSQL lacks pg_upgrade.
+    pub fn upgraded(&self, settings: &[(&str, &str)]) -> Option<Server> {
+        let (programs, tool) = (prefix().join("bin"), prefix().join("bin/pg_upgrade"));
+        if !tool.exists() {
+            return None;
+        }
+        self.stop(Stop::Fast);
+        // Made anew, not copied: another cluster than this one.
+        let new = Server::prepare(&[], settings);
+        let (data, template) = (new.data(), new.folder.join("copy"));
+        fs::rename(&data, &template).expect("the data folder can be moved");
+        let made = as_server_user(&programs.join("initdb"))
+            .args(["-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C", "-D"])
+            .arg(&data)
+            .current_dir(&new.folder)
+            .output()
+            .expect("initdb can be run");
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        fs::copy(template.join("postgresql.conf"), data.join("postgresql.conf"))
+            .expect("settings are copied");
+        let upgrade = as_server_user(&tool)
+            .args(["--no-sync", "--username=postgres"])
+            .args([
+                format!("--old-bindir={0}", programs.display()),
+                format!("--new-bindir={}", programs.display()),
+            ])
+            .arg(format!("--old-datadir={}", self.data().display()))
+            .arg(format!("--new-datadir={}", new.data().display()))
+            .arg(format!("--socketdir={}", new.folder.display()))
+            .current_dir(&new.folder)
+            .output()
+            .expect("pg_upgrade can be run");
+        assert!(upgrade.status.success(), "pg_upgrade: {}", String::from_utf8_lossy(&upgrade.stdout));
+        new.start_again();
+        Some(new)
     }
 
     /// Starts a standby of this server, with the same settings, that follows it by streaming. Panics if it cannot.

@@ -164,7 +164,7 @@ fn whoever_owns_the_server_cannot_renew_the_trust_in_anothers_secret() {
         "SELECT assets_fdw.trust_server('assets')",
         "SELECT * FROM assets_fdw.mapping_origin",
         "DELETE FROM assets_fdw.mapping_origin",
-        "INSERT INTO assets_fdw.mapping_origin VALUES (0, 'assets', 'x', 'a', 'b', 'c')",
+        "INSERT INTO assets_fdw.mapping_origin VALUES ('assets', 0, 'public', 0, 'a', 'b', 'c')",
         "SELECT assets_fdw.mapping_made()",
         "ALTER EVENT TRIGGER assets_fdw_mapping_made DISABLE",
     ] {
@@ -314,6 +314,93 @@ fn a_dump_takes_along_where_secrets_were_set_for() {
     assert_eq!(one::<i64>(&mut restored, COUNT), 300);
     refused_elsewhere(&mut restored, "astray");
     assert_eq!(evil.heard(), "");
+}
+
+#[test]
+fn after_pg_upgrade_secrets_go_where_they_were_set_for_and_nowhere_else() {
+    let settings = [("shared_preload_libraries", "assets_fdw"), ("assets_fdw.naptime", "100ms")];
+    let server = Server::start(&settings);
+    let town = Town::new(&server);
+    let evil = Listener::start();
+    let mut mallory = town.mallory();
+    // Servers of Mallory's: one that leads elsewhere by now, one that was renamed, and one that takes PUBLIC along.
+    for name in ["astray", "renamed", "open"] {
+        mallory
+            .batch_execute(&format!(
+                "CREATE SERVER {name} FOREIGN DATA WRAPPER assets_fdw OPTIONS (site '{}');
+                 GRANT USAGE ON FOREIGN SERVER {name} TO {}",
+                town.sim.url(),
+                town.alice
+            ))
+            .unwrap();
+        let role = if name == "open" { "PUBLIC" } else { &town.alice };
+        let set = mapping("CREATE", role, &town.sim.identities()[0]).replace("assets", name);
+        if name == "open" { mallory.batch_execute(&set) } else { town.alice().batch_execute(&set) }.unwrap();
+    }
+    mallory
+        .batch_execute(&format!(
+            "ALTER SERVER astray OPTIONS (SET site '{}'); ALTER SERVER renamed RENAME TO other",
+            evil.url
+        ))
+        .unwrap();
+    // A role may be called otherwise by then; and there is a job, whose worker leaves the upgrade alone.
+    let (name, carol) = (town.database.name(), format!("{}_carol", town.database.name()));
+    let mut admin = town.database.connect();
+    admin
+        .batch_execute(&format!(
+            "ALTER ROLE {} RENAME TO {carol}; CREATE SCHEMA s AUTHORIZATION {carol};
+             GRANT CREATE ON DATABASE {name} TO {carol}; SET SESSION AUTHORIZATION {carol};
+             IMPORT FOREIGN SCHEMA \"ITSM\" LIMIT TO (vendor) FROM SERVER assets INTO s;
+             SELECT assets_fdw.materialize('s.vendor', 's.copy', every => '1 second');
+             CREATE SCHEMA fac; IMPORT FOREIGN SCHEMA \"FAC\" FROM SERVER assets INTO fac;
+             SELECT assets_fdw.materialize_schema('fac', 'copies', every => '1 year')",
+            town.alice
+        ))
+        .unwrap();
+    let loads = "SELECT count(*) FROM assets_fdw.refresh_history WHERE outcome = 'ok'";
+    wait_until("the replica is loaded", Duration::from_secs(60), || one::<i64>(&mut admin, loads) > 0);
+    drop((admin, mallory));
+    let Some(new) = server.upgraded(&settings) else {
+        return println!("NOT TRIED: this PostgreSQL lacks pg_upgrade");
+    };
+    let mut carols = new.connect(name, &carol);
+    let count = |name: &str| COUNT.replace("assets'", &format!("{name}'"));
+    for name in ["assets", "other", "open"] {
+        assert_eq!(one::<i64>(&mut carols, &count(name)), 300, "{name}");
+    }
+    refused_elsewhere(&mut carols, "astray");
+    let mut mallorys = new.connect(name, &town.mallory);
+    assert_eq!(one::<i64>(&mut mallorys, &count("open")), 300);
+    // What was kept goes on following its servers: names change places, and the one that leads astray stays refused.
+    mallorys
+        .batch_execute("ALTER SERVER astray RENAME TO x; ALTER SERVER other RENAME TO astray; ALTER SERVER x RENAME TO other")
+        .unwrap();
+    assert_eq!(one::<i64>(&mut carols, &count("astray")), 300);
+    refused_elsewhere(&mut carols, "other");
+    let mut admin = new.connect(name, "postgres");
+    let state = "SELECT state FROM assets_fdw.materializations WHERE target = 's.copy'::regclass";
+    assert_eq!(
+        one::<String>(&mut admin, state),
+        "paused",
+        "another cluster: the old one may still be running"
+    );
+    carols.batch_execute("SELECT assets_fdw.alter_materialization('s.copy', enabled => true)").unwrap();
+    let before = one::<i64>(&mut admin, loads);
+    wait_until("the job goes on", Duration::from_secs(60), || one::<i64>(&mut admin, loads) > before);
+    // A schema that was imported as a whole is one still, also under another name.
+    town.sim.add_type("FAC", "Fountain", None).unwrap();
+    carols.batch_execute("ALTER SCHEMA fac RENAME TO premises").unwrap();
+    let made = carols.query("SELECT statement FROM assets_fdw.sync_schema('premises', false)", &[]).unwrap();
+    let made: Vec<String> = made.iter().map(|row| row.get(0)).collect();
+    assert!(made.len() == 2 && made[0].contains("\"premises\".\"fountain\""), "{made:#?}");
+    assert!(made[1].contains("copies"), "{made:#?}");
+    let schemas =
+        "SELECT string_agg(source_schema::text || ' ' || state, ',') FROM assets_fdw.materialized_schemas";
+    assert_eq!(one::<String>(&mut carols, schemas), "premises paused");
+    mallorys.batch_execute("DROP SERVER open CASCADE").unwrap();
+    assert_eq!(one::<i64>(&mut admin, "SELECT count(*) FROM assets_fdw.mapping_origin"), 3);
+    assert_eq!(evil.heard(), "");
+    assert_eq!(new.crashes(), Vec::<String>::new());
 }
 
 #[test]
