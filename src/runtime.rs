@@ -22,7 +22,7 @@ use assets::stats::ScanStats;
 use assets::value::{Page, ScanSpec};
 use once_cell::sync::OnceCell;
 use pgrx::pg_sys;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::pg_compat::WaitsFor;
@@ -217,9 +217,10 @@ fn wait_until<T>(mut poll: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// How many decoded pages may wait for the executor. What is still in flight is bounded by
-/// `max_in_flight`.
+/// How many decoded pages may wait for the executor; of large ones, that hold more than this together, only
+/// one. What is still on its way to here is bounded by `assets::scan`.
 const PAGES_WAITING: usize = 2;
+const BYTES_WAITING: usize = 4 << 20;
 
 /// Pages on their way from the network's thread to the executor.
 pub struct PageStream {
@@ -229,7 +230,8 @@ pub struct PageStream {
 
 struct Shared {
     state: Mutex<State>,
-    room: Semaphore,
+    /// Rung when the executor has taken a page.
+    taken: Notify,
     /// Rung when the executor finds nothing and waits.
     hunger: Notify,
     bell: Arc<Bell>,
@@ -246,13 +248,25 @@ struct State {
     gone: bool,
 }
 
+impl State {
+    fn has_room(&self) -> bool {
+        let bytes: usize = self.pages.iter().map(|page| page.bytes).sum();
+        self.pages.len() < PAGES_WAITING && (self.pages.is_empty() || bytes < BYTES_WAITING)
+    }
+}
+
 /// The network's end of a [`PageStream`].
 struct Sink(Arc<Shared>);
 
 impl PageSink for Sink {
+    async fn room(&mut self) {
+        while !lock(&self.0.state).has_room() {
+            self.0.taken.notified().await;
+        }
+    }
+
     async fn send(&mut self, page: Page) -> Result<(), Closed> {
-        let permit = self.0.room.acquire().await.map_err(|_| Closed)?;
-        permit.forget();
+        self.room().await;
         {
             let mut state = lock(&self.0.state);
             state.pages.push_back(page);
@@ -285,7 +299,7 @@ impl PageStream {
         let runtime = runtime();
         let shared = Arc::new(Shared {
             state: Mutex::new(State::default()),
-            room: Semaphore::new(PAGES_WAITING),
+            taken: Notify::new(),
             hunger: Notify::new(),
             bell: runtime.bell.clone(),
         });
@@ -320,7 +334,7 @@ impl PageStream {
             }
         });
         if matches!(answer, Ok(Some(_))) {
-            shared.room.add_permits(1);
+            shared.taken.notify_one();
         }
         answer
     }

@@ -21,6 +21,7 @@ use crate::error::{Error, Kind};
 use crate::http::{Body, Http, Incoming, Outgoing};
 use crate::mask::mask;
 use crate::shared::{Hasher, Shared, enter, micros};
+use crate::stats::Meter;
 
 /// A secret file larger than this is not one.
 const SECRET_FILE: u64 = 64 << 10;
@@ -194,7 +195,7 @@ impl Auth {
 
     /// The header to send now. Client credentials are exchanged for a token first, by one session
     /// while the others wait.
-    pub(crate) async fn header(&self, http: &Http) -> Result<Header, Error> {
+    pub(crate) async fn header(&self, http: &Http, meter: Meter<'_>) -> Result<Header, Error> {
         match &self.who {
             Who::Basic { email, token } => {
                 let secret = self.read(token)?;
@@ -209,7 +210,7 @@ impl Auth {
             Who::Withheld(why) => Err(why.clone()),
             Who::Client { id, secret } => {
                 let mut state = self.token.lock().await;
-                self.token_header(http, id, secret, &mut state).await
+                self.token_header(http, meter, id, secret, &mut state).await
             }
         }
     }
@@ -217,6 +218,7 @@ impl Auth {
     async fn token_header(
         &self,
         http: &Http,
+        meter: Meter<'_>,
         id: &str,
         secret: &Holder,
         state: &mut TokenState,
@@ -269,7 +271,7 @@ impl Auth {
                 }
                 Claimed::Alone => None,
             };
-            let token = self.fetch(http, id, &secret, &mut state.form, lease.as_ref()).await?;
+            let token = self.fetch(http, meter, id, &secret, &mut state.form, lease.as_ref()).await?;
             // None: the lease was lost, and another session has a token by now, or is getting one.
             let Some(token) = token else { continue };
             let value = http.bearer(token.text.expose())?;
@@ -305,7 +307,7 @@ impl Auth {
 
     /// The service said 401 to `header`. Whether another one is worth a try: a token that can be
     /// renewed, or a secret file that has changed meanwhile.
-    pub(crate) async fn renew(&self, http: &Http, header: &Header) -> bool {
+    pub(crate) async fn renew(&self, http: &Http, meter: Meter<'_>, header: &Header) -> bool {
         if let Some((key, generation)) = header.token {
             if generation == 0 {
                 let mut state = self.token.lock().await;
@@ -316,7 +318,7 @@ impl Auth {
             }
             return true;
         }
-        self.header(http).await.is_ok_and(|now| now.value != header.value)
+        self.header(http, meter).await.is_ok_and(|now| now.value != header.value)
     }
 
     fn read(&self, holder: &Holder) -> Result<Arc<Secret>, Error> {
@@ -369,6 +371,7 @@ impl Auth {
     async fn fetch(
         &self,
         http: &Http,
+        meter: Meter<'_>,
         id: &str,
         secret: &Secret,
         known: &mut Option<Form>,
@@ -378,7 +381,7 @@ impl Auth {
         let mut refusal = None;
         for form in forms {
             let asked_at = Instant::now();
-            let Some(mut incoming) = self.request_token(http, id, secret, form, lease).await? else {
+            let Some(mut incoming) = self.request_token(http, meter, id, secret, form, lease).await? else {
                 return Ok(None);
             };
             if incoming.is_success() {
@@ -423,6 +426,7 @@ impl Auth {
     async fn request_token(
         &self,
         http: &Http,
+        meter: Meter<'_>,
         id: &str,
         secret: &Secret,
         form: Form,
@@ -447,14 +451,27 @@ impl Auth {
         if let Some(value) = &authorization {
             self.hide_header(value);
         }
-        let outgoing =
-            Outgoing { method: Method::POST, url: self.token_url.clone(), authorization, body: Some(body) };
+        let outgoing = Outgoing {
+            method: Method::POST,
+            url: self.token_url.clone(),
+            authorization,
+            body: Some(body),
+            divisible: false,
+        };
         let mut failures = 0;
         loop {
             if lease.is_some_and(|lease| !lease.extend()) {
                 return Ok(None);
             }
-            let (trouble, what) = match http.send(&outgoing).await {
+            meter.request(failures > 0);
+            let sent = http.send(&outgoing).await;
+            if let Ok(incoming) = &sent {
+                meter.bytes(incoming.body.len());
+                if incoming.status == 429 {
+                    meter.throttled();
+                }
+            }
+            let (trouble, what) = match sent {
                 Ok(incoming) if matches!(incoming.status, 429 | 500..=599) && failures < 3 => {
                     (incoming.asked_to_wait(SystemTime::now()), None)
                 }

@@ -1,8 +1,10 @@
 //! The memory that bodies are read into, used again from page to page while a scan runs: otherwise
 //! each page of some megabytes is taken from the system and given back, or, worse, is kept by the
-//! allocator in pieces that fit no other page.
+//! allocator in pieces that fit no other page. And how much of it bodies hold at this moment, so that
+//! what comes larger than it was expected to be can be given up before it is in memory.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Smaller ones are not worth keeping.
@@ -11,12 +13,24 @@ const SMALL: usize = 64 << 10;
 const LARGE: usize = 8 << 20;
 /// How much is kept at most.
 const KEPT: usize = 8 << 20;
+/// What bodies that can be asked for in smaller parts may hold together. As much as the pages of one
+/// scan are meant to hold (`pages::pace`), so that it matters only where they are larger than foreseen.
+const TOGETHER: usize = 18 << 20;
+/// A body as small as this is not given up for the sake of others.
+const SHARE: usize = 1 << 20;
 /// Sizes are rounded up to this, so that one page's buffer fits the next page too.
 const STEP: usize = 512 << 10;
 
 /// Buffers that wait to be used again, as long as somebody holds a [`Lease`].
 #[derive(Clone, Default)]
-pub(crate) struct Buffers(Arc<Mutex<Kept>>);
+pub(crate) struct Buffers(Arc<Room>);
+
+#[derive(Default)]
+struct Room {
+    kept: Mutex<Kept>,
+    /// The bytes of all bodies that somebody holds.
+    held: AtomicUsize,
+}
 
 #[derive(Default)]
 struct Kept {
@@ -35,7 +49,19 @@ pub(crate) struct Buffer {
 
 impl Buffers {
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is no room for a body to become `length` bytes long, beside what others than its
+    /// own `have` bytes hold.
+    fn lacks_room(&self, have: usize, length: usize) -> bool {
+        let others = self.0.held.load(Ordering::Relaxed).saturating_sub(have);
+        length > SHARE && others.saturating_add(length) > TOGETHER
+    }
+
+    /// Whether there is no room for a body of so many bytes, beside those that are held.
+    pub(crate) fn are_full_for(&self, length: usize) -> bool {
+        self.lacks_room(0, length)
     }
 
     /// Keeps buffers until the lease is dropped.
@@ -76,6 +102,12 @@ impl Drop for Lease {
 impl Buffer {
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+        self.home.0.held.fetch_add(bytes.len(), Ordering::Relaxed);
+    }
+
+    /// Whether there is no room for so many more bytes, beside the other bodies.
+    pub(crate) fn is_full_for(&self, more: usize) -> bool {
+        self.home.lacks_room(self.bytes.len(), self.bytes.len() + more)
     }
 }
 
@@ -96,6 +128,7 @@ impl DerefMut for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
+        self.home.0.held.fetch_sub(bytes.len(), Ordering::Relaxed);
         if !(SMALL..=LARGE).contains(&bytes.capacity()) {
             return;
         }
@@ -131,6 +164,20 @@ mod tests {
         assert_eq!(free(&buffers), [0_usize; 0]);
         drop(buffers.take(1 << 20));
         assert_eq!(free(&buffers), [0_usize; 0], "kept although nobody reads");
+    }
+
+    #[test]
+    fn bodies_together_are_bounded_and_small_ones_pass() {
+        let buffers = Buffers::default();
+        let mut first = buffers.take(0);
+        assert!(!buffers.are_full_for(TOGETHER) && buffers.are_full_for(TOGETHER + 1));
+        first.extend(&vec![0; 12 << 20]);
+        assert!(!first.is_full_for(6 << 20), "what it holds itself counts once");
+        assert!(buffers.are_full_for(7 << 20) && !buffers.are_full_for(6 << 20));
+        first.extend(&vec![0; 12 << 20]);
+        assert!(!buffers.are_full_for(SHARE));
+        drop(first);
+        assert!(!buffers.are_full_for(TOGETHER));
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub(crate) async fn run(client: &Client) -> Vec<CheckStep> {
         }
         Err(error) => report.fail("cloud id", &error),
     }
-    match session.auth.header(&session.http).await {
+    match session.auth.header(&session.http, session.meter()).await {
         Ok(_) => {
             report.add("credential", Status::Ok, session.auth.name());
             if workspace(client, &mut report).await {

@@ -1,5 +1,6 @@
 //! The client: one identity at one workspace.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
@@ -12,9 +13,10 @@ use crate::decode::{self, Layout, Unreadable};
 use crate::error::{Error, Kind};
 use crate::metadata::Metadata;
 use crate::model::{Attribute, ObjectSchema, ObjectType};
-use crate::pages::{Facts, Reply};
+use crate::pages::{Facts, Reply, SMALLEST_PAGE};
 use crate::session::{self, Call, Session};
 use crate::shared::Shared;
+use crate::sizes::Sizes;
 use crate::stats::{Meter, ScanStats, Stats};
 use crate::wire;
 
@@ -24,11 +26,12 @@ const SCHEMAS: usize = 100;
 const MOST_SCHEMAS: usize = 100_000;
 
 /// A client of one workspace as one identity. Share it in an [`Arc`]: connections, the token, the
-/// route, the metadata and what was learnt of the service live in it.
+/// route, the metadata and what was learnt of the service and its objects live in it.
 pub struct Client {
     pub(crate) session: Session,
     metadata: Metadata,
     facts: Mutex<Facts>,
+    pub(crate) sizes: Sizes,
 }
 
 /// Objects on a page, as deployed clients get them (assets-api.md 13).
@@ -46,6 +49,7 @@ impl Client {
             session: Session::new(config, credential, shared)?,
             metadata: Metadata::default(),
             facts: Mutex::default(),
+            sizes: Sizes::default(),
         })
     }
 
@@ -194,8 +198,15 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<T, Error> {
-        let call =
-            Call { what, path, query, body: None, endpoint: Endpoint::Other, meter: self.session.meter() };
+        let call = Call {
+            what,
+            path,
+            query,
+            body: None,
+            endpoint: Endpoint::Other,
+            meter: self.session.meter(),
+            too_long: None,
+        };
         self.call(call, session::json).await
     }
 
@@ -226,6 +237,7 @@ impl Client {
             body: Some(&body),
             endpoint: Endpoint::TotalCount,
             meter,
+            too_long: None,
         };
         self.call(call, |bytes| {
             let count: Count<'_> = serde_json::from_slice(bytes)
@@ -238,7 +250,8 @@ impl Client {
         .await
     }
 
-    /// One page of a scan. A 400 is an answer, not an error.
+    /// One page of a scan. A 400 is an answer, not an error, and so is a page for which there is no room
+    /// where it can be asked for with fewer objects.
     pub(crate) async fn page(
         &self,
         aql: &str,
@@ -247,6 +260,8 @@ impl Client {
         layout: &Layout,
         stats: &ScanStats,
     ) -> Result<Reply, Error> {
+        let divisible = size > SMALLEST_PAGE;
+        let too_long = AtomicUsize::new(0);
         let (start, size) = (start.to_string(), size.to_string());
         // In the URL: the same names in the body are ignored (assets-api.md 2.1).
         let query = [
@@ -262,13 +277,17 @@ impl Client {
             body: Some(&body),
             endpoint: Endpoint::ObjectAql,
             meter: self.session.meter_of(stats),
+            too_long: divisible.then_some(&too_long),
         };
         let known = self.metadata.definitions();
         let read = |bytes: &[u8]| Ok((decode::page(bytes, layout, &known)?, bytes.len()));
         match self.call(call, read).await {
             Ok((answer, bytes)) => Ok(Reply::Page(answer, bytes)),
             Err(error) if error.kind() == Kind::AqlRejected => Ok(Reply::Refused(error)),
-            Err(error) => Err(error),
+            Err(error) => match too_long.into_inner() {
+                0 => Err(error),
+                length => Ok(Reply::TooLong(length)),
+            },
         }
     }
 

@@ -116,6 +116,9 @@ pub(crate) fn failed(failure: Failure, host: &str, what: &str) -> Error {
             Error::new(Kind::TooLarge, format!("the answer to {what} is larger than {most} bytes"))
                 .with_hint("Lower page_size or raise max_response_bytes.")
         }
+        Failure::NoRoom(length) => {
+            Error::new(Kind::TooLarge, format!("there is no room for the answer to {what}: {length} bytes"))
+        }
         Failure::Redirect(target) => {
             Error::new(Kind::Protocol, format!("{host} redirects {what} to {target}, which is not followed"))
                 .with_hint("Check site and api_url: the credential is sent to no other origin.")

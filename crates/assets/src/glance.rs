@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::client::Client;
 use crate::decode::Layout;
 use crate::error::{Error, Kind};
-use crate::pages::Reply;
+use crate::pages::{Pace, Reply};
 use crate::stats::ScanStats;
 use crate::value::{ColumnSpec, Row};
 
@@ -23,8 +23,8 @@ pub struct Glance {
 }
 
 impl Client {
-    /// One page of `object/aql` (assets-api.md 2.1) from `start` on, asked for with `size`. `aql` may
-    /// carry an ORDER BY.
+    /// One page of `object/aql` (assets-api.md 2.1) from `start` on, asked for with `size`, or with less
+    /// where objects are large. `aql` may carry an ORDER BY.
     ///
     /// # Errors
     /// Every [`Kind`]; [`Kind::AqlRejected`] where the service refuses the query.
@@ -35,14 +35,23 @@ impl Client {
         size: u32,
         columns: Arc<[ColumnSpec]>,
     ) -> Result<Glance, Error> {
-        let layout = Layout::new(columns, self.config().site.as_deref());
-        match self.page(aql, start, size, &layout, &ScanStats::default()).await? {
-            Reply::Page(answer, _) => {
-                let says_last = answer.is_last == Some(true) && answer.has_more != Some(true);
-                Ok(Glance { rows: answer.rows, says_last })
+        let layout = Layout::new(columns.clone(), self.config().site.as_deref());
+        let mut pace = Pace::new(size, self.object_size(&columns));
+        loop {
+            let size = pace.size();
+            match self.page(aql, start, size, &layout, &ScanStats::default()).await? {
+                Reply::Page(answer, bytes) => {
+                    pace.learn(answer.rows.len(), bytes);
+                    self.keep_object_size(&columns, pace.object());
+                    let says_last = answer.is_last == Some(true) && answer.has_more != Some(true);
+                    return Ok(Glance { rows: answer.rows, says_last });
+                }
+                Reply::TooLong(bytes) => pace.cut(size, bytes),
+                Reply::Refused(error) => return Err(error),
+                Reply::Count(_) => {
+                    return Err(Error::new(Kind::Protocol, "a count came where a page was asked for"));
+                }
             }
-            Reply::Refused(error) => Err(error),
-            Reply::Count(_) => Err(Error::new(Kind::Protocol, "a count came where a page was asked for")),
         }
     }
 

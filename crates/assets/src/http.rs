@@ -29,6 +29,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) url: Url,
     pub(crate) authorization: Option<HeaderValue>,
     pub(crate) body: Option<Body<'a>>,
+    /// A smaller answer can be asked for: one for which there is no room is [`Failure::NoRoom`].
+    pub(crate) divisible: bool,
 }
 
 pub(crate) enum Body<'a> {
@@ -51,6 +53,9 @@ pub(crate) enum Failure {
     /// The certificate, or the way TLS was spoken.
     Tls(String),
     TooLarge(u64),
+    /// The answer is so many bytes long, or longer, and there is no room for it beside those that are
+    /// being received.
+    NoRoom(usize),
     /// A redirect that is not followed; where to.
     Redirect(String),
 }
@@ -156,6 +161,11 @@ impl Http {
         let success = (200..300).contains(&status);
         let most = if success { self.max_bytes } else { ERROR_BODY.min(self.max_bytes) };
         let told = response.content_length().unwrap_or(0);
+        let divisible = success && outgoing.divisible;
+        let length = usize::try_from(told).unwrap_or(usize::MAX);
+        if divisible && (told > most || self.buffers.are_full_for(length)) {
+            return Err(Failure::NoRoom(length));
+        }
         if success && told > most {
             return Err(Failure::TooLarge(most));
         }
@@ -165,6 +175,10 @@ impl Http {
             match response.chunk().await {
                 Ok(Some(chunk)) => {
                     let room = most.saturating_sub(body.len() as u64);
+                    if divisible && (chunk.len() as u64 > room || body.is_full_for(chunk.len())) {
+                        // Where its length is not told, there is as much again to come, for all we know.
+                        return Err(Failure::NoRoom(length.max(2 * body.len())));
+                    }
                     if chunk.len() as u64 > room {
                         if success {
                             return Err(Failure::TooLarge(most));

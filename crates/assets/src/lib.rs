@@ -28,6 +28,7 @@ pub mod sample;
 pub mod scan;
 mod session;
 pub mod shared;
+mod sizes;
 pub mod stats;
 mod temporal;
 pub mod top;

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::client::Client;
 use crate::decode::Layout;
 use crate::error::{Error, Kind};
 use crate::pages::{Ask, Reply, Start, Walk, What};
 use crate::stats::{ScanStats, add};
-use crate::value::{Page, ScanSpec};
+use crate::value::{ColumnSpec, Page, ScanSpec};
 
 /// The reader went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,13 @@ pub struct Closed;
 
 /// Who takes the rows.
 pub trait PageSink: Send {
-    /// Takes one page, and returns when there is room for more. [`Closed`] stops the scan quietly.
+    /// Takes one page, waiting for room if need be. [`Closed`] stops the scan quietly.
     fn send(&mut self, page: Page) -> impl Future<Output = Result<(), Closed>> + Send;
+
+    /// Returns when [`PageSink::send`] would not have to wait. May be dropped before.
+    fn room(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 
     /// Returns when the reader has taken all that was sent and wants more. Asked only where the
     /// scan's limit has been reached, so that nothing is read ahead for a reader that stops there.
@@ -34,7 +39,8 @@ pub trait PageSink: Send {
 ///
 /// Every object that matched from the scan's begin to its end is handed on exactly once; there is
 /// no short result. Pages are read and decoded on the runtime's threads, at most
-/// `max_in_flight` at once and of so many bytes as `pages` says: memory is bounded by those. Dropping the future stops every
+/// `max_in_flight` at once and of so many bytes as `pages` says: memory is bounded by those. While the
+/// reader is busy pages go on coming in, until as many are ready. Dropping the future stops every
 /// request.
 ///
 /// # Errors
@@ -55,9 +61,18 @@ pub async fn scan(
         max_in_flight: config.max_in_flight,
         facts: client.facts(),
         count: client.cached_count(&spec.filter),
+        object: client.object_size(&spec.columns),
     });
     let _buffers = client.session.http.keep_buffers();
-    let driver = Driver { client, layout, stats, walk, tasks: JoinSet::new(), under_way: HashMap::new() };
+    let driver = Driver {
+        client,
+        columns: spec.columns,
+        layout,
+        stats,
+        walk,
+        tasks: JoinSet::new(),
+        under_way: HashMap::new(),
+    };
     driver.run(spec.limit, sink).await
 }
 
@@ -70,6 +85,7 @@ type Outcome = (u64, Result<Reply, Error>);
 
 struct Driver {
     client: Arc<Client>,
+    columns: Arc<[ColumnSpec]>,
     layout: Arc<Layout>,
     stats: Arc<ScanStats>,
     walk: Walk,
@@ -80,44 +96,66 @@ struct Driver {
 impl Driver {
     async fn run(mut self, limit: Option<u64>, mut sink: impl PageSink) -> Result<(), Error> {
         let mut handed_on = 0;
+        // A reader that means to stop gets its rows before anything else is asked.
+        let mut may_stop = limit.is_some();
         loop {
-            // A reader that means to stop gets its rows before anything else is asked.
-            let bounded = limit.is_some_and(|limit| handed_on < limit);
-            if !bounded {
+            if !may_stop {
                 self.send_asks();
             }
-            while let Some(page) = self.walk.rows() {
-                let rows = page.rows.len() as u64;
-                self.client.session.meter_of(&self.stats).objects(rows);
-                if sink.send(page).await.is_err() {
-                    return Ok(());
+            if self.walk.has_rows() {
+                // While the reader is busy, a page that comes makes way for the next request.
+                let joined = tokio::select! {
+                    biased;
+                    () = sink.room() => None,
+                    Some(joined) = self.tasks.join_next() => Some(joined),
+                };
+                let Some(joined) = joined else {
+                    match self.hand_on(&mut sink).await {
+                        Ok(rows) => handed_on += rows,
+                        Err(Closed) => return Ok(()),
+                    }
+                    continue;
+                };
+                if let Err(error) = self.join(joined) {
+                    // What came before it is the reader's all the same.
+                    while self.walk.has_rows() && self.hand_on(&mut sink).await.is_ok() {}
+                    return Err(error);
                 }
-                handed_on += rows;
-                // A page taken is room for another.
-                if !bounded {
-                    self.send_asks();
-                }
+                continue;
             }
             if self.walk.is_done() {
                 return Ok(());
             }
-            if bounded && limit.is_some_and(|limit| handed_on >= limit) && sink.wanted().await.is_err() {
-                return Ok(());
+            if may_stop && limit.is_none_or(|limit| handed_on >= limit) {
+                if sink.wanted().await.is_err() {
+                    return Ok(());
+                }
+                may_stop = false;
             }
             self.send_asks();
             let Some(joined) = self.tasks.join_next().await else {
                 return Err(Error::new(Kind::Protocol, "a scan came to rest before its end"));
             };
-            match joined {
-                Ok((ticket, result)) => {
-                    self.under_way.remove(&ticket);
-                    self.take(ticket, result)?;
-                }
-                Err(error) if error.is_cancelled() => {}
-                Err(_) => {
-                    return Err(Error::new(Kind::Protocol, "a page could not be read: the reader failed"));
-                }
+            self.join(joined)?;
+        }
+    }
+
+    async fn hand_on(&mut self, sink: &mut impl PageSink) -> Result<u64, Closed> {
+        let Some(page) = self.walk.rows() else { return Ok(0) };
+        let rows = page.rows.len() as u64;
+        self.client.session.meter_of(&self.stats).objects(rows);
+        sink.send(page).await?;
+        Ok(rows)
+    }
+
+    fn join(&mut self, joined: Result<Outcome, JoinError>) -> Result<(), Error> {
+        match joined {
+            Ok((ticket, result)) => {
+                self.under_way.remove(&ticket);
+                self.take(ticket, result)
             }
+            Err(error) if error.is_cancelled() => Ok(()),
+            Err(_) => Err(Error::new(Kind::Protocol, "a page could not be read: the reader failed")),
         }
     }
 
@@ -131,6 +169,7 @@ impl Driver {
         }
         let before = self.walk.facts();
         let result = self.walk.reply(ticket, reply);
+        self.client.keep_object_size(&self.columns, self.walk.object_size());
         let after = self.walk.facts();
         if after != before {
             self.client.learn(after);

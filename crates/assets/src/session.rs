@@ -3,7 +3,7 @@
 
 mod discovery;
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -69,6 +69,8 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Option<&'a [u8]>,
     pub(crate) endpoint: Endpoint,
     pub(crate) meter: Meter<'a>,
+    /// Where less can be asked for: gets the length of an answer for which there was no room.
+    pub(crate) too_long: Option<&'a AtomicUsize>,
 }
 
 /// A request with everything resolved but the authorization.
@@ -81,6 +83,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) endpoint: Endpoint,
     pub(crate) authorized: bool,
     meter: Meter<'a>,
+    too_long: Option<&'a AtomicUsize>,
 }
 
 impl Session {
@@ -185,7 +188,8 @@ impl Session {
             return (origin.clone(), Err(Failure::Redirect("nowhere".to_owned())));
         };
         let host = url.host_str().unwrap_or("?").to_owned();
-        let outgoing = Outgoing { method: Method::GET, url, authorization: None, body: None };
+        let outgoing =
+            Outgoing { method: Method::GET, url, authorization: None, body: None, divisible: false };
         self.meter().request(false);
         (host, self.http.send(&outgoing).await)
     }
@@ -285,6 +289,7 @@ impl Session {
             endpoint: call.endpoint,
             authorized: true,
             meter: call.meter,
+            too_long: call.too_long,
         };
         self.exchange(exchange, read).await
     }
@@ -308,7 +313,7 @@ impl Session {
             let who = self.who(exchange.authorized)?;
             let sent = self.leave(who, &exchange, begun).await?;
             let header = match exchange.authorized {
-                true => Some(self.auth.header(&self.http).await?),
+                true => Some(self.auth.header(&self.http, exchange.meter).await?),
                 false => None,
             };
             let outgoing = Outgoing {
@@ -316,6 +321,7 @@ impl Session {
                 url: exchange.url.clone(),
                 authorization: header.as_ref().map(|header| header.value.clone()),
                 body: exchange.body.map(Body::Json),
+                divisible: exchange.too_long.is_some(),
             };
             exchange.meter.request(failures > 0 || renewed);
             let result = self.http.send(&outgoing).await;
@@ -342,7 +348,7 @@ impl Session {
                         if incoming.status == 401
                             && !renewed
                             && let Some(header) = &header
-                            && self.auth.renew(&self.http, header).await
+                            && self.auth.renew(&self.http, exchange.meter, header).await
                         {
                             renewed = true;
                             continue;
@@ -355,6 +361,9 @@ impl Session {
                     }
                 }
                 Err(failure) => {
+                    if let (Failure::NoRoom(length), Some(too_long)) = (&failure, exchange.too_long) {
+                        too_long.store(*length, Ordering::Relaxed);
+                    }
                     let trouble = match &failure {
                         Failure::Passing(trouble, _) => Some(*trouble),
                         _ => None,

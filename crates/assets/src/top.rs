@@ -77,7 +77,8 @@ pub async fn top(
     let size = limit.saturating_add(EXTRA).min(client.config().page_size.max(limit));
     match client.page(&aql, 0, size, &layout, &stats).await? {
         // Our ORDER BY or the filter itself: the scan that follows tells.
-        Reply::Refused(_) | Reply::Count(_) => Ok(Top::Unproven),
+        // Or more than there is room for: the scan asks for it in parts.
+        Reply::Refused(_) | Reply::TooLong(_) | Reply::Count(_) => Ok(Top::Unproven),
         Reply::Page(answer, _) => {
             add(&stats.pages, 1);
             let whole = says_all(&answer, size);

@@ -471,6 +471,98 @@ async fn no_more_requests_are_under_way_than_allowed_and_a_reader_that_leaves_st
     assert!(stats.requests.load(Ordering::Relaxed) <= 12, "{stats:?}");
 }
 
+/// `maxResults` of each search.
+fn asked(sim: &Sim) -> Vec<u64> {
+    let log = sim.log();
+    log.iter()
+        .filter(|entry| entry.endpoint == Endpoint::ObjectAql)
+        .filter_map(|entry| entry.max_results)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_page_of_large_objects_is_given_up_before_it_is_read_and_the_next_scans_fits() {
+    let options = Options { objects: 4000, object_bytes: Some(100_000), page_cap: 0, ..Options::default() };
+    let sim = sim_with(options);
+    let laptop = type_id(&sim, "Laptop");
+    let (filter, expected) = (format!("objectTypeId = {laptop}"), expected(&sim, laptop));
+    assert!(expected.len() > 500, "{}", expected.len());
+    let name = sim.attributes(laptop).iter().find(|a| a.name == "Name").expect("a name").id;
+    let source = Source::Attribute { id: i64::from(name), part: Part::Value };
+    let columns = [ID, ColumnSpec { source, decode: Decode::Text, array: false }];
+    let client = client(&sim);
+    client.total_count("").await.expect("a way");
+    sim.clear_log();
+    assert_eq!(ids(&rows(&client, &filter, &columns).await.expect("rows")), expected);
+    let first = asked(&sim);
+    assert_eq!(first[0], 500, "{first:?}");
+    assert!(first[1..].iter().all(|size| (50..=70).contains(size)), "{first:?}");
+    // 50 MB were announced and not read.
+    let read = client.stats().bytes.load(Ordering::Relaxed);
+    assert!(read < expected.len() as u64 * 110_000, "{read} bytes for {} objects", expected.len());
+    sim.clear_log();
+    assert_eq!(ids(&rows(&client, &filter, &columns).await.expect("rows")), expected);
+    let second = asked(&sim);
+    assert!(second.iter().all(|size| (50..=70).contains(size)), "{second:?}");
+    assert_eq!(second.len(), first.len() - 1);
+    // What is small is not asked for in parts for that.
+    sim.clear_log();
+    assert_eq!(ids(&rows(&client, &filter, &[ID]).await.expect("rows")), expected);
+    assert_eq!(asked(&sim)[0], 500);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_become_too_long_in_the_middle_of_a_scan_are_asked_for_again_in_parts() {
+    let sim = sim(Profile::Documented, 6000);
+    let id = type_id(&sim, "Server");
+    let (filter, expected) = (format!("objectTypeId = {id}"), expected(&sim, id));
+    let pages = expected.len().div_ceil(99);
+    // Long for any number of objects: only a page of two is read to its end.
+    sim.fault(Fault::new(FaultKind::Oversized { bytes: 20 << 20 }).on(Endpoint::ObjectAql).after(4).times(3));
+    let client = client(&sim);
+    client.total_count("").await.expect("a way");
+    sim.clear_log();
+    assert_eq!(ids(&rows(&client, &filter, &[ID]).await.expect("rows")), expected);
+    let asked = asked(&sim);
+    assert!(asked.iter().any(|size| *size <= 250), "{asked:?}");
+    assert!(asked.len() <= pages + 16, "{pages} pages: {asked:?}");
+    assert!(client.stats().bytes.load(Ordering::Relaxed) < 20 << 20, "one of them was read");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_beyond_max_response_bytes_is_asked_for_in_parts_and_one_object_beyond_it_is_an_error() {
+    let options = Options { objects: 1000, object_bytes: Some(30_000), page_cap: 0, ..Options::default() };
+    let sim = sim_with(options);
+    let laptop = type_id(&sim, "Laptop");
+    let filter = format!("objectTypeId = {laptop}");
+    let all = [ColumnSpec { source: Source::Field(Field::Attributes), decode: Decode::Json, array: false }];
+    let client_of = |most| client_with(Config { max_response_bytes: most, ..config(&sim) }, classic());
+    let found = rows(&client_of(1 << 20), &filter, &all).await.expect("rows");
+    assert_eq!(ids(&found), expected(&sim, laptop));
+    let error = rows(&client_of(20 << 10), &filter, &all).await.expect_err("too large");
+    assert_eq!(error.kind(), Kind::TooLarge, "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_request_is_counted_whatever_it_is_for() {
+    for profile in PROFILES {
+        let sim = sim(profile, 300);
+        let credential =
+            Credential::ClientCredentials { id: "sim-client".to_owned(), secret: secret("sim-secret") };
+        let client = client_with(config(&sim), credential);
+        client.total_count("").await.expect("a count");
+        let log = sim.log();
+        assert!(log.iter().any(|entry| entry.endpoint == Endpoint::Token), "{log:?}");
+        let stats = client.stats();
+        assert_eq!(stats.requests.load(Ordering::Relaxed), log.len() as u64, "{profile:?}");
+        // The second form of a token request is another request, not the same one again.
+        assert_eq!(stats.retries.load(Ordering::Relaxed), 0, "{profile:?}");
+        let bytes: u64 = log.iter().map(|entry| entry.bytes).sum();
+        // The hostile service compresses; bytes are counted as they are read.
+        assert!(stats.bytes.load(Ordering::Relaxed) >= bytes, "{profile:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_filter_that_the_service_refuses_is_an_error_that_says_why() {
     for profile in PROFILES {

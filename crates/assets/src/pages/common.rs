@@ -22,12 +22,16 @@ pub(super) struct Common {
     pub(super) tickets: u64,
     pub(super) live: HashSet<u64>,
     pub(super) out: VecDeque<Page>,
+    /// How many pages may be under way.
+    window: usize,
     pub(super) delivered: u64,
     log: IdLog,
     /// Ids handed on before a mode was given up; later ones are checked against them.
     pub(super) before: Option<HashSet<i64>>,
     /// How many objects to expect; only bounds speculation.
     pub(super) estimate: Option<u64>,
+    /// So many there are, or more: bounds it while there is no estimate.
+    pub(super) at_least: Option<u64>,
     pub(super) count_asked: bool,
     pub(super) fruitless: u32,
     /// Ends that the service's count contradicted.
@@ -38,7 +42,9 @@ impl Common {
     pub(super) fn new(start: Start) -> Self {
         Self {
             facts: start.facts,
-            pace: Pace::new(start.page_size),
+            pace: Pace::new(start.page_size, start.object),
+            window: 1,
+            at_least: None,
             tickets: 0,
             live: HashSet::new(),
             out: VecDeque::new(),
@@ -57,6 +63,13 @@ impl Common {
         self.tickets += 1;
         self.live.insert(self.tickets);
         Ask { ticket: self.tickets, aql, what }
+    }
+
+    /// The reply to a request is of no use any more.
+    pub(super) fn forget(&mut self, ticket: Option<u64>) {
+        if let Some(ticket) = ticket {
+            self.live.remove(&ticket);
+        }
     }
 
     /// The filter with an id range and an order.
@@ -91,28 +104,41 @@ impl Common {
         self.pace.size()
     }
 
-    /// Whether there is room for one more page besides so many under way or waiting for one before
-    /// them, and those that the reader has yet to take.
-    pub(super) fn has_room(&self, pages: usize) -> bool {
-        pages + self.out.len() < self.pace.room(self.step())
+    /// Whether one more page may be under way besides `under_way`, and `waiting` for one of those:
+    /// what the reader has yet to take counts too.
+    pub(super) fn has_room(&self, under_way: usize, waiting: usize) -> bool {
+        let ahead = under_way + self.out.len();
+        ahead < self.window && ahead + waiting < self.pace.room(self.step())
+    }
+
+    /// One more page may be under way from now on.
+    pub(super) fn widen(&mut self) {
+        self.window = (self.window + 1).min(self.start.max_in_flight.max(1) as usize);
     }
 
     /// How many rows a page is expected to hold.
     pub(super) fn step(&self) -> usize {
         let size = self.size() as usize;
-        self.facts.page.map_or(size, |page| page.min(size)).max(1)
+        self.facts.cap().map_or(size, |cap| cap.min(size)).max(1)
     }
 
-    pub(super) fn learn_page(&mut self, rows: usize) {
-        if rows > self.facts.page.unwrap_or(0) {
-            self.facts.page = Some(rows);
-        }
+    /// There was no room for a page that was asked for with `size` objects.
+    pub(super) fn cut(&mut self, size: u32, bytes: usize) {
+        let cap = self.facts.cap().and_then(|cap| u32::try_from(cap).ok());
+        self.pace.cut(cap.map_or(size, |cap| cap.min(size)), bytes);
     }
 
-    /// Whether a page that says it is the last may have been cut: as long as asked, as long as
-    /// the longest so far, or, before there was one, of a round length that a service may cut at.
+    /// Whether that is more than a guess: a page as long as the next one has been asked for, or was cut.
+    pub(super) fn knows_step(&self) -> bool {
+        self.facts.cap().is_some() || self.size() as usize <= self.facts.asked
+    }
+
+    /// Whether a page that says it is the last may have been cut: as long as asked, as long as the
+    /// service's pages are, or, before one was cut, of a round length that a service may cut at and
+    /// longer than any so far.
     pub(super) fn looks_full(&self, rows: usize, asked: u32) -> bool {
-        rows >= asked as usize || self.facts.page.map_or_else(|| is_round(rows), |page| rows >= page)
+        let longest = rows >= self.facts.page.unwrap_or(0);
+        rows >= asked as usize || (longest && (self.facts.cap().is_some() || is_round(rows)))
     }
 
     /// Hands rows on. Ids that an earlier mode handed on are dropped.
@@ -125,6 +151,8 @@ impl Common {
             rows.retain(|row| !before.contains(&row.id));
         }
         if rows.is_empty() {
+            // Nothing for the reader, who takes what there is.
+            self.widen();
             return;
         }
         self.delivered += rows.len() as u64;
@@ -138,6 +166,7 @@ impl Common {
     /// Another mode begins from the start: what was handed on stays handed on.
     pub(super) fn start_over(&mut self) {
         self.live.clear();
+        self.window = 1;
         let before = self.before.get_or_insert_default();
         before.extend(self.log.ids());
         self.log = IdLog::default();
@@ -184,10 +213,12 @@ impl Common {
     pub(super) fn learn_total(&mut self, answer: &Answer) {
         if self.estimate.is_none()
             && let Some(total) = answer.total
-            && total != SATURATED
             && total > answer.rows.len() as u64
         {
-            self.estimate = Some(total);
+            match total {
+                SATURATED => self.at_least = Some(SATURATED),
+                _ => self.estimate = Some(total),
+            }
         }
     }
 }

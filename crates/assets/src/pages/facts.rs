@@ -62,6 +62,8 @@ pub(crate) struct Facts {
     pub(crate) ranges: Verdict,
     /// The longest page seen that was not the last.
     pub(crate) page: Option<usize>,
+    /// How many objects it was asked for with: more than it has, and the service cuts its pages there.
+    pub(crate) asked: usize,
 }
 
 impl Facts {
@@ -70,6 +72,24 @@ impl Facts {
             OrderBy::Id => &mut self.by_id,
             OrderBy::Key => &mut self.by_key,
         }
+    }
+
+    /// Takes in how long a page was that was not the last.
+    pub(super) fn learn_page(&mut self, rows: usize, asked: u32) {
+        let (asked, page) = (asked as usize, self.page.unwrap_or(0));
+        if rows > page || (rows == page && asked > self.asked) {
+            (self.page, self.asked) = (Some(rows), asked);
+        }
+    }
+
+    /// Pages turned out to be shorter than expected.
+    pub(super) fn expect(&mut self, rows: usize) {
+        (self.page, self.asked) = (Some(rows), self.asked.max(rows + 1));
+    }
+
+    /// Where the service cuts its pages, as far as it does.
+    pub(super) fn cap(&self) -> Option<usize> {
+        self.page.filter(|page| *page < self.asked)
     }
 
     pub(super) fn next_order(&self) -> Option<OrderBy> {

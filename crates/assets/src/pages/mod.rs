@@ -20,7 +20,9 @@
 //! told, as documented, looking up a key is one request; a service that leaves it out is asked to
 //! count even for a page of no object that says it is the last.
 //!
-//! What is under way at once is bounded in pages by `max_in_flight` and in bytes by [`pace`].
+//! What is under way at once is bounded in pages by `max_in_flight` and in bytes by [`pace`]. It begins
+//! with one page and grows by one with each page that the reader takes, so that a reader who stops early
+//! has not been read ahead of; what is ready and not yet taken counts as if it were under way.
 //!
 //! Offsets are not cut into id windows from the start, because windows would have to be sized by
 //! counting, which costs requests, while an overlap costs one object a page.
@@ -44,6 +46,7 @@ use crate::value::Page;
 use common::Common;
 pub(crate) use facts::Facts;
 use facts::Verdict;
+pub(crate) use pace::{Pace, SMALLEST_PAGE};
 pub(crate) use signs::says_all;
 
 /// Requests without a new object, one after the other, before the scan gives up.
@@ -73,6 +76,8 @@ pub(crate) enum What {
 pub(crate) enum Reply {
     /// A page, and how many bytes it was.
     Page(Answer, usize),
+    /// There was no room for a page of so many bytes or more, which can be asked for with fewer objects.
+    TooLong(usize),
     /// The service refused the AQL text (400).
     Refused(Error),
     /// A count; none where the service would not say.
@@ -91,6 +96,8 @@ pub(crate) struct Start {
     pub(crate) facts: Facts,
     /// A count from before, to bound speculation.
     pub(crate) count: Option<u64>,
+    /// How large an object was in an earlier scan, or 0.
+    pub(crate) object: usize,
 }
 
 /// A scan under way.
@@ -121,12 +128,10 @@ enum Step {
 
 impl Walk {
     pub(crate) fn new(start: Start) -> Self {
-        let first = match start.limit {
-            Some(limit) => u32::try_from(limit.max(1)).unwrap_or(u32::MAX).min(start.page_size),
-            None => start.page_size,
-        };
-        let mode = Mode::Probe(probe::Probe::new(start.facts.next_order(), first.max(1)));
         let common = Common::new(start);
+        let limit = common.start.limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
+        let first = common.size().min(common.start.page_size).min(limit).max(1);
+        let mode = Mode::Probe(probe::Probe::new(common.facts.next_order(), first));
         Self { common, mode }
     }
 
@@ -155,6 +160,10 @@ impl Walk {
         }
         if let Reply::Page(answer, bytes) = &reply {
             common.pace.learn(answer.rows.len(), answer.heap.max(*bytes));
+        }
+        if let Reply::TooLong(_) = &reply {
+            // Each time half as many objects are asked for: it ends, but not quickly where others come between.
+            common.fruitless()?;
         }
         let step = match &mut self.mode {
             Mode::Probe(probe) => {
@@ -214,9 +223,16 @@ impl Walk {
         Ok(())
     }
 
-    /// Rows that are ready to be handed on, in order.
+    /// Rows that are ready to be handed on, in order. Each time, one more page may be under way.
     pub(crate) fn rows(&mut self) -> Option<Page> {
-        self.common.out.pop_front()
+        let page = self.common.out.pop_front()?;
+        self.common.widen();
+        Some(page)
+    }
+
+    /// Whether there are such rows.
+    pub(crate) fn has_rows(&self) -> bool {
+        !self.common.out.is_empty()
     }
 
     /// Whether everything has been read (and [`Walk::rows`] holds the rest).
@@ -226,6 +242,11 @@ impl Walk {
 
     pub(crate) fn facts(&self) -> Facts {
         self.common.facts
+    }
+
+    /// How large an object is, as far as pages have told.
+    pub(crate) fn object_size(&self) -> Option<usize> {
+        self.common.pace.object()
     }
 }
 

@@ -34,8 +34,6 @@ pub(super) struct Ordered {
     /// The offset of the last row of the last page that joined: nothing beyond `last` is before it.
     last_offset: u64,
     next_offset: u64,
-    /// How many pages may be under way or waiting.
-    window: u32,
     pages: u32,
     queue: VecDeque<Slot>,
     count_ticket: Option<u64>,
@@ -87,7 +85,6 @@ impl Ordered {
             last: None,
             last_offset: 0,
             next_offset: 0,
-            window: 1,
             pages: 0,
             queue: VecDeque::new(),
             count_ticket: None,
@@ -150,25 +147,26 @@ impl Ordered {
     }
 
     fn may_ask_ahead(&self, common: &Common) -> bool {
+        // A page that has come and waits for one before it holds memory, not the service.
+        let under_way = self.queue.iter().filter(|slot| slot.answer.is_none()).count();
+        let waiting = self.queue.len() - under_way;
+        if !common.has_room(under_way, waiting) {
+            return false;
+        }
         if self.queue.is_empty() {
             return true;
         }
-        // A page that has come and waits for one before it holds memory, not the service.
-        let under_way = self.queue.iter().filter(|slot| slot.answer.is_none()).count() as u64;
-        if self.queue.len() as u64 >= 2 * u64::from(self.window) {
-            return false;
-        }
-        if self.tail != Tail::Open || !common.has_room(self.queue.len()) {
+        // Where one page ends is where the next begins.
+        if self.tail != Tail::Open || waiting >= common.start.max_in_flight as usize || !common.knows_step() {
             return false;
         }
         // A caller that means to stop is not overtaken.
         let limit = common.start.limit.filter(|limit| common.delivered < *limit);
+        let begins = self.base_delivered + self.next_offset + 1;
         match limit.or(common.estimate) {
-            Some(bound) => {
-                under_way < u64::from(self.window) && self.base_delivered + self.next_offset + 1 < bound
-            }
+            Some(bound) => begins < bound,
             // Not knowing the end, one page beyond the current one.
-            None => (self.queue.len() as u64) < u64::from(self.window.min(2)),
+            None => common.at_least.is_some_and(|bound| begins < bound) || self.queue.len() < 2,
         }
     }
 
@@ -195,6 +193,20 @@ impl Ordered {
             Reply::Page(answer, _) => {
                 self.queue[i].answer = Some(answer);
                 self.settle(common)
+            }
+            Reply::TooLong(bytes) => {
+                // What follows was asked for further on than the shorter page will reach.
+                common.cut(self.queue[i].size, bytes);
+                for slot in self.queue.drain(i + 1..) {
+                    common.forget(slot.ticket);
+                }
+                let slot = &mut self.queue[i];
+                (slot.ticket, slot.size) = (None, common.size());
+                self.next_offset = match slot.base == self.base {
+                    true => slot.offset + common.step() as u64 - 1,
+                    false => self.last_offset,
+                };
+                Ok(Step::Go)
             }
             Reply::Refused(error) => {
                 if self.queue[i].base.is_none() || common.facts.ranges == Verdict::Works {
@@ -255,7 +267,7 @@ impl Ordered {
         let full = common.looks_full(rows, slot.size);
         let end = says_end(&answer, slot.offset) && !full;
         if !end {
-            common.learn_page(rows);
+            common.facts.learn_page(rows, slot.size);
         }
         let beyond = answer.rows.iter().position(|row| self.is_beyond_last(row)).unwrap_or(rows);
         let heap = answer.heap / rows * (rows - beyond);
@@ -271,7 +283,6 @@ impl Ordered {
             self.keep_sorts(&fresh);
             self.last = Some(last);
             self.tail = Tail::Open;
-            self.window = (self.window + 1).min(common.start.max_in_flight.max(1));
             common.deliver(fresh, heap);
             if common.estimate.is_some_and(|estimate| common.delivered > 2 * estimate + 10_000) {
                 // More than there can be, as far as we know: count again.
@@ -381,7 +392,7 @@ impl Ordered {
         if slot.offset > self.last_offset && slot.base == self.base && self.steps_back == 0 {
             // The page before was shorter than expected: expect less.
             let shorter = (common.step() * 3 / 4).max(2);
-            common.facts.page = Some(shorter);
+            common.facts.expect(shorter);
         }
         self.queue.push_front(Slot { answer: Some(answer), ..slot });
         if self.may_range(common) {
@@ -416,9 +427,7 @@ impl Ordered {
 
     fn drop_queue(&mut self, common: &mut Common) {
         for slot in self.queue.drain(..) {
-            if let Some(ticket) = slot.ticket {
-                common.live.remove(&ticket);
-            }
+            common.forget(slot.ticket);
         }
     }
 

@@ -53,7 +53,7 @@ impl Plain {
     }
 
     pub(super) fn next(&mut self, common: &mut Common) -> Option<Ask> {
-        if self.asked {
+        if self.asked || !common.has_room(0, 0) {
             return None;
         }
         self.asked = true;
@@ -86,6 +86,10 @@ impl Plain {
                 "the service keeps no order, takes no id ranges and does not count: a scan cannot be shown to be complete"
                     .to_owned(),
             )),
+            Reply::TooLong(bytes) => {
+                common.cut(self.size, bytes);
+                Ok(Step::Go)
+            }
             Reply::Page(answer, _) => self.page(common, answer),
         }
     }
@@ -121,7 +125,7 @@ impl Plain {
         }
         let end = !self.deceived && says_end(&answer, start) && !common.looks_full(rows, self.size);
         if !end {
-            common.learn_page(rows);
+            common.facts.learn_page(rows, self.size);
         }
         self.last = answer.rows.last().map(|row| row.id);
         self.offset = start + rows as u64 - 1;

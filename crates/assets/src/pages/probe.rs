@@ -62,6 +62,12 @@ impl Probe {
     pub(super) fn reply(&mut self, common: &mut Common, reply: Reply) -> Result<Option<Mode>, Error> {
         let answer = match reply {
             Reply::Page(answer, _) => answer,
+            Reply::TooLong(bytes) => {
+                common.cut(self.size, bytes);
+                self.size = common.size();
+                self.again(self.order);
+                return Ok(None);
+            }
             Reply::Refused(error) => {
                 let Some(order) = self.order else { return Err(error) };
                 // Our ORDER BY, or the filter itself? The bare filter tells.
@@ -156,7 +162,7 @@ impl Probe {
             self.again(Some(order));
             return Ok(None);
         }
-        common.learn_page(answer.rows.len());
+        common.facts.learn_page(answer.rows.len(), self.size);
         Ok(Some(if common.facts.ranges == Verdict::Fails {
             Mode::Plain(plain::Plain::new())
         } else {

@@ -46,7 +46,6 @@ pub(super) struct Windows {
     todo: Vec<Range>,
     counts: Vec<(Range, Box<Answer>)>,
     pending: HashMap<u64, Pending>,
-    window: usize,
     /// What an audit compares counts with: every id handed on before, ascending.
     ids: Vec<i64>,
     suspects: Vec<Suspect>,
@@ -61,7 +60,6 @@ impl Windows {
             todo: vec![whole],
             counts: Vec::new(),
             pending: HashMap::new(),
-            window: 1,
             ids: Vec::new(),
             suspects: Vec::new(),
             counted: false,
@@ -116,8 +114,7 @@ impl Windows {
     }
 
     pub(super) fn next(&mut self, common: &mut Common) -> Option<Ask> {
-        let under_way = self.pending.len();
-        if under_way >= self.window || (under_way > 0 && !common.has_room(under_way)) {
+        if !common.has_room(self.pending.len(), 0) {
             return None;
         }
         if let Some((range, answer)) = self.counts.pop() {
@@ -153,6 +150,10 @@ impl Windows {
         match (self.pending.remove(&ticket), reply) {
             (Some(Pending::Page(range, size)), Reply::Page(answer, _)) => {
                 return self.page(common, range, size, answer);
+            }
+            (Some(Pending::Page(range, size)), Reply::TooLong(bytes)) => {
+                common.cut(size, bytes);
+                self.todo.push(range);
             }
             (Some(Pending::Page(range, _)), Reply::Refused(error)) => {
                 let plain = range.low.is_none() && range.high.is_none();
@@ -194,12 +195,11 @@ impl Windows {
         if answer.rows.iter().any(outside) {
             return Ok(Step::RangesFail);
         }
-        self.window = (self.window + 1).min(common.start.max_in_flight.max(1) as usize);
         let rows = answer.rows.len();
         let single = range.low.is_some() && range.low == range.high;
         let complete = single || (says_end(&answer, 0) && !common.looks_full(rows, size));
         if !complete {
-            common.learn_page(rows);
+            common.facts.learn_page(rows, size);
         }
         if common.facts.ranges != Verdict::Works
             && (range.low.is_some() || range.high.is_some())
@@ -217,6 +217,7 @@ impl Windows {
         } else if rows < common.step() && !common.looks_full(rows, size) {
             self.counts.push((range, Box::new(answer)));
         } else {
+            common.widen();
             self.cut(range, &answer, common.step());
         }
         Ok(self.step(common))

@@ -50,6 +50,7 @@ impl Session {
             endpoint: Endpoint::Other,
             authorized: false,
             meter,
+            too_long: None,
         };
         let tenant: Tenant = self.exchange(exchange, &json).await?;
         let cloud = self.plain_id(tenant.cloud, "the cloud id")?;
@@ -110,6 +111,7 @@ impl Session {
             endpoint: Endpoint::Other,
             authorized: true,
             meter,
+            too_long: None,
         };
         let none = |detail: Option<&str>| {
             let error = Error::new(Kind::NoWorkspace, "the site has no Assets workspace").with_hint(
