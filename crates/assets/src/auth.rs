@@ -25,6 +25,8 @@ use crate::stats::Meter;
 
 /// A secret file larger than this is not one.
 const SECRET_FILE: u64 = 64 << 10;
+/// A token longer than this fits into no header that services take.
+const LONGEST_TOKEN: usize = 32 << 10;
 
 pub(crate) struct Auth {
     who: Who,
@@ -407,19 +409,45 @@ impl Auth {
         struct Answer {
             access_token: String,
             #[serde(default)]
-            expires_in: Option<f64>,
+            expires_in: serde_json::Value,
         }
-        let answer: Answer = serde_json::from_slice(&incoming.body).map_err(|_| {
-            // The message of serde could quote the token.
-            Error::new(
-                Kind::Protocol,
-                format!("the token endpoint {} did not answer with a token", self.host()),
-            )
-        })?;
-        let text = Arc::new(Secret::new(answer.access_token));
+        // Without the message of serde, which could quote the token.
+        let answer: Option<Answer> = serde_json::from_slice(&incoming.body).ok();
+        let Some((text, life)) = answer.map(|a| (Secret::new(a.access_token), a.expires_in)) else {
+            return Err(self.no_token(incoming));
+        };
+        let printable = text.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        if !printable || !(1..=LONGEST_TOKEN).contains(&text.expose().len()) {
+            return Err(self.no_token(incoming));
+        }
+        let text = Arc::new(text);
         self.hide(&text);
-        let life = answer.expires_in.filter(|s| s.is_finite() && *s > 0.0).unwrap_or(3600.0).min(86_400.0);
+        // Some write numbers as texts. What says nothing is taken for the documented hour: a 401 tells of the end.
+        let said = life.as_f64().or_else(|| life.as_str()?.trim().parse().ok());
+        let life = said.filter(|s| s.is_finite() && *s > 0.0).unwrap_or(3600.0).min(86_400.0);
         Ok(Token { text, asked_at, life: Duration::from_secs_f64(life) })
+    }
+
+    /// An answer of success without a token; with what it says, unless a token may be in it.
+    fn no_token(&self, incoming: &Incoming) -> Error {
+        let text = String::from_utf8_lossy(&incoming.body);
+        let said = match serde_json::from_str::<serde_json::Value>(&text) {
+            Ok(json) => ["error", "error_description"]
+                .iter()
+                .filter_map(|name| json.get(name)?.as_str())
+                .collect::<Vec<_>>()
+                .join(": "),
+            Err(_) if text.to_ascii_lowercase().contains("token") => String::new(),
+            Err(_) => text.into_owned(),
+        };
+        let error = Error::new(
+            Kind::Protocol,
+            format!("the token endpoint {} did not answer with a token", self.host()),
+        );
+        match self.clean(&said) {
+            said if said.is_empty() => error,
+            said => error.with_detail(said),
+        }
     }
 
     /// One answer of the token endpoint; none where the lease is lost.
@@ -570,7 +598,10 @@ impl Holder {
         };
         let bad = |why: String| {
             Error::new(Kind::Config, format!("{option} \"{}\" {why}", path.display()))
-                .with_hint("The file must be readable by the database server's operating system user.")
+                .with_hint(
+                    "The file must hold the secret alone, on one line, and be readable by the database server's operating \
+                     system user.",
+                )
         };
         let meta = fs::metadata(path).map_err(|e| bad(format!("cannot be read: {e}")))?;
         let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -584,10 +615,13 @@ impl Holder {
         }
         let text = fs::read_to_string(path).map_err(|e| bad(format!("cannot be read: {e}")))?;
         let text = zeroize::Zeroizing::new(text);
-        let trimmed = text.strip_suffix('\n').unwrap_or(&text);
-        let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
+        // What editors leave around the one line. No credential begins or ends with it.
+        let trimmed = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{feff}');
         if trimmed.is_empty() {
             return Err(bad("is empty".to_owned()));
+        }
+        if trimmed.contains(['\r', '\n']) {
+            return Err(bad("holds more than one line".to_owned()));
         }
         let secret = Arc::new(Secret::new(trimmed.to_owned()));
         *cache = Some(Cached { version: Version::of(&meta), secret: secret.clone() });

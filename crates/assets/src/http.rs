@@ -115,7 +115,12 @@ impl Http {
         // reqwest encodes and marks it as sensitive; the request itself is never sent.
         let request = set(self.client.get("http://localhost/")).build();
         request.ok().and_then(|mut request| request.headers_mut().remove(header::AUTHORIZATION)).ok_or_else(
-            || Error::new(Kind::Config, "the credential holds a character that no HTTP header can carry"),
+            || {
+                Error::new(Kind::Config, "the credential holds a character that no HTTP header can carry")
+                    .with_hint(
+                        "Set it again as Atlassian shows it, without line breaks and control characters.",
+                    )
+            },
         )
     }
 

@@ -12,7 +12,7 @@ use crate::live::{Refusal, one};
 use crate::peer::{Peer, Request, reply};
 
 /// What a well-behaved peer answers: one object schema, one type, one object.
-fn good(request: &Request, connection: &mut TcpStream) {
+pub(crate) fn good(request: &Request, connection: &mut TcpStream) {
     let body = if request.is("tenant_info") {
         r#"{"cloudId":"c1"}"#
     } else if request.is("servicedeskapi") {
@@ -325,8 +325,19 @@ fn tokens() -> Vec<Case> {
         case("a token with a line break", r#"{"access_token":"a\r\nX-Evil: 1"}"#),
         case("no token", r#"{"expires_in":3600}"#),
         case("a token that is a list", r#"{"access_token":["a"]}"#),
-        case("an age that is a word", r#"{"access_token":"a","expires_in":"long"}"#),
         case("no JSON", "access_token=a"),
+        Case(
+            "a token by the byte",
+            "oauth/token",
+            on_and_on(
+                "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n",
+                b"1\r\n \r\n".to_vec(),
+                Duration::from_millis(50),
+            ),
+            COUNT,
+            NETWORK,
+            "request_timeout",
+        ),
         Case(
             "redirects",
             "oauth/token",

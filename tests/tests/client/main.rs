@@ -26,6 +26,7 @@ mod statistics;
 mod stuck;
 mod tables;
 mod tls;
+mod tokens;
 mod traps;
 mod upper;
 mod verify;
