@@ -10,7 +10,7 @@ use tables::ddl::ident;
 
 use super::history::Figures;
 use super::spi::{Connected, connected, query};
-use super::staging::{Column, Staging, TABLE};
+use super::staging::{Column, Staged, Staging};
 use crate::error;
 
 /// A replica and what it is compared by.
@@ -26,34 +26,27 @@ pub struct Diff<'a> {
 impl Diff<'_> {
     /// Writes the difference, inside the transaction that makes it visible. Counts into `figures`.
     ///
-    /// What was staged is everything there is, except the objects `out`, which are gone again.
+    /// What is staged is everything there is, `there` objects.
     ///
     /// Raises an ERROR if more than `max_delete_share` of the rows would be deleted.
-    pub fn everything(&self, staging: &Staging, out: &[i64], max_delete_share: f64, figures: &mut Figures) {
+    pub fn everything(&self, staging: &Staging, there: i64, max_delete_share: f64, figures: &mut Figures) {
         let (target, same) = (self.target, self.same());
-        let args = [out.to_vec().into()];
-        let staying = match out {
-            [] => String::new(),
-            _ => {
-                let ids = format!("($1::pg_catalog.int8[]::{}[])", self.id.target_type);
-                format!(" AND {} <> ALL {ids}", self.id.staged())
-            }
-        };
         connected(|connection| {
-            staging.attach(connection);
-            let gone = format!("NOT EXISTS (SELECT FROM {TABLE} AS s WHERE {same}{staying})");
+            let staged = staging.attach(connection, self.id);
+            let args = arguments(&[], &staged);
+            let gone = format!("NOT EXISTS (SELECT FROM {} AS s WHERE {same})", staged.table);
             self.guard(connection, &gone, &args, max_delete_share);
             let delete = format!("DELETE FROM {target} AS t WHERE {gone}");
             figures.deleted = count(connection.execute(&delete, &args));
-            figures.updated = count(connection.execute(&self.update(&staying), &args));
-            figures.inserted = count(connection.execute(&self.insert(&staying), &args));
-            figures.unchanged = figures.seen - figures.updated - figures.inserted;
-            figures.rows = figures.seen;
+            figures.updated = count(connection.execute(&self.update(&staged.table), &args));
+            figures.inserted = count(connection.execute(&self.insert(&staged.table), &args));
+            figures.unchanged = there - figures.updated - figures.inserted;
+            figures.rows = there;
         });
     }
 
-    /// The same for changes: the rows `out` have to leave, those that were staged are as they are now,
-    /// except any that is in `out`, and nothing is said of the others.
+    /// The same for changes: the rows `out` have to leave, those that are staged are as they are now, and
+    /// nothing is said of the others.
     pub fn changes(
         &self,
         staging: Option<&Staging>,
@@ -62,21 +55,21 @@ impl Diff<'_> {
         figures: &mut Figures,
     ) {
         let target = self.target;
-        let ids = format!("($1::pg_catalog.int8[]::{}[])", self.id.target_type);
-        let args = [out.to_vec().into()];
         connected(|connection| {
             if !out.is_empty() {
+                let args = [out.to_vec().into()];
+                let ids = format!("($1::pg_catalog.int8[]::{}[])", self.id.target_type);
                 let leaving = format!("t.{} = ANY {ids}", ident(&self.id.name));
                 self.guard(connection, &leaving, &args, max_delete_share);
                 let sql = format!("DELETE FROM {target} AS t WHERE {leaving}");
                 figures.deleted = count(connection.execute(&sql, &args));
             }
             if let Some(staging) = staging {
-                staging.attach(connection);
-                let staying = format!(" AND {} <> ALL {ids}", self.id.staged());
-                figures.updated = count(connection.execute(&self.update(&staying), &args));
-                figures.inserted = count(connection.execute(&self.insert(&staying), &args));
-                let sql = format!("SELECT pg_catalog.count(*) FROM {TABLE} AS s WHERE true{staying}");
+                let staged = staging.attach(connection, self.id);
+                let args = arguments(out, &staged);
+                figures.updated = count(connection.execute(&self.update(&staged.table), &args));
+                figures.inserted = count(connection.execute(&self.insert(&staged.table), &args));
+                let sql = format!("SELECT pg_catalog.count(*) FROM {} AS s", staged.table);
                 let staged = connection.query_with(&sql, &args, |row| row.must::<i64>(1));
                 figures.unchanged = staged.first().map_or(0, |n| n - figures.updated - figures.inserted);
             }
@@ -115,7 +108,7 @@ impl Diff<'_> {
 
     /// Rows are compared by their image, which every type has, also those without an equality
     /// (json), or with one that overlooks differences (citext, numeric's scale).
-    fn update(&self, and: &str) -> String {
+    fn update(&self, staged: &str) -> String {
         let others = || self.columns.iter().filter(|c| c.name != self.id.name);
         if others().next().is_none() {
             // Nothing but ids: no row can differ.
@@ -123,28 +116,34 @@ impl Diff<'_> {
         }
         let set: Vec<String> = others().map(|c| format!("{} = {}", ident(&c.name), c.staged())).collect();
         let held: Vec<String> = others().map(|c| format!("t.{}", ident(&c.name))).collect();
-        let staged: Vec<String> = others().map(Column::staged).collect();
+        let values: Vec<String> = others().map(Column::staged).collect();
         format!(
-            "UPDATE {} AS t SET {} FROM {TABLE} AS s WHERE {}{and} AND pg_catalog.record_image_ne(ROW({}), ROW({}))",
+            "UPDATE {} AS t SET {} FROM {staged} AS s WHERE {} AND pg_catalog.record_image_ne(ROW({}), ROW({}))",
             self.target,
             set.join(", "),
             self.same(),
             held.join(", "),
-            staged.join(", ")
+            values.join(", ")
         )
     }
 
-    fn insert(&self, and: &str) -> String {
+    fn insert(&self, staged: &str) -> String {
         let names: Vec<String> = self.columns.iter().map(|c| ident(&c.name)).collect();
-        let staged: Vec<String> = self.columns.iter().map(Column::staged).collect();
+        let values: Vec<String> = self.columns.iter().map(Column::staged).collect();
         format!(
-            "INSERT INTO {0} ({1}) SELECT {2} FROM {TABLE} AS s WHERE NOT EXISTS (SELECT FROM {0} AS t WHERE {3}){and}",
+            "INSERT INTO {0} ({1}) SELECT {2} FROM {staged} AS s WHERE NOT EXISTS (SELECT FROM {0} AS t WHERE {3})",
             self.target,
             names.join(", "),
-            staged.join(", "),
+            values.join(", "),
             self.same()
         )
     }
+}
+
+/// `$1`, and what the staged rows need behind it.
+fn arguments(first: &[i64], staged: &Staged) -> Vec<DatumWithOid<'static>> {
+    let hidden = staged.hidden.iter().map(|ids| ids.clone().into());
+    std::iter::once(first.to_vec().into()).chain(hidden).collect()
 }
 
 fn count(rows: u64) -> i64 {

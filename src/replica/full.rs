@@ -10,20 +10,20 @@ use assets::stats::ScanStats;
 use assets::value::{ScanSpec, Value};
 use delta::search::{Ask, Purpose, Search};
 use delta::since::Moment;
-use pgrx::pg_sys;
 
-use super::apply::Diff;
 use super::failure::Failure;
 use super::history::{self, Figures, Run};
+use super::incremental::{self, Party};
 use super::jobs::Job;
 use super::load::{self, Load};
+use super::member::{Member, Whole};
 use super::proof::{self, Witness};
 use super::source::{self, Bound, Definition};
 use super::spi::{as_extension, query_one};
 use super::staging::Staging;
 use super::standing::{self, Ground};
 use super::txn::transaction;
-use super::{failure, refresh, versions, worker};
+use super::{failure, refresh, worker};
 use crate::runtime::PageStream;
 use crate::session::Connection;
 use crate::{error, runtime};
@@ -33,58 +33,51 @@ pub const PAGE: u64 = 100;
 /// How often a run notes where it is, at most.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
-/// Compares everything. Raises whatever goes wrong; the replica is as it was then.
-pub fn run(job: &Job, run: &Run, max_delete_share: f64, figures: &mut Figures) {
+/// Compares everything. Raises whatever goes wrong while it is read; what becomes of it then is noted.
+pub fn run(party: &Party<'_>, figures: &mut Figures) {
     let began = Instant::now();
-    let (definition, fingerprint) = transaction(|| {
+    let (job, run) = (party.job, party.run);
+    let (definition, fingerprint, standing) = transaction(|| {
         let definition = source::define(job);
         let fingerprint = standing::definition(job.source, job.target, &definition.connection);
-        (definition, fingerprint)
+        (definition, fingerprint, standing::read(job.target))
     });
+    let Some(standing) = standing else { return };
     let connection = definition.connection.clone();
     // What is known of the service's types may be what is wrong with it.
     connection.client.forget_metadata();
     let mut load = None;
-    let result = failure::catch(|| fetch(job, run, definition, &fingerprint, &mut load, figures));
+    let result = failure::catch(|| {
+        let fetched = fetch(job, run, definition, &fingerprint, &mut load, figures);
+        let manner = ground(&connection, &fetched.bound, &fetched.staging);
+        (Ground { schema: fetched.bound.schema_id, manner }, fetched)
+    });
     figures.fetch_seconds = began.elapsed().as_secs_f64();
     figures.requests = requests(&connection);
-    let Fetched { staging, bound, since, out } = result.unwrap_or_else(|failure| {
+    let (ground, fetched) = result.unwrap_or_else(|failure| {
         broken_off(job, load.as_mut(), &failure);
         failure.raise(None)
     });
-    staging.warn();
-    let applying = Instant::now();
-    transaction(|| history::progress(job.target, run, "applying", figures.seen, Some(figures.seen)));
-    let ground = Ground { schema: bound.schema_id, manner: ground(&connection, &bound, &staging) };
-    figures.requests = requests(&connection);
-    let written = failure::catch(|| {
-        transaction(|| {
-            source::lock_relation(job.target, pg_sys::RowExclusiveLock);
-            // Its name may have changed since; whether it is there at all decides the job.
-            let job = refresh::still_there(job);
-            let diff = Diff { target: &job.name, columns: &bound.columns, id: &bound.id };
-            diff.everything(&staging, &out, max_delete_share, figures);
-            if let Some(history) = standing::read(job.target).and_then(|standing| standing.history) {
-                versions::note(history, &job.name, &bound.columns, &bound.id, None);
-            }
-            figures.apply_seconds = applying.elapsed().as_secs_f64();
-            refresh::notify(&job, run, figures);
-            let base = history::next_base(&job, run);
-            history::succeeded(&job, run, base, figures);
-            standing::keep(job.target, since, Some(&ground));
-            standing::memorize(job.target, &fingerprint, &connection);
-            load::close(job.target);
-        });
-    });
-    if let Err(failure) = written {
-        broken_off(job, load.as_mut(), &failure);
-        failure.raise(None);
-    }
+    let Some(load) = load else { return };
+    let whole = Whole {
+        ids: fetched.ids,
+        load,
+        ground,
+        fingerprint,
+        // Before others of the group bring along what they know.
+        memory: connection.client.memory(),
+        again: false,
+        first: standing.since.is_none(),
+    };
+    let mut member = Member::new(job.clone(), Some(run.clone()), party.share, standing, fetched.bound);
+    member.take_whole(fetched.staging, whole);
+    member.figures = *figures;
+    incremental::finish(party, member, connection, began);
 }
 
 /// What was brought is kept where the run was stopped from outside or the service failed. Where the
 /// objects themselves were the reason, they have to be read anew.
-fn broken_off(job: &Job, load: Option<&mut Load>, failure: &Failure) {
+pub fn broken_off(job: &Job, load: Option<&mut Load>, failure: &Failure) {
     let kept = failure::catch(|| {
         transaction(|| match load {
             Some(load) if failure.is_interruption() || failure.is_of_service() => load.flush(),
@@ -131,9 +124,8 @@ fn any_witness(client: &Arc<Client>, schema: i64) -> Option<Witness> {
 struct Fetched {
     staging: Staging,
     bound: Bound,
-    since: Moment,
-    /// Objects that were staged by a run before this one and are gone.
-    out: Vec<i64>,
+    /// The objects that there are.
+    ids: HashSet<i64>,
 }
 
 /// A full comparison under way.
@@ -177,16 +169,15 @@ fn fetch(
         Staging::create(&bound.columns, outputs)
     });
     let mut fetch = Fetch { job, run, client, bound, staging, total, noted: Instant::now() };
-    let mut out = Vec::new();
-    match count.filter(|_| resumed) {
-        Some(count) => out = fetch.rest(load, count, figures),
+    let ids = match count.filter(|_| resumed) {
+        Some(count) => fetch.rest(load, count, figures),
         None => {
             let filter = fetch.bound.filter.clone();
-            fetch.read(load, filter, &HashSet::new(), figures);
+            fetch.read(load, filter, &HashSet::new(), figures)
         }
-    }
-    figures.seen -= out.len() as i64;
-    Fetched { staging: fetch.staging, bound: fetch.bound, since: load.since, out }
+    };
+    figures.seen = ids.len() as i64;
+    Fetched { staging: fetch.staging, bound: fetch.bound, ids }
 }
 
 fn count(client: &Arc<Client>, filter: &str) -> Option<u64> {
@@ -228,8 +219,8 @@ impl Fetch<'_> {
     }
 
     /// Takes over what a run before this one has brought, and brings the rest of the `count` objects that
-    /// there are. Gives those that are gone since.
-    fn rest(&mut self, load: &mut Load, count: u64, figures: &mut Figures) -> Vec<i64> {
+    /// there are. Gives the ids of all.
+    fn rest(&mut self, load: &mut Load, count: u64, figures: &mut Figures) -> HashSet<i64> {
         let mut held = HashSet::new();
         for n in 0..load.pages() {
             transaction(|| {
@@ -256,6 +247,10 @@ impl Fetch<'_> {
                 }
             }
         }
-        search.gone().to_vec()
+        self.staging.hide(search.gone());
+        for id in search.gone() {
+            held.remove(id);
+        }
+        held
     }
 }

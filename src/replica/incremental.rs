@@ -6,13 +6,18 @@
 //!  for replicas with a condition: which pass       pages of ids
 //!  one count of the group                          differs? ranges, halves, pages of ids
 //!  objects that appeared unannounced               by id
+//!  once more, if there was anything: what changed meanwhile
 //!  what became of those that are gone              by id, for references to them
 //!  difference, references, results                 one short transaction
 //! ```
 //!
+//! A full comparison ends in the same way, for the replica whose objects were all read and the others of
+//! its group.
+//!
 //! What is decided is in crates/delta; here it is asked, and written down.
 
 mod changes;
+mod counts;
 mod gather;
 
 use std::collections::{HashMap, HashSet};
@@ -26,9 +31,11 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::failure::{self, Failure};
-use super::full::requests;
+use super::full::{self, requests};
 use super::history::{self, Figures, Run};
-use super::jobs::Job;
+use super::jobs::{self, Job};
+use super::load;
+use super::locks::{self, GroupLock};
 use super::member::Member;
 use super::references::Referenced;
 use super::refresh;
@@ -38,6 +45,7 @@ use super::standing;
 use super::txn::transaction;
 use super::worker;
 use crate::session::Connection;
+use changes::Seen;
 
 /// Who is refreshed.
 pub struct Party<'a> {
@@ -51,18 +59,6 @@ pub struct Party<'a> {
     pub scheduled: bool,
     /// Whether that share holds for those beside it in its schema as well.
     pub neighbours: bool,
-}
-
-/// The group's own lock.
-struct GroupLock {
-    server: u32,
-    key: schedule::Group,
-}
-
-impl GroupLock {
-    fn release(self) {
-        worker::unlock_group(self.server, self.key);
-    }
 }
 
 /// Members that a run goes on without: until their next refresh they show an earlier moment than the
@@ -98,10 +94,10 @@ const PATIENCE: Duration = Duration::from_millis(1000);
 struct Full(String);
 
 /// Refreshes a group. What becomes of each replica is noted; `Err` says why the one that the run is for
-/// has to be compared in full instead, its run still under way.
-pub fn run(party: &Party<'_>) -> Result<(), String> {
+/// has to be compared in full instead, its run still under way. `lock` is the group's, where the run has it.
+pub fn run(party: &Party<'_>, lock: Option<GroupLock>) -> Result<(), String> {
     let began = Instant::now();
-    let mut group = match failure::catch(|| gather::gather(party)) {
+    let mut group = match failure::catch(|| gather::gather(party, lock)) {
         Ok(Ok(group)) => group,
         Ok(Err(why)) => return Err(why),
         Err(failure) => {
@@ -111,20 +107,46 @@ pub fn run(party: &Party<'_>) -> Result<(), String> {
     };
     let outcome = failure::catch(|| group.work(began, party.scheduled));
     match outcome {
-        Ok(Ok(())) => {
-            for member in group.members.iter().filter(|m| m.is_due()) {
-                refresh::analyze(&member.job, &member.figures);
-            }
-            Ok(())
-        }
+        Ok(Ok(())) => group.analyze(),
         Ok(Err(Full(why))) => {
             group.part(&why, true);
-            if group.leader().failed { Ok(()) } else { Err(why) }
+            return if group.leader().failed { Ok(()) } else { Err(why) };
         }
-        Err(failure) => {
-            group.fail_all(&failure);
-            Ok(())
+        Err(failure) => group.fail_all(&failure),
+    }
+    Ok(())
+}
+
+/// The end of a full comparison: the others of the replica's group are refreshed up to the same moment, and
+/// all is written in one transaction. What becomes of each replica is noted.
+///
+/// A first load is written by itself while others of the group wait for theirs: nobody joins with what is
+/// empty, and the last one brings them all to one moment.
+pub fn finish(party: &Party<'_>, leader: Member, connection: Rc<Connection>, began: Instant) {
+    let manner = leader.whole.as_ref().and_then(|whole| whole.ground.manner.as_ref().ok().copied());
+    let first = leader.whole.as_ref().is_some_and(|whole| whole.first);
+    let key = schedule::Group { owner: party.job.owner.to_u32(), schema: leader.bound.schema_id };
+    let lock = manner.map(|_| GroupLock::take(transaction(|| jobs::server_of(party.job)), key));
+    // With the lock: of two first loads that end at once, one comes after the other.
+    let by_itself = first && transaction(|| jobs::loads_wait(party.job));
+    let lock = lock.filter(|_| !by_itself);
+    let manner = manner.unwrap_or(Manner::Relative);
+    let mut group = gather::gather_around(party, leader, connection, manner, lock);
+    let outcome = failure::catch(|| {
+        if group.members.len() > 1 {
+            let Err(Full(why)) = group.work(began, party.scheduled) else { return };
+            // What was read is complete all the same, as of when that began.
+            group.part(&why, true);
+            group.since = group.leader().standing.since.unwrap_or(group.since);
         }
+        if group.leader().is_due() {
+            group.take_stock(began);
+            group.write(&[], party.scheduled);
+        }
+    });
+    match outcome {
+        Ok(()) => group.analyze(),
+        Err(failure) => group.fail_all(&failure),
     }
 }
 
@@ -146,8 +168,13 @@ struct Group {
     columns: Arc<[ColumnSpec]>,
     /// An object that changed, by id: its key and label now.
     changed: HashMap<i64, (String, Option<String>)>,
+    /// As it was read last, by id.
+    seen: HashMap<i64, Seen>,
     gone: HashSet<i64>,
+    /// When the service answered the last look at what changed.
     since: Moment,
+    /// A look found objects of a moment after it.
+    unsettled: bool,
 }
 
 impl Group {
@@ -156,13 +183,15 @@ impl Group {
     }
 
     fn work(&mut self, began: Instant, scheduled: bool) -> Result<(), Full> {
-        self.changes()?;
-        self.verdicts()?;
-        self.leave_behind();
-        for unit in self.units() {
-            self.compare(&unit)?;
-        }
+        self.look()?;
         let referenced = self.referenced()?;
+        self.take_stock(began);
+        self.write(&referenced, scheduled);
+        Ok(())
+    }
+
+    /// Nothing more is asked.
+    fn take_stock(&mut self, began: Instant) {
         let fetched = began.elapsed().as_secs_f64();
         let sent = requests(&self.connection);
         for (n, member) in self.members.iter_mut().enumerate() {
@@ -170,8 +199,13 @@ impl Group {
             // All requests are the group's; they are shown once.
             member.figures.requests = if n == 0 { sent } else { 0 };
         }
-        self.write(&referenced, scheduled);
-        Ok(())
+    }
+
+    /// New statistics for those that changed much.
+    fn analyze(&self) {
+        for member in self.members.iter().filter(|m| m.is_due()) {
+            refresh::analyze(&member.job, &member.figures);
+        }
     }
 
     fn due(&mut self) -> impl Iterator<Item = &mut Member> {
@@ -258,7 +292,16 @@ impl Group {
             // One that is to be compared in full is as due for that as before.
             let kept = history::base(&member.job).filter(|_| n > 0 && member.wants_full());
             history::succeeded(&member.job, run, kept.unwrap_or(base), &member.figures);
-            standing::keep(member.job.target, self.since, None);
+            let Some(whole) = &member.whole else {
+                standing::keep(member.job.target, self.since, None);
+                continue;
+            };
+            standing::keep(member.job.target, self.since, Some(&whole.ground));
+            standing::memorize(member.job.target, &whole.fingerprint, &whole.memory);
+            load::close(member.job.target);
+            if whole.again {
+                standing::want_full(member.job.target);
+            }
         }
     }
 
@@ -266,6 +309,9 @@ impl Group {
     fn fail(&mut self, n: usize, failure: &Failure) {
         let member = &mut self.members[n];
         member.failed = true;
+        if let Some(whole) = &mut member.whole {
+            full::broken_off(&member.job, Some(&mut whole.load), failure);
+        }
         if let Some(run) = &member.run {
             refresh::failed(&member.job, run, &member.figures, failure);
         }
@@ -297,7 +343,7 @@ impl Group {
         if let Err(failure) = noted {
             failure.log(&format!("the refresh of {} could not be put off", member.job.name));
         }
-        worker::unlock(member.job.target);
+        locks::unlock(member.job.target);
     }
 
     /// Parts with all but the one that the run is for. `full`: each of them is to be compared in full.
@@ -310,7 +356,7 @@ impl Group {
                 }
                 self.leave_out(n, why);
             } else if !self.members[n].failed {
-                worker::unlock(self.members[n].job.target);
+                locks::unlock(self.members[n].job.target);
             }
         }
         self.members.truncate(1);

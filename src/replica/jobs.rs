@@ -293,6 +293,19 @@ pub fn locked_by(pid: i32) -> Vec<pg_sys::Oid> {
     as_extension(|| query(sql, &[pid.into()], |row| row.must(1)))
 }
 
+/// Whether another replica of the same server and owner waits for its first load, and has not failed.
+pub fn loads_wait(job: &Job) -> bool {
+    let first = |other: &Scheduled| other.facts.last_success.is_none() && other.facts.failures == 0;
+    let server = server_of(job);
+    scheduled().iter().any(|other| {
+        other.target != job.target
+            && other.owner == job.owner
+            && other.facts.server == server
+            && other.obstacle.is_none()
+            && first(other)
+    })
+}
+
 /// The others of a replica's group, by their OIDs, and whether a run of it takes each along: all do whose
 /// schedule is on, but those that fail by themselves, and a scheduled run of such a one takes nobody.
 pub fn group_of(job: &Job, server: u32, group: Group, scheduled_run: bool) -> Vec<(Job, bool)> {

@@ -12,11 +12,12 @@ use super::apply::Diff;
 use super::failure::{self, Failure};
 use super::history::{Figures, Run};
 use super::jobs::Job;
+use super::load::Load;
 use super::references::{self, Referenced};
 use super::source::Bound;
 use super::spi::query;
 use super::staging::Staging;
-use super::standing::Standing;
+use super::standing::{Ground, Standing};
 use super::txn::transaction;
 use super::{standing, versions, worker};
 
@@ -41,9 +42,31 @@ pub struct Member {
     pub slice: Range<usize>,
     /// Objects that were brought or have to leave.
     pub pending: Pending,
+    /// Objects that were brought, where a condition of its own has not been asked about them yet.
+    pub undecided: HashSet<i64>,
     staging: Option<Staging>,
+    /// Everything of it was read; none: what is not staged is as it is held.
+    pub whole: Option<Whole>,
     /// Whether something of its own has failed; the others go on without it.
     pub failed: bool,
+}
+
+/// What a full comparison has read, and what is known from it.
+pub struct Whole {
+    /// The objects that were read and are not gone or superseded since.
+    pub ids: HashSet<i64>,
+    /// Its pages, kept until it is written down.
+    pub load: Load,
+    /// How changes can be asked for from now on.
+    pub ground: Ground,
+    /// What the replica was defined like.
+    pub fingerprint: String,
+    /// What the service said of its types.
+    pub memory: String,
+    /// Everything has to be read once more, since it was not all when this began.
+    pub again: bool,
+    /// It is the first load.
+    pub first: bool,
 }
 
 impl Member {
@@ -60,8 +83,40 @@ impl Member {
             takes,
             slice: 0..0,
             pending: Pending::default(),
+            undecided: HashSet::new(),
             staging: None,
+            whole: None,
             failed: false,
+        }
+    }
+
+    /// Everything of it was read, and changes are asked for since that began.
+    pub fn take_whole(&mut self, staging: Staging, whole: Whole) {
+        self.standing.since = Some(whole.load.since);
+        (self.staging, self.whole) = (Some(staging), Some(whole));
+        self.look_again();
+    }
+
+    /// The service is asked once more: what it says from here on is newer.
+    pub fn look_again(&mut self) {
+        if let Some(staging) = &mut self.staging {
+            staging.next_layer();
+        }
+    }
+
+    /// Something newer is known of these objects: what was found out about them before holds no more.
+    pub fn supersede(&mut self, ids: &[i64]) {
+        let Pending { brought, out } = &mut self.pending;
+        let mut known = Vec::new();
+        for id in ids {
+            out.remove(id);
+            let whole = self.whole.as_mut().is_some_and(|whole| whole.ids.remove(id));
+            if brought.remove(id) || whole {
+                known.push(*id);
+            }
+        }
+        if let Some(staging) = &mut self.staging {
+            staging.supersede(&known);
         }
     }
 
@@ -117,6 +172,9 @@ impl Member {
 
     /// How many rows it will hold; inside a transaction.
     pub fn rows_after(&self) -> u64 {
+        if self.whole.is_some() {
+            return self.ids_after().len() as u64;
+        }
         let sql = format!("SELECT pg_catalog.count(*) FROM {}", self.job.name);
         let rows = query(&sql, &[], |row| row.must::<i64>(1)).first().copied().unwrap_or(0);
         let ids: Vec<i64> = self.pending.brought.union(&self.pending.out).copied().collect();
@@ -126,6 +184,9 @@ impl Member {
 
     /// Which objects it will hold; inside a transaction.
     pub fn ids_after(&self) -> HashSet<i64> {
+        if let Some(whole) = &self.whole {
+            return self.pending.ids_after(whole.ids.iter().copied());
+        }
         let sql =
             format!("SELECT t.{}::pg_catalog.int8 FROM {} AS t", ident(&self.bound.id.name), self.job.name);
         self.pending.ids_after(query(&sql, &[], |row| row.must::<i64>(1)))
@@ -146,17 +207,30 @@ impl Member {
         let diff = Diff { target: &self.job.name, columns: &bound.columns, id: &bound.id };
         let mut figures = Figures { inserted: 0, updated: 0, deleted: 0, unchanged: 0, ..self.figures };
         let mut touched: Vec<i64> = Vec::new();
-        if self.run.is_some() && !(self.pending.brought.is_empty() && self.pending.out.is_empty()) {
-            let out: Vec<i64> = self.pending.out.iter().copied().collect();
-            diff.changes(self.staging.as_ref(), &out, self.share, &mut figures);
-            touched.extend(self.pending.brought.union(&self.pending.out));
+        let out: Vec<i64> = self.pending.out.iter().copied().collect();
+        if let Some(staging) = &mut self.staging {
+            staging.hide(&out);
+        }
+        match (&self.whole, &self.staging) {
+            (Some(whole), Some(staging)) => {
+                let there = self.pending.ids_after(whole.ids.iter().copied()).len();
+                diff.everything(staging, i64::try_from(there).unwrap_or(i64::MAX), self.share, &mut figures);
+            }
+            _ if self.run.is_some() && !(self.pending.brought.is_empty() && out.is_empty()) => {
+                diff.changes(self.staging.as_ref(), &out, self.share, &mut figures);
+                touched.extend(self.pending.brought.union(&self.pending.out));
+            }
+            _ => {}
         }
         let followed = references::follow(&self.job.name, &bound.id, &bound.references, referenced);
-        let others = followed.iter().filter(|id| !self.pending.brought.contains(id));
-        figures.updated += others.collect::<HashSet<_>>().len() as i64;
+        if self.whole.is_none() {
+            let others = followed.iter().filter(|id| !self.pending.brought.contains(id));
+            figures.updated += others.collect::<HashSet<_>>().len() as i64;
+        }
         touched.extend(followed);
         if let Some(history) = self.standing.history {
-            versions::note(history, &self.job.name, &bound.columns, &bound.id, Some(&touched));
+            let touched = self.whole.is_none().then_some(touched.as_slice());
+            versions::note(history, &self.job.name, &bound.columns, &bound.id, touched);
         }
         let sql = format!("SELECT pg_catalog.count(*) FROM {}", self.job.name);
         figures.rows = query(&sql, &[], |row| row.must::<i64>(1)).first().copied().unwrap_or(0);

@@ -12,7 +12,7 @@
 //! | api, target | the SQL functions; the table that `materialize()` makes |
 //! | jobs, history | what is kept about jobs and runs (sql/30-replica.sql), written with the extension's rights |
 //! | refresh, staging, apply | one run |
-//! | worker | processes: how they begin, how they are started, the lock that makes a run the only one |
+//! | worker, locks | processes: how they begin and are started; what makes a run the only one |
 //! | scheduler, launcher, shared, hooks | who starts them when the library is preloaded |
 //! | txn, spi, failure | transactions that may fail, SQL, and failures as data |
 //!
@@ -30,6 +30,7 @@ mod incremental;
 pub mod jobs;
 mod launcher;
 mod load;
+mod locks;
 mod member;
 mod proof;
 mod references;

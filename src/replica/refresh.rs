@@ -23,7 +23,7 @@ use super::spi::execute;
 use super::standing;
 use super::txn::{make_durable, transaction};
 use super::worker::{self, Task};
-use super::{full, shared};
+use super::{full, locks};
 use crate::drift::watch;
 use crate::{error, gucs};
 
@@ -37,9 +37,18 @@ pub fn run(task: &Task) {
     if task.scheduled {
         watch::before_refresh(&job);
     }
-    if !lock(task, &job) {
-        return;
-    }
+    let lock = match failure::catch(|| locks::turn(&job, task.scheduled)) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => {
+            return transaction(|| {
+                if find(task.target).is_some() {
+                    history::skipped(&job, task.run, &task.reason, "another refresh was under way", None);
+                }
+            });
+        }
+        Err(failure) => return failure.log(&format!("the refresh of {} could not begin", job.name)),
+    };
+    // What a run before this one did is known by now.
     let (mode, note) = transaction(|| plan(task, &job));
     let mut run =
         Run { id: task.run, reason: task.reason.clone(), mode, with_run: None, note, began: worker::now() };
@@ -61,25 +70,26 @@ pub fn run(task: &Task) {
     }
     let share = task.max_delete_share.unwrap_or_else(|| gucs::MAX_DELETE_SHARE.get());
     if run.mode == Mode::Incremental {
-        let party =
-            Party { job: &job, run: &run, share, scheduled: task.scheduled, neighbours: task.neighbours };
-        match incremental::run(&party) {
-            Ok(()) => return,
-            Err(why) => {
-                run.mode = Mode::Full;
-                run.note = Some(why);
-                let turned = failure::catch(|| transaction(|| history::turned(&run)));
-                if let Err(failure) = turned {
-                    return failed(&job, &run, &Figures::default(), &failure);
-                }
-            }
+        let Err(why) = incremental::run(&party(task, &job, &run, share), lock) else { return };
+        run.mode = Mode::Full;
+        run.note = Some(why);
+        let turned = failure::catch(|| transaction(|| history::turned(&run)));
+        if let Err(failure) = turned {
+            return failed(&job, &run, &Figures::default(), &failure);
         }
     }
-    let mut figures = Figures::default();
-    match failure::catch(|| full::run(&job, &run, share, &mut figures)) {
-        Ok(()) => analyze(&job, &figures),
-        Err(failure) => failed(&job, &run, &figures, &failure),
+    if let (Mode::Full, Some(lock)) = (mode, lock) {
+        // Whoever comes now sees that the replica is taken.
+        lock.release();
     }
+    let mut figures = Figures::default();
+    if let Err(failure) = failure::catch(|| full::run(&party(task, &job, &run, share), &mut figures)) {
+        failed(&job, &run, &figures, &failure);
+    }
+}
+
+fn party<'a>(task: &Task, job: &'a Job, run: &'a Run, share: f64) -> Party<'a> {
+    Party { job, run, share, scheduled: task.scheduled, neighbours: task.neighbours }
 }
 
 /// How a run compares, and why not as was asked for; inside a transaction.
@@ -127,23 +137,6 @@ pub fn still_there(job: &Job) -> Job {
     found.unwrap_or_else(|| {
         error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile")
     })
-}
-
-/// Becomes the only run of the replica. Where somebody waits for this one, it waits for another that
-/// is under way; a scheduled one says that it was not needed.
-fn lock(task: &Task, job: &Job) -> bool {
-    while !worker::try_lock(task.target) {
-        if task.scheduled {
-            transaction(|| {
-                if find(task.target).is_some() {
-                    history::skipped(job, task.run, &task.reason, "another refresh was under way", None);
-                }
-            });
-            return false;
-        }
-        shared::wait(20);
-    }
-    true
 }
 
 /// Tells whoever listens of a run that changed rows; heard when the transaction commits.

@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 
 use super::failure::Failure;
 use super::jobs::{self, Obstacle, Scheduled};
+use super::locks::{self, GroupLock};
 use super::txn::transaction;
 use super::worker::{self, Next, Task};
 use super::{history, refresh, shared};
@@ -95,7 +96,7 @@ impl Scheduler {
             })
             .collect();
         for launched in ended {
-            if worker::try_lock(launched.target) {
+            if locks::try_lock(launched.target) {
                 transaction(|| {
                     if let Some(job) = refresh::find(launched.target)
                         && !shared::is_held(self.database)
@@ -104,7 +105,7 @@ impl Scheduler {
                         history::died_if_running(&job);
                     }
                 });
-                worker::unlock(launched.target);
+                locks::unlock(launched.target);
             }
         }
     }
@@ -114,13 +115,13 @@ impl Scheduler {
     fn find_dead(&self, jobs: &[Scheduled]) {
         let ours = |job: &&Scheduled| self.launched.iter().any(|l| l.target == job.target);
         for job in jobs.iter().filter(|job| job.run.is_some() && !ours(job)) {
-            if worker::try_lock(job.target) {
+            if locks::try_lock(job.target) {
                 transaction(|| {
                     if let Some(job) = jobs::find(job.target) {
                         history::died_if_running(&job);
                     }
                 });
-                worker::unlock(job.target);
+                locks::unlock(job.target);
             }
         }
     }
@@ -155,12 +156,13 @@ impl Scheduler {
         for (id, reason) in schedule::choose(&facts, &busy, most, now) {
             let Some(job) = jobs.iter().find(|job| job.facts.id == id) else { continue };
             // Somebody's refresh() is at it, or at its group: once that is over, the job is looked at again.
-            if !worker::try_lock(job.target) {
+            if !locks::try_lock(job.target) {
                 continue;
             }
-            worker::unlock(job.target);
-            if job.facts.group.is_some_and(|group| !worker::group_is_free(job.facts.server, group)) {
-                continue;
+            locks::unlock(job.target);
+            if let Some(group) = job.facts.group {
+                let Some(lock) = GroupLock::try_take(job.facts.server, group) else { continue };
+                lock.release();
             }
             let Some((run, name)) =
                 transaction(|| jobs::find(job.target).map(|found| (history::next_run(), found.name)))

@@ -5,8 +5,12 @@
 //! It costs no WAL, no transaction id, no row in the catalogues and no right of the owner's; it is in
 //! nobody's way (a temporary table would be: DROP ROLE and REASSIGN OWNED trip over it), and vanishes
 //! with the process, however that ends.
+//!
+//! What was read of an object may be read again, newer: rows are kept in layers, one for each time that
+//! the service was asked, and a layer hides what those below it hold of the same objects.
 #![allow(unsafe_code)] // the tuple store
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
 
@@ -20,8 +24,8 @@ use super::spi::Connected;
 use crate::error;
 use crate::fdw::output::Output;
 
-/// The staged rows, as statements name them.
-pub const TABLE: &str = "assets_fdw_staging";
+/// The staged rows of a layer, as statements name them, with the layer's number.
+const TABLE: &str = "assets_fdw_staging_";
 
 /// A column that source and replica share.
 #[derive(Debug, Clone)]
@@ -54,21 +58,53 @@ impl Column {
 
 /// Rows that wait for the last one. Lives as long as the process.
 pub struct Staging {
-    store: *mut pg_sys::Tuplestorestate,
+    layers: Vec<Layer>,
+    /// Rows are added to a layer of their own next.
+    fresh: bool,
     shape: pg_sys::TupleDesc,
     /// Where the datums of one row are made. Never dropped: it is current when an ERROR unwinds.
     memory: ManuallyDrop<PgMemoryContexts>,
     outputs: Vec<Output>,
-    rows: u64,
     witness: Option<Witness>,
+}
+
+struct Layer {
+    store: *mut pg_sys::Tuplestorestate,
+    rows: u64,
+    /// Objects whose rows here count no more.
+    hidden: HashSet<i64>,
+}
+
+impl Layer {
+    fn create() -> Self {
+        // SAFETY: made in the memory context that lasts as long as the process. The store's files outlive
+        // transactions, so no transaction's resource owner may hold them.
+        let store = unsafe {
+            PgMemoryContexts::TopMemoryContext.switch_to(|_| {
+                let owner = pg_sys::CurrentResourceOwner;
+                pg_sys::CurrentResourceOwner = std::ptr::null_mut();
+                let store = pg_sys::tuplestore_begin_heap(true, true, pg_sys::work_mem);
+                pg_sys::CurrentResourceOwner = owner;
+                store
+            })
+        };
+        Self { store, rows: 0, hidden: HashSet::new() }
+    }
+}
+
+/// The staged rows as a statement reads them.
+pub struct Staged {
+    /// What stands behind FROM.
+    pub table: String,
+    /// Its arguments, from `$2` on.
+    pub hidden: Vec<Vec<i64>>,
 }
 
 impl Staging {
     /// An empty one, inside a transaction. `outputs` are the columns in their order.
     pub fn create(columns: &[Column], outputs: Vec<Output>) -> Self {
-        // SAFETY: everything is made in the memory context that lasts as long as the process. The
-        // store's files outlive transactions, so no transaction's resource owner may hold them.
-        unsafe {
+        // SAFETY: made in the memory context that lasts as long as the process.
+        let shape = unsafe {
             PgMemoryContexts::TopMemoryContext.switch_to(|_| {
                 let shape = pg_sys::CreateTemplateTupleDesc(columns.len() as i32);
                 for (n, column) in (1..).zip(columns) {
@@ -82,18 +118,38 @@ impl Staging {
                         0,
                     );
                 }
-                let owner = pg_sys::CurrentResourceOwner;
-                pg_sys::CurrentResourceOwner = std::ptr::null_mut();
-                let store = pg_sys::tuplestore_begin_heap(true, true, pg_sys::work_mem);
-                pg_sys::CurrentResourceOwner = owner;
-                let memory = ManuallyDrop::new(PgMemoryContexts::new("assets_fdw staging row"));
-                Self { store, shape, memory, outputs, rows: 0, witness: None }
+                shape
             })
-        }
+        };
+        // SAFETY: as above.
+        let memory = unsafe {
+            PgMemoryContexts::TopMemoryContext
+                .switch_to(|_| ManuallyDrop::new(PgMemoryContexts::new("assets_fdw staging row")))
+        };
+        Self { layers: Vec::new(), fresh: true, shape, memory, outputs, witness: None }
+    }
+
+    /// From here on rows may be of objects that were added before.
+    pub fn next_layer(&mut self) {
+        self.fresh = true;
+    }
+
+    /// Something newer is known of these objects than what was added before [`Staging::next_layer`].
+    pub fn supersede(&mut self, ids: &[i64]) {
+        let below = self.layers.len() - usize::from(!self.fresh && !self.layers.is_empty());
+        self.layers[..below].iter_mut().for_each(|layer| layer.hidden.extend(ids));
+    }
+
+    /// Whatever was added of these objects counts no more.
+    pub fn hide(&mut self, ids: &[i64]) {
+        self.layers.iter_mut().for_each(|layer| layer.hidden.extend(ids));
     }
 
     /// Adds rows, inside a transaction: input functions may need one.
     pub fn add(&mut self, rows: &[Row]) {
+        if std::mem::take(&mut self.fresh) {
+            self.layers.push(Layer::create());
+        }
         for row in rows {
             // SAFETY: switched back before anything else runs; an ERROR ends the run.
             let before = unsafe { self.memory.set_as_current().value() };
@@ -125,16 +181,45 @@ impl Staging {
             nulls.push(datum.is_none());
             values.push(datum.unwrap_or(pg_sys::Datum::null()));
         }
+        let Some(layer) = self.layers.last_mut() else { return };
         // SAFETY: as many values as the shape has columns, of their types; the store copies them.
         unsafe {
-            pg_sys::tuplestore_putvalues(self.store, self.shape, values.as_mut_ptr(), nulls.as_mut_ptr());
+            pg_sys::tuplestore_putvalues(layer.store, self.shape, values.as_mut_ptr(), nulls.as_mut_ptr());
         }
-        self.rows += 1;
+        layer.rows += 1;
     }
 
-    /// Lets statements of this connection read the rows, as [`TABLE`].
-    pub fn attach(&self, _connection: &Connected) {
-        let name = CString::new(TABLE).unwrap_or_default();
+    /// Lets statements of this connection read the rows.
+    pub fn attach(&self, connection: &Connected, id: &Column) -> Staged {
+        let mut staged = Staged { table: String::new(), hidden: Vec::new() };
+        let mut parts = Vec::new();
+        for (n, layer) in self.layers.iter().enumerate() {
+            let table = format!("{TABLE}{n}");
+            self.register(connection, &table, layer);
+            if layer.hidden.is_empty() {
+                parts.push(format!("SELECT * FROM {table} AS s"));
+                continue;
+            }
+            staged.hidden.push(layer.hidden.iter().copied().collect());
+            let which = staged.hidden.len() + 1;
+            parts.push(format!(
+                "SELECT * FROM {table} AS s WHERE {} <> ALL (${which}::pg_catalog.int8[]::{}[])",
+                id.staged(),
+                id.target_type
+            ));
+        }
+        staged.table = match parts.len() {
+            0 => {
+                self.register(connection, &format!("{TABLE}0"), &Layer::create());
+                format!("(SELECT * FROM {TABLE}0 AS s)")
+            }
+            _ => format!("({})", parts.join(" UNION ALL ")),
+        };
+        staged
+    }
+
+    fn register(&self, _connection: &Connected, name: &str, layer: &Layer) {
+        let name = CString::new(name).unwrap_or_default();
         // SAFETY: SPI is connected; it keeps the pointer until it is disconnected, and the memory it
         // is connected in lasts as long.
         let status = unsafe {
@@ -144,8 +229,8 @@ impl Staging {
             (*relation).md.reliddesc = pg_sys::InvalidOid;
             (*relation).md.tupdesc = self.shape;
             (*relation).md.enrtype = pg_sys::EphemeralNameRelationType::ENR_NAMED_TUPLESTORE;
-            (*relation).md.enrtuples = self.rows as f64;
-            (*relation).reldata = self.store.cast();
+            (*relation).md.enrtuples = layer.rows as f64;
+            (*relation).reldata = layer.store.cast();
             pg_sys::SPI_register_relation(relation)
         };
         if status != pg_sys::SPI_OK_REL_REGISTER as i32 {

@@ -116,11 +116,10 @@ pub fn remember(target: pg_sys::Oid, definition: &str, connection: &Connection) 
 }
 
 /// Keeps what the connection has found out.
-pub fn memorize(target: pg_sys::Oid, definition: &str, connection: &Connection) {
+pub fn memorize(target: pg_sys::Oid, definition: &str, memory: &str) {
     let sql = "
         INSERT INTO assets_fdw.replica_memory (target, definition, memory) VALUES ($1, $2, $3)
         ON CONFLICT (target) DO UPDATE SET definition = excluded.definition, memory = excluded.memory
         WHERE (replica_memory.definition, replica_memory.memory) IS DISTINCT FROM (excluded.definition, excluded.memory)";
-    let memory = connection.client.memory();
     as_extension(|| execute(sql, &[target.into(), definition.into(), memory.into()]));
 }

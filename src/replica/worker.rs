@@ -1,6 +1,5 @@
-//! Processes: how each begins, how a run's worker is started, and the lock that makes it the only one
-//! for its replica.
-#![allow(unsafe_code)] // signals, connections and locks of a process of our own
+//! Processes: how each begins, and how a run's worker is started.
+#![allow(unsafe_code)] // signals and connections of a process of our own
 
 use std::ffi::c_int;
 use std::time::{Duration, SystemTime};
@@ -199,80 +198,6 @@ pub extern "C-unwind" fn assets_fdw_refresh_main(_arg: pg_sys::Datum) {
 unsafe extern "C-unwind" fn run_ends(_code: c_int, _arg: pg_sys::Datum) {
     // SAFETY: no preconditions.
     shared::run_ends(unsafe { pg_sys::MyProcPid });
-}
-
-/// The lock that a run holds from its begin to the end of its process: an advisory lock of a kind that
-/// SQL cannot name (pg_advisory_lock uses 1 and 2 as the fourth field).
-fn lock_tag(target: pg_sys::Oid) -> pg_sys::LOCKTAG {
-    pg_sys::LOCKTAG {
-        // SAFETY: no preconditions.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: 0,
-        locktag_field3: target.to_u32(),
-        locktag_field4: 0xA55E,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    }
-}
-
-/// The lock of a group: one run at a time asks for its changes and commits them. Two groups that happen to
-/// have the same tag wait for each other for nothing.
-fn group_tag(server: u32, group: schedule::Group) -> pg_sys::LOCKTAG {
-    let mixed = (group.schema as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
-        ^ u64::from(group.owner).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    pg_sys::LOCKTAG {
-        // SAFETY: no preconditions.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: server ^ (mixed >> 32) as u32,
-        locktag_field3: mixed as u32,
-        locktag_field4: 0xA55F,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    }
-}
-
-fn acquire(tag: &pg_sys::LOCKTAG) -> bool {
-    // SAFETY: a session lock of this process; does not wait.
-    let got = unsafe { pg_sys::LockAcquire(tag, pg_sys::ExclusiveLock as i32, true, true) };
-    got != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
-}
-
-fn release(tag: &pg_sys::LOCKTAG) {
-    // SAFETY: as taken by `acquire`.
-    unsafe { pg_sys::LockRelease(tag, pg_sys::ExclusiveLock as i32, true) };
-}
-
-/// Takes the lock of a replica for this process, outside of transactions. False where a run holds it.
-pub fn try_lock(target: pg_sys::Oid) -> bool {
-    acquire(&lock_tag(target))
-}
-
-/// Gives the lock back; a process that ends does so anyway.
-pub fn unlock(target: pg_sys::Oid) {
-    release(&lock_tag(target));
-}
-
-/// Takes the lock of a group. Whoever waits for it may hold the lock of the replica that its run is for;
-/// whoever has it waits for no other lock of a replica, so nobody waits in a circle.
-pub fn lock_group(server: u32, group: schedule::Group) {
-    while !acquire(&group_tag(server, group)) {
-        shared::wait(20);
-    }
-}
-
-/// Whether no run has the lock of a group at the moment.
-pub fn group_is_free(server: u32, group: schedule::Group) -> bool {
-    let tag = group_tag(server, group);
-    let free = acquire(&tag);
-    if free {
-        release(&tag);
-    }
-    free
-}
-
-/// Gives the lock of a group back; a process that ends does so anyway.
-pub fn unlock_group(server: u32, group: schedule::Group) {
-    release(&group_tag(server, group));
 }
 
 /// The session that waits for this worker; none for a scheduler's.

@@ -31,6 +31,7 @@ pub(crate) struct Service {
     pub(crate) object_bytes: Option<u32>,
     /// Changes to come after so many answers of object/aql.
     pub(crate) between: Mutex<Vec<(u32, Change)>>,
+    pub(crate) hooks: Mutex<Hooks>,
     pub(crate) results: Mutex<endpoints::search::Results>,
     pub(crate) salt: AtomicU64,
     fragments: Mutex<Option<(Versions, Arc<Fragments>)>>,
@@ -39,6 +40,19 @@ pub(crate) struct Service {
 
 /// Of the catalog and of the switches.
 type Versions = (u64, u64);
+
+/// What does several changes at one moment.
+pub(crate) type Together = Box<dyn FnOnce(&mut dyn FnMut(&Change) -> Result<String, String>) + Send>;
+
+/// What is to be done after so many further answers to searches and counts.
+#[derive(Default)]
+pub(crate) struct Hooks(pub(crate) Vec<(u32, Together)>);
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(left, _)| left)).finish()
+    }
+}
 
 /// The switches and how often they were changed.
 #[derive(Debug)]
@@ -70,6 +84,7 @@ impl Service {
             place,
             object_bytes,
             between: Mutex::default(),
+            hooks: Mutex::default(),
             results: Mutex::default(),
             salt: AtomicU64::new(1),
             fragments: Mutex::default(),
@@ -111,6 +126,30 @@ impl Service {
     pub(crate) fn apply(&self, change: &Change) -> Result<String, String> {
         let how = self.how();
         change::apply(&mut self.world.write().expect("world"), change, how)
+    }
+
+    /// Applies several changes at one moment: no request sees some of them without the others.
+    pub(crate) fn together<T>(
+        &self,
+        work: impl FnOnce(&mut dyn FnMut(&Change) -> Result<String, String>) -> T,
+    ) -> T {
+        let how = self.how();
+        let mut world = self.world.write().expect("world");
+        work(&mut |change| change::apply(&mut world, change, how))
+    }
+
+    /// Does what is due after an answer of object/aql or object/aql/totalcount.
+    pub(crate) fn after_search(&self) {
+        let mut due = Vec::new();
+        let mut hooks = self.hooks.lock().expect("hooks");
+        hooks.0.iter_mut().for_each(|(left, _)| *left = left.saturating_sub(1));
+        while let Some(at) = hooks.0.iter().position(|(left, _)| *left == 0) {
+            due.push(hooks.0.remove(at).1);
+        }
+        drop(hooks);
+        for work in due {
+            self.together(work);
+        }
     }
 
     /// Applies the changes that are due after an answer of object/aql.

@@ -171,9 +171,33 @@ impl Sim {
         self.service.apply(change)
     }
 
+    /// Applies several changes at one moment: no request sees some of them without the others. Each gives what
+    /// [`Sim::apply`] gives; one that fails takes none of the others back.
+    pub fn together<T>(
+        &self,
+        work: impl FnOnce(&mut dyn FnMut(&Change) -> Result<String, String>) -> T,
+    ) -> T {
+        self.service.together(work)
+    }
+
     /// Applies a change right after so many further answers of `object/aql`: 1 is after the next page.
     pub fn between_pages(&self, after: u32, change: Change) {
         self.service.between.lock().expect("changes").push((after.max(1), change));
+    }
+
+    /// Does several changes at one moment, as [`Sim::together`], right after so many further answers to searches
+    /// and counts: 1 is after the next one. A test that repeats its requests repeats its changes.
+    pub fn after_searches(
+        &self,
+        answers: u32,
+        work: impl FnOnce(&mut dyn FnMut(&Change) -> Result<String, String>) + Send + 'static,
+    ) {
+        self.service.hooks.lock().expect("hooks").0.push((answers.max(1), Box::new(work)));
+    }
+
+    /// Forgets what [`Sim::after_searches`] asked for and is not done yet.
+    pub fn clear_after_searches(&self) {
+        self.service.hooks.lock().expect("hooks").0.clear();
     }
 
     /// Creates an object and gives its key. Several values of one attribute: list it several times.

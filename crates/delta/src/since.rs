@@ -16,6 +16,8 @@ const MINUTE: Micros = 60_000_000;
 const DAY: Micros = 24 * 60 * MINUTE;
 /// How far each window reaches back before the last success.
 pub const OVERLAP: Micros = 5 * MINUTE;
+/// How far a second look reaches back behind the first.
+pub const AGAIN: Micros = MINUTE;
 /// A request may have been under way so long when its answer was dated.
 const UNDER_WAY: Micros = MINUTE;
 
@@ -90,6 +92,22 @@ impl Since {
                 let there = last.there.unwrap_or(last.here);
                 Some(Since::At(there - OVERLAP - aql::date::WIDEN_INSTANT_US))
             }
+        }
+    }
+
+    /// What changed while the service was asked: since an answer that came a moment ago. Without the overlap,
+    /// which is for what lies further back; two minutes for the rounding. None where bounds are too rough for
+    /// that.
+    pub fn again(manner: Manner, answered: Moment, now: Moment) -> Option<Since> {
+        let passed = match (answered.there, now.there) {
+            (Some(last), Some(now)) => now - last,
+            _ => now.here - answered.here,
+        };
+        match manner {
+            Manner::Relative if passed < -OVERLAP => None,
+            Manner::Relative => Some(Since::Ago(minutes(passed.max(0) + AGAIN))),
+            Manner::Literal => Some(Since::At(answered.there? - AGAIN)),
+            Manner::Wide => None,
         }
     }
 
@@ -172,6 +190,18 @@ mod tests {
         // It was set back, and nobody else tells the time.
         assert_eq!(since(at(NOW, Some(0)), at(NOW - hour, None)), None);
         assert_eq!(since(at(NOW, None), at(NOW - MINUTE, None)), Some(Since::Ago(6)));
+    }
+
+    #[test]
+    fn a_second_look_covers_the_time_since_the_first_and_little_more() {
+        let first = at(NOW, Some(NOW));
+        let again = |manner, passed| Since::again(manner, first, at(NOW + passed, Some(NOW + passed)));
+        assert_eq!(again(Manner::Relative, 0), Some(Since::Ago(2)));
+        assert_eq!(again(Manner::Relative, 61_000_000), Some(Since::Ago(4)));
+        assert_eq!(again(Manner::Literal, MINUTE), Some(Since::At(NOW - AGAIN)));
+        assert_eq!(again(Manner::Wide, 0), None);
+        assert_eq!(Since::again(Manner::Literal, at(NOW, None), at(NOW, None)), None);
+        assert_eq!(Since::again(Manner::Relative, at(NOW, None), at(NOW - DAY, None)), None);
     }
 
     #[test]

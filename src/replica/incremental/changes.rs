@@ -1,112 +1,192 @@
-//! What is asked of the service for a group: what changed, what is gone, and what became of that.
+//! What is asked of the service for a group: what changed, and what became of what changed or is gone.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use assets::error::{Error, Kind};
 use assets::stats::ScanStats;
 use assets::value::{ColumnSpec, Decode, Field, Page, Row, ScanSpec, Source, Value};
-use delta::search::{Ask, Purpose, Range, Search};
-use delta::sift::{Fate, Unit, units};
-use delta::since::{Moment, Since};
+use delta::sift::Fate;
+use delta::since::{AGAIN, Moment, Since};
 use pgrx::prelude::*;
 
 use super::super::failure::{self, Failure};
-use super::super::history;
 use super::super::member::Member;
 use super::super::references::Referenced;
+use super::super::refresh;
 use super::super::standing;
 use super::super::txn::transaction;
 use super::super::worker;
+use super::counts::{IDS, UNANNOUNCED};
 use super::{Full, Group};
-use crate::catalog::type_filter;
 use crate::runtime::PageStream;
 use crate::{error, runtime};
 
-/// About so many ids are on a page, at least.
-const PAGE: u64 = 100;
-/// Ids named in one query (assets-api.md 13).
-const IDS: usize = 50;
-/// More objects than these that nothing announced are left to a full comparison, and so are references to
-/// more that are gone.
-const UNANNOUNCED: usize = 2000;
+/// So often the service is asked what changed before a run takes what it has: a service in which something
+/// changes all the time is never settled.
+const LOOKS: usize = 4;
+/// More changes than these within the last minutes are not asked for twice.
+const YOUNG: usize = 400;
 
 /// Columns that are read of every object, before those of the members.
-pub(super) const COMMON: [ColumnSpec; 2] = [
+pub(super) const COMMON: [ColumnSpec; 3] = [
     ColumnSpec { source: Source::Field(Field::ObjectTypeId), decode: Decode::Int, array: false },
     ColumnSpec { source: Source::Field(Field::Label), decode: Decode::Text, array: false },
+    refresh::UPDATED,
 ];
 
+/// An object as a run has read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    updated: Option<i64>,
+    /// Of all its values: `Updated` may be too coarse to tell two changes apart.
+    hash: u64,
+}
+
+impl Seen {
+    pub(super) fn of(row: &Row) -> Self {
+        let mut hasher = std::hash::DefaultHasher::new();
+        serde_json::to_vec(&(&row.key, &row.values)).unwrap_or_default().hash(&mut hasher);
+        Self { updated: stamp_of(row), hash: hasher.finish() }
+    }
+}
+
+/// Which changes a look asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Window {
+    /// Those since the success that lies furthest back.
+    Since(Moment),
+    /// Those since an answer of the look before.
+    Again(Moment),
+}
+
 impl Group {
-    /// What changed since the success that lies furthest back, for all members at once.
-    pub(super) fn changes(&mut self) -> Result<(), Full> {
-        self.progress("fetching");
-        let client = self.connection.client.clone();
+    /// Asks what changed and what is gone, until nothing changed while that was asked: then what was found
+    /// is what the service had at one moment.
+    ///
+    /// The answers to one look come from different moments, so that an object may be read as it was before a
+    /// change and another as it is after it. A second look brings whatever changed since the first; where
+    /// it shows nothing new, there was nothing, and where it shows something, there is a third.
+    pub(super) fn look(&mut self) -> Result<(), Full> {
         let lasts: Vec<Moment> = self.due().filter_map(|m| m.standing.since).collect();
         let Some(last) = lasts.into_iter().min_by_key(|last| last.there.unwrap_or(last.here)) else {
             return Ok(());
         };
+        let mut window = Window::Since(last);
+        for round in 0..LOOKS {
+            self.unsettled = false;
+            let seen = self.changes(window)?;
+            if round > 0 && seen == 0 {
+                return Ok(());
+            }
+            self.verdicts(window)?;
+            self.leave_behind();
+            for unit in self.units() {
+                self.compare(&unit)?;
+            }
+            if !(seen > 0 || self.unsettled) || self.young() > YOUNG {
+                return Ok(());
+            }
+            window = Window::Again(self.since);
+            if self.bound(window).is_none() {
+                return Ok(());
+            }
+            self.members.iter_mut().for_each(Member::look_again);
+        }
+        Ok(())
+    }
+
+    /// How many objects a second look would bring although nothing happened to them.
+    fn young(&self) -> usize {
+        let from = self.since.there.unwrap_or(self.since.here) - 2 * AGAIN;
+        self.seen.values().filter(|seen| seen.updated.is_none_or(|at| at >= from)).count()
+    }
+
+    pub(super) fn bound(&self, window: Window) -> Option<Since> {
+        let now = Moment { here: worker::now(), there: self.connection.client.service_time() };
+        match window {
+            Window::Since(last) => Since::after(self.manner, last, now),
+            Window::Again(answered) => Since::again(self.manner, answered, now),
+        }
+    }
+
+    /// What changed, for all members at once. Returns how many objects that this run had not seen so.
+    fn changes(&mut self, window: Window) -> Result<usize, Full> {
+        self.progress("fetching");
+        let client = self.connection.client.clone();
         let now = Moment { here: worker::now(), there: client.service_time() };
-        let Some(mut since) = Since::after(self.manner, last, now) else {
+        let Some(mut since) = self.bound(window) else {
             return Err(Full("the clock was set back".to_owned()));
         };
         loop {
             let aql = format!("objectSchemaId = {} AND {since}", self.schema);
             let mut pages = self.pages(aql, self.columns.clone());
-            let mut first = true;
+            let (mut first, mut seen) = (true, 0);
             loop {
                 let page = pages.next().map_err(refused_or_raise)?;
                 if std::mem::replace(&mut first, false) {
                     self.since = Moment { here: now.here, there: client.service_time() };
-                    if let Some(more) = since.too_late(last, self.since.there) {
+                    if let Window::Since(last) = window
+                        && let Some(more) = since.too_late(last, self.since.there)
+                    {
                         since = more;
                         break;
                     }
                 }
                 match page {
-                    Some(page) => self.sift(&page)?,
-                    None => return Ok(()),
+                    Some(page) => seen += self.sift(&page)?,
+                    None => return Ok(seen),
                 }
             }
         }
     }
 
-    /// Deals the objects of a page out to the members whose types they are of.
-    pub(super) fn sift(&mut self, page: &Page) -> Result<(), Full> {
-        for row in &page.rows {
+    /// Deals the objects of a page out to the members whose types they are of. Returns how many there are
+    /// that this run had not seen so.
+    fn sift(&mut self, page: &Page) -> Result<usize, Full> {
+        let unseen = |row: &&Row| self.seen.get(&row.id) != Some(&Seen::of(row));
+        let new: Vec<&Row> = page.rows.iter().filter(unseen).collect();
+        for row in &new {
+            self.seen.insert(row.id, Seen::of(row));
             self.changed.insert(row.id, (row.key.to_string(), label_of(row)));
+            self.gone.remove(&row.id);
         }
+        let ids: Vec<i64> = new.iter().map(|row| row.id).collect();
         for n in 0..self.members.len() {
             self.expect_known_types(n, page)?;
-            let member = &self.members[n];
+            let member = &mut self.members[n];
+            member.supersede(&ids);
             let rows: Vec<&Row> =
-                page.rows.iter().filter(|row| member.takes.fate(type_of(row)) != Fate::Away).collect();
+                new.iter().copied().filter(|row| member.takes.fate(type_of(row)) != Fate::Away).collect();
+            if member.takes.filtered && member.is_due() {
+                member.undecided.extend(rows.iter().map(|row| row.id));
+            }
             self.stage(n, &rows);
         }
         self.progress("fetching");
-        Ok(())
+        Ok(new.len())
     }
 
     /// An object of a type that was not there when the source was last looked at may belong to a source
     /// that takes descendants in: such a replica compares everything.
-    pub(super) fn expect_known_types(&mut self, n: usize, page: &Page) -> Result<(), Full> {
-        let member = &self.members[n];
+    fn expect_known_types(&mut self, n: usize, page: &Page) -> Result<(), Full> {
+        let member = &mut self.members[n];
         let Some(known) = member.bound.known.as_ref().filter(|_| member.is_due()) else { return Ok(()) };
         if page.rows.iter().all(|row| known.contains(&type_of(row))) {
             return Ok(());
         }
         let why = "there is a new object type, which it may take in";
+        if let Some(whole) = &mut member.whole {
+            // It came while everything was read.
+            whole.again = true;
+            return Ok(());
+        }
         if n == 0 {
             return Err(Full(why.to_owned()));
         }
-        transaction(|| {
-            if let Some(run) = &member.run {
-                history::put_off(&member.job, run, why);
-                standing::want_full(member.job.target);
-            }
-        });
-        // Not due any more, as far as this run is concerned.
-        self.members[n].run = None;
+        transaction(|| standing::want_full(member.job.target));
+        self.leave_out(n, why);
         Ok(())
     }
 
@@ -121,21 +201,24 @@ impl Group {
     }
 
     /// Of objects that were brought for a replica with a condition of its own: which pass it.
-    pub(super) fn verdicts(&mut self) -> Result<(), Full> {
+    fn verdicts(&mut self, window: Window) -> Result<(), Full> {
         for n in 0..self.members.len() {
-            let member = &self.members[n];
-            if !member.is_due() || !member.takes.filtered || member.pending.brought.is_empty() {
+            let member = &mut self.members[n];
+            let undecided = std::mem::take(&mut member.undecided);
+            if !member.is_due() || undecided.is_empty() {
                 continue;
             }
             let filter = member.bound.filter.clone();
-            let Some(since) = self.standing_since() else { return Ok(()) };
+            // Asked for anew: a bound that says how long ago moves with the time.
+            let Some(since) = self.bound(window) else { return Ok(()) };
             let aql = format!("{filter} AND {since}");
             match failure::catch(|| self.ids(aql)) {
                 Ok(Ok(passed)) => {
                     let pending = &mut self.members[n].pending;
-                    let failed: Vec<i64> = pending.brought.difference(&passed).copied().collect();
-                    pending.brought.retain(|id| passed.contains(id));
-                    pending.out.extend(failed);
+                    for id in undecided.difference(&passed) {
+                        pending.brought.remove(id);
+                        pending.out.insert(*id);
+                    }
                 }
                 // The condition is this replica's own.
                 Ok(Err(Full(_))) => {
@@ -151,15 +234,6 @@ impl Group {
             }
         }
         Ok(())
-    }
-
-    /// A bound no later than the one that the changes were asked for by.
-    pub(super) fn standing_since(&mut self) -> Option<Since> {
-        let manner = self.manner;
-        let now = Moment { here: worker::now(), there: self.connection.client.service_time() };
-        let lasts: Vec<Moment> = self.due().filter_map(|m| m.standing.since).collect();
-        let last = lasts.into_iter().min_by_key(|last| last.there.unwrap_or(last.here))?;
-        Since::after(manner, last, now)
     }
 
     /// Changed objects that a replica holds although they are no longer of its types.
@@ -186,71 +260,6 @@ impl Group {
                 Err(failure) => self.fail(n, &failure),
             }
         }
-    }
-
-    pub(super) fn units(&self) -> Vec<Unit> {
-        let due: Vec<usize> = (0..self.members.len()).filter(|n| self.members[*n].is_due()).collect();
-        let takes: Vec<_> = due.iter().map(|n| self.members[*n].takes.clone()).collect();
-        let rows: Vec<u64> = transaction(|| due.iter().map(|n| self.members[*n].rows_after()).collect());
-        let mut units = units(&takes, &rows);
-        for unit in &mut units {
-            unit.members.iter_mut().for_each(|n| *n = due[*n]);
-        }
-        units
-    }
-
-    /// Compares how many objects there are with how many there will be, and finds the difference.
-    pub(super) fn compare(&mut self, unit: &Unit) -> Result<(), Full> {
-        let first = &self.members[unit.members[0]];
-        let filter = match &first.bound.own {
-            Some(_) => format!("({})", first.bound.filter),
-            None => type_filter(&unit.types),
-        };
-        let count = self.count(filter.clone())?;
-        if count == unit.rows {
-            return Ok(());
-        }
-        self.progress("searching");
-        let held: HashSet<i64> =
-            transaction(|| unit.members.iter().flat_map(|n| self.members[*n].ids_after()).collect());
-        let mut search = Search::new(Purpose::Differences, held, count, PAGE);
-        while let Some(ask) = search.ask() {
-            match ask {
-                Ask::Count(range) => search.counted(self.count(format!("{filter}{}", range.and()))?),
-                Ask::List(range) => {
-                    let ids = self.ids(format!("{filter}{}", range.and()))?;
-                    if ids.iter().any(|id| !within(range, *id)) {
-                        return Err(Full("the service ignores ranges of ids".to_owned()));
-                    }
-                    search.listed(&ids);
-                }
-            }
-        }
-        self.gone.extend(search.gone());
-        for n in &unit.members {
-            self.members[*n].pending.out.extend(search.gone());
-        }
-        if search.new_ids().len() > UNANNOUNCED {
-            return Err(Full(format!("{} objects are new that no change announced", search.new_ids().len())));
-        }
-        for ids in search.new_ids().chunks(IDS) {
-            self.bring(unit, &filter, ids)?;
-        }
-        Ok(())
-    }
-
-    /// Brings objects that nothing announced.
-    pub(super) fn bring(&mut self, unit: &Unit, filter: &str, ids: &[i64]) -> Result<(), Full> {
-        let mut pages = self.pages(format!("{filter} AND {}", one_of(ids)), self.columns.clone());
-        while let Some(page) = pages.next().map_err(refused_or_raise)? {
-            for n in &unit.members {
-                let takes = self.members[*n].takes.clone();
-                let rows: Vec<&Row> =
-                    page.rows.iter().filter(|row| takes.types.contains(&type_of(row))).collect();
-                self.stage(*n, &rows);
-            }
-        }
-        Ok(())
     }
 
     /// Objects that rows may refer to by a key or label that is no longer theirs.
@@ -290,13 +299,13 @@ impl Group {
         Ok(self.changed.keys().chain(&self.gone).collect::<HashSet<_>>().into_iter().filter_map(of).collect())
     }
 
-    fn pages(&self, filter: String, columns: Arc<[ColumnSpec]>) -> PageStream {
+    pub(super) fn pages(&self, filter: String, columns: Arc<[ColumnSpec]>) -> PageStream {
         let spec = ScanSpec { filter, columns, limit: None, most: None };
         PageStream::start(self.connection.client.clone(), spec, Arc::new(ScanStats::default()))
     }
 
     /// The complete list of ids that match.
-    fn ids(&self, filter: String) -> Result<HashSet<i64>, Full> {
+    pub(super) fn ids(&self, filter: String) -> Result<HashSet<i64>, Full> {
         let mut pages = self.pages(filter, Arc::from([]));
         let mut ids = HashSet::new();
         while let Some(page) = pages.next().map_err(refused_or_raise)? {
@@ -305,21 +314,21 @@ impl Group {
         Ok(ids)
     }
 
-    fn count(&self, filter: String) -> Result<u64, Full> {
+    pub(super) fn count(&self, filter: String) -> Result<u64, Full> {
         let client = self.connection.client.clone();
         runtime::wait(async move { client.total_count(&filter).await }).map_err(refused_or_raise)
     }
 }
 
 /// A refusal of the text means that changes cannot be asked for so; anything else is an ERROR.
-fn refused_or_raise(error: Error) -> Full {
+pub(super) fn refused_or_raise(error: Error) -> Full {
     if error.kind() == Kind::AqlRejected {
         return Full(format!("the service refuses what changes are asked for by: {}", error.message()));
     }
     error::service(&error)
 }
 
-fn type_of(row: &Row) -> i64 {
+pub(super) fn type_of(row: &Row) -> i64 {
     match row.values.first() {
         Some(Value::Int(id)) => *id,
         _ => error::raise(
@@ -336,11 +345,15 @@ fn label_of(row: &Row) -> Option<String> {
     }
 }
 
-fn one_of(ids: &[i64]) -> String {
-    let list: Vec<String> = ids.iter().map(i64::to_string).collect();
-    format!("objectId in ({})", list.join(", "))
+/// When an object was last changed.
+pub(super) fn stamp_of(row: &Row) -> Option<i64> {
+    match row.values.get(2) {
+        Some(Value::Timestamp(at)) => Some(*at),
+        _ => None,
+    }
 }
 
-fn within(range: Range, id: i64) -> bool {
-    range.low.is_none_or(|low| id >= low) && range.high.is_none_or(|high| id <= high)
+pub(super) fn one_of(ids: &[i64]) -> String {
+    let list: Vec<String> = ids.iter().map(i64::to_string).collect();
+    format!("objectId in ({})", list.join(", "))
 }

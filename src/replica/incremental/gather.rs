@@ -1,171 +1,177 @@
 //! Who takes part in the refresh of a group, and what is known of each.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
 
-use super::super::failure::{self};
+use super::super::failure;
 use super::super::history::{self, Figures, Mode, Run};
 use super::super::jobs::{self, Job};
+use super::super::locks::{self, GroupLock};
 use super::super::member::Member;
 use super::super::refresh::{self, find};
-use super::super::source;
-use super::super::standing::{self, Standing};
+use super::super::source::{self, Bound};
+use super::super::standing;
 use super::super::txn::{make_durable, transaction};
 use super::super::worker;
 use super::changes::COMMON;
-use super::{Group, GroupLock, Left, Party};
+use super::{Group, Left, Party};
 use crate::gucs;
+use crate::session::Connection;
 use delta::since::{Manner, Moment};
 
-/// Who takes part: the replica itself, the others of its group, and those that fail by themselves but
-/// whose references may have to be put right. Each is locked, and noted as under way if its rows are
-/// refreshed. Nobody is waited for but another run of the whole group.
-pub(super) fn gather(party: &Party<'_>) -> Result<Group, String> {
-    let Some(standing) = transaction(|| standing::read(party.job.target)) else {
-        return Err("nothing is kept of it".to_owned());
-    };
-    let (Some(schema), Some(manner), Some(_)) = (standing.schema, standing.manner, standing.since) else {
-        return Err("nothing is kept of it that changes could be asked for by".to_owned());
-    };
-    let server = transaction(|| jobs::server_of(party.job));
-    let key = schedule::Group { owner: party.job.owner.to_u32(), schema };
-    worker::lock_group(server, key);
-    // What was kept may be another run's by now.
-    let standing = transaction(|| standing::read(party.job.target)).unwrap_or(standing);
-    let others = transaction(|| match find(party.job.target) {
-        Some(_) => jobs::group_of(party.job, server, key, party.scheduled),
-        None => Vec::new(),
-    });
-    let held = match worker::awaited_by().filter(|_| !party.scheduled) {
-        Some(pid) => transaction(|| jobs::locked_by(pid)),
-        None => Vec::new(),
-    };
-    let mut left = Left::default();
-    let mut candidates = vec![(party.job.clone(), Some(party.run.clone()), party.share, standing)];
-    let share = gucs::MAX_DELETE_SHARE.get();
-    for (job, along) in others {
-        if held.contains(&job.target) {
-            left.add(&job, "the session that asked holds a lock on it");
-            continue;
-        }
-        if !worker::try_lock(job.target) {
-            // It is being compared in full; the end of that brings the whole group along.
-            left.add(&job, "another refresh of it is under way");
-            continue;
-        }
-        let begun = transaction(|| {
-            let standing = standing::read(job.target)?;
-            let usable = standing.schema == Some(schema) && standing.manner == Some(manner);
-            if !usable || standing.since.is_none() {
-                return None;
-            }
-            let run = along.then(|| Run {
-                id: history::next_run(),
-                reason: party.run.reason.clone(),
-                mode: Mode::Incremental,
-                with_run: Some(party.run.id),
-                note: None,
-                began: party.run.began,
-            });
-            if let Some(run) = &run {
-                history::begin(&job, run);
-                make_durable();
-            }
-            Some((run, standing))
-        });
-        match begun {
-            Some((run, standing)) => {
-                let neighbour = party.neighbours && transaction(|| jobs::are_neighbours(&job, party.job));
-                candidates.push((job, run, if neighbour { party.share } else { share }, standing));
-            }
-            None => worker::unlock(job.target),
-        }
+/// Who takes part in the refresh of changes of the run's replica. `Err` says why it has to be compared in
+/// full instead.
+pub(super) fn gather(party: &Party<'_>, lock: Option<GroupLock>) -> Result<Group, String> {
+    let found = look_up(party, lock.as_ref());
+    if let (Err(_), Some(lock)) = (&found, lock) {
+        lock.release();
     }
-    let lock = GroupLock { server, key };
-    bind(candidates, schema, manner, lock, left)
+    let (leader, connection, manner) = found?;
+    Ok(gather_around(party, leader, connection, manner, lock))
 }
 
-type Candidate = (Job, Option<Run>, f64, Standing);
+type Leader = (Member, Rc<Connection>, Manner);
 
-/// Joins each candidate with what its source means.
-fn bind(
-    candidates: Vec<Candidate>,
-    schema: i64,
+fn look_up(party: &Party<'_>, lock: Option<&GroupLock>) -> Result<Leader, String> {
+    let unknown = || "nothing is kept of it that changes could be asked for by".to_owned();
+    let (lock, standing) = (lock.ok_or_else(unknown)?, transaction(|| standing::read(party.job.target)));
+    let standing = standing.filter(|standing| standing.since.is_some()).ok_or_else(unknown)?;
+    let manner = standing.manner.ok_or_else(unknown)?;
+    match bound(party.job) {
+        Some((bound, connection))
+            if bound.schema_id == lock.group.schema && standing.schema == Some(bound.schema_id) =>
+        {
+            let (job, run) = (party.job.clone(), Some(party.run.clone()));
+            Ok((Member::new(job, run, party.share, standing, bound), connection, manner))
+        }
+        _ => Err("its definition, or what it shows, has changed".to_owned()),
+    }
+}
+
+/// What a job's source means, where that is known without asking much.
+fn bound(job: &Job) -> Option<(Bound, Rc<Connection>)> {
+    let (definition, known) = transaction(|| {
+        let definition = source::define(job);
+        let fingerprint = standing::definition(job.source, job.target, &definition.connection);
+        let known = standing::remember(job.target, &fingerprint, &definition.connection);
+        (definition, known)
+    });
+    let connection = definition.connection.clone();
+    known.then(|| (definition.bind(job), connection))
+}
+
+/// A group of one.
+pub(super) fn alone(leader: Member, connection: Rc<Connection>, manner: Manner) -> Group {
+    Group {
+        schema: leader.bound.schema_id,
+        since: leader.standing.since.unwrap_or(Moment { here: 0, there: None }),
+        members: vec![leader],
+        lock: None,
+        left: Left::default(),
+        connection,
+        manner,
+        columns: Arc::from([]),
+        changed: HashMap::new(),
+        seen: HashMap::new(),
+        gone: HashSet::new(),
+        unsettled: false,
+    }
+}
+
+/// The replica that the run is for, the others of its group, and those that fail by themselves but whose
+/// references may have to be put right. Each is locked, and noted as under way if its rows are refreshed.
+/// Nobody is waited for.
+pub(super) fn gather_around(
+    party: &Party<'_>,
+    leader: Member,
+    connection: Rc<Connection>,
     manner: Manner,
-    lock: GroupLock,
-    mut left: Left,
-) -> Result<Group, String> {
-    let mut members: Vec<Member> = Vec::new();
-    let mut connection = None;
-    let mut forgotten = None;
-    for (n, (job, run, share, standing)) in candidates.into_iter().enumerate() {
-        let bound = failure::catch(|| {
-            let (definition, known) = transaction(|| {
-                let definition = source::define(&job);
-                let connection = &definition.connection;
-                let fingerprint = standing::definition(job.source, job.target, connection);
-                let known = standing::remember(job.target, &fingerprint, connection);
-                (definition, known)
-            });
-            connection.get_or_insert_with(|| definition.connection.clone());
-            known.then(|| definition.bind(&job))
+    lock: Option<GroupLock>,
+) -> Group {
+    let mut group = alone(leader, connection, manner);
+    if let Some(lock) = &lock {
+        let others = transaction(|| match find(party.job.target) {
+            Some(_) => jobs::group_of(party.job, lock.server, lock.group, party.scheduled),
+            None => Vec::new(),
         });
-        let problem = match bound {
-            Ok(Some(bound)) if bound.schema_id == schema => {
-                members.push(Member::new(job, run, share, standing, bound));
-                continue;
-            }
-            Ok(_) => Ok("its definition, or what it shows, has changed"),
-            Err(failure) => Err(failure),
+        let held = match worker::awaited_by().filter(|_| !party.scheduled) {
+            Some(pid) => transaction(|| jobs::locked_by(pid)),
+            None => Vec::new(),
         };
-        match (n, problem, run) {
-            (0, Ok(why), _) => forgotten = Some(why.to_owned()),
-            (0, Err(failure), _) => failure.raise(None),
-            (_, Ok(why), Some(run)) => {
-                left.add(&job, why);
-                transaction(|| {
-                    history::put_off(&job, &run, why);
-                    standing::want_full(job.target);
-                });
-            }
-            (_, Err(failure), Some(run)) => refresh::failed(&job, &run, &Figures::default(), &failure),
-            (_, _, None) => {}
-        }
-        if forgotten.is_none() {
-            worker::unlock(job.target);
-        }
-    }
-    if let Some(why) = forgotten {
-        // The others are due still.
-        for member in members {
-            transaction(|| {
-                if let Some(run) = &member.run {
-                    history::put_off(&member.job, run, &why);
+        for (job, along) in others {
+            if held.contains(&job.target) {
+                group.left.add(&job, "the session that asked holds a lock on it");
+            } else if !locks::try_lock(job.target) {
+                // It is being compared in full; the end of that brings the whole group along.
+                group.left.add(&job, "another refresh of it is under way");
+            } else {
+                match join(party, &job, along, &group) {
+                    Ok(Some(member)) => group.members.push(member),
+                    Ok(None) => locks::unlock(job.target),
+                    Err(why) => {
+                        group.left.add(&job, &why);
+                        locks::unlock(job.target);
+                    }
                 }
-            });
-            worker::unlock(member.job.target);
+            }
         }
-        lock.release();
-        return Err(why);
     }
-    let Some(connection) = connection else { return Err("nothing is known of its source".to_owned()) };
+    group.lock = lock;
     let mut columns = COMMON.to_vec();
-    for member in &mut members {
+    for member in &mut group.members {
         let from = columns.len();
         if member.run.is_some() {
             columns.extend(&member.bound.specs);
         }
         member.slice = from..columns.len();
     }
-    Ok(Group {
-        members,
-        lock: Some(lock),
-        left,
-        connection,
-        schema,
-        manner,
-        columns: columns.into(),
-        changed: HashMap::new(),
-        gone: HashSet::new(),
-        since: Moment { here: 0, there: None },
-    })
+    group.columns = columns.into();
+    group
+}
+
+/// Takes another one of the group along, whose lock this process has. None where it cannot be; `Err` says
+/// what has become of its run.
+fn join(party: &Party<'_>, job: &Job, along: bool, group: &Group) -> Result<Option<Member>, String> {
+    let begun = transaction(|| {
+        let standing = standing::read(job.target)?;
+        let usable = standing.schema == Some(group.schema) && standing.manner == Some(group.manner);
+        if !usable || standing.since.is_none() {
+            return None;
+        }
+        let run = along.then(|| Run {
+            id: history::next_run(),
+            reason: party.run.reason.clone(),
+            mode: Mode::Incremental,
+            with_run: Some(party.run.id),
+            note: None,
+            began: party.run.began,
+        });
+        if let Some(run) = &run {
+            history::begin(job, run);
+            make_durable();
+        }
+        Some((run, standing))
+    });
+    let Some((run, standing)) = begun else { return Ok(None) };
+    match (failure::catch(|| bound(job)), run) {
+        (Ok(Some((bound, _))), run) if bound.schema_id == group.schema => {
+            let neighbour = party.neighbours && transaction(|| jobs::are_neighbours(job, party.job));
+            let share = if neighbour { party.share } else { gucs::MAX_DELETE_SHARE.get() };
+            Ok(Some(Member::new(job.clone(), run, share, standing, bound)))
+        }
+        (Ok(_), Some(run)) => {
+            let why = "its definition, or what it shows, has changed";
+            transaction(|| {
+                history::put_off(job, &run, why);
+                standing::want_full(job.target);
+            });
+            Err(why.to_owned())
+        }
+        (Err(failure), Some(run)) => {
+            refresh::failed(job, &run, &Figures::default(), &failure);
+            Err(failure.message)
+        }
+        (_, None) => Ok(None),
+    }
 }

@@ -123,6 +123,7 @@ pub(crate) fn page(service: &Service, call: &Call<'_>) -> Reply {
     });
     if reply.status == 200 {
         service.after_page();
+        service.after_search();
     }
     reply
 }
@@ -240,10 +241,15 @@ pub(crate) fn total_count(service: &Service, call: &Call<'_>) -> Reply {
         Err(reply) => return *reply,
     };
     catch_up(service);
-    with_render(service, call, true, |render| match found(service, call, render.view, &query, false) {
-        Ok(ids) => Reply::json(200, format!("{{\"totalCount\":{}}}", ids.len())),
-        Err(invalid) => refused(&invalid),
-    })
+    let reply =
+        with_render(service, call, true, |render| match found(service, call, render.view, &query, false) {
+            Ok(ids) => Reply::json(200, format!("{{\"totalCount\":{}}}", ids.len())),
+            Err(invalid) => refused(&invalid),
+        });
+    if reply.status == 200 {
+        service.after_search();
+    }
+    reply
 }
 
 /// Whether a query would be accepted: undocumented, as a first-party front end uses it (assets-api.md section 13).

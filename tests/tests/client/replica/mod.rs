@@ -5,6 +5,7 @@ mod death;
 mod elsewhere;
 mod gone;
 mod incremental;
+mod moments;
 mod random;
 mod resume;
 mod rights;

@@ -8,10 +8,10 @@ use super::incremental::same;
 use super::*;
 
 /// splitmix64
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(super) fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -21,7 +21,7 @@ impl Dice {
 }
 
 /// How many rounds; `few` unless more are asked for.
-fn rounds(few: usize) -> usize {
+pub(super) fn rounds(few: usize) -> usize {
     std::env::var("ASSETS_FDW_RANDOM").ok().and_then(|n| n.parse().ok()).unwrap_or(few)
 }
 

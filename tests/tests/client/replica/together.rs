@@ -212,7 +212,8 @@ fn a_scheduled_run_goes_on_without_a_replica_that_is_locked_and_gets_it_when_it_
 
 #[test]
 fn two_refreshes_of_one_group_at_once_take_turns_and_both_succeed() {
-    let (sim, database) = (small(), Server::shared().create_database());
+    let (sim, server) = (small(), Server::start(&[("max_worker_processes", "20")]));
+    let database = server.create_database();
     let mut client = group(&database, &sim, &GROUP);
     for n in 0..4 {
         change_each(&sim, &mut client, &format!("round-{n}"));

@@ -1,0 +1,101 @@
+//! What is gone, and what appeared unannounced: found by counts, and by complete lists of ids where they
+//! differ. Nothing is deleted on the word of a count.
+
+use std::collections::HashSet;
+
+use assets::value::Row;
+use delta::search::{Ask, Purpose, Range, Search};
+use delta::sift::{Unit, units};
+
+use super::super::txn::transaction;
+use super::changes::{Seen, Window, one_of, refused_or_raise, stamp_of, type_of};
+use super::{Full, Group};
+use crate::catalog::type_filter;
+
+/// About so many ids are on a page, at least.
+const PAGE: u64 = 100;
+/// More objects than these that nothing announced are left to a full comparison, and so are references to
+/// more that are gone.
+pub(super) const UNANNOUNCED: usize = 2000;
+/// Ids named in one query (assets-api.md 13).
+pub(super) const IDS: usize = 50;
+
+impl Group {
+    pub(super) fn units(&self) -> Vec<Unit> {
+        let due: Vec<usize> = (0..self.members.len()).filter(|n| self.members[*n].is_due()).collect();
+        let takes: Vec<_> = due.iter().map(|n| self.members[*n].takes.clone()).collect();
+        let rows: Vec<u64> = transaction(|| due.iter().map(|n| self.members[*n].rows_after()).collect());
+        let mut units = units(&takes, &rows);
+        for unit in &mut units {
+            unit.members.iter_mut().for_each(|n| *n = due[*n]);
+        }
+        units
+    }
+
+    /// Compares how many objects there are with how many there will be, and finds the difference.
+    pub(super) fn compare(&mut self, unit: &Unit) -> Result<(), Full> {
+        let first = &self.members[unit.members[0]];
+        let filter = match &first.bound.own {
+            Some(_) => format!("({})", first.bound.filter),
+            None => type_filter(&unit.types),
+        };
+        let count = self.count(filter.clone())?;
+        if count == unit.rows {
+            return Ok(());
+        }
+        self.progress("searching");
+        let held: HashSet<i64> =
+            transaction(|| unit.members.iter().flat_map(|n| self.members[*n].ids_after()).collect());
+        let mut search = Search::new(Purpose::Differences, held, count, PAGE);
+        while let Some(ask) = search.ask() {
+            match ask {
+                Ask::Count(range) => search.counted(self.count(format!("{filter}{}", range.and()))?),
+                Ask::List(range) => {
+                    let ids = self.ids(format!("{filter}{}", range.and()))?;
+                    if ids.iter().any(|id| !within(range, *id)) {
+                        return Err(Full("the service ignores ranges of ids".to_owned()));
+                    }
+                    search.listed(&ids);
+                }
+            }
+        }
+        self.unsettled |= !search.gone().is_empty();
+        self.gone.extend(search.gone());
+        for n in &unit.members {
+            self.members[*n].pending.out.extend(search.gone());
+        }
+        if search.new_ids().len() > UNANNOUNCED {
+            return Err(Full(format!("{} objects are new that no change announced", search.new_ids().len())));
+        }
+        for ids in search.new_ids().chunks(IDS) {
+            self.bring(unit, &filter, ids)?;
+        }
+        Ok(())
+    }
+
+    /// Brings objects that nothing announced. Those that changed after the changes were asked for are the
+    /// next look's, or the next run's: as they are now, they belong to a later moment than the others.
+    fn bring(&mut self, unit: &Unit, filter: &str, ids: &[i64]) -> Result<(), Full> {
+        let later = self.since.there.filter(|_| self.bound(Window::Again(self.since)).is_some());
+        let mut pages = self.pages(format!("{filter} AND {}", one_of(ids)), self.columns.clone());
+        while let Some(page) = pages.next().map_err(refused_or_raise)? {
+            self.unsettled |= !page.rows.is_empty();
+            let (_, rows): (Vec<&Row>, Vec<&Row>) =
+                page.rows.iter().partition(|row| later.is_some_and(|at| stamp_of(row) >= Some(at)));
+            for row in &rows {
+                self.seen.insert(row.id, Seen::of(row));
+            }
+            for n in &unit.members {
+                let takes = self.members[*n].takes.clone();
+                let mine: Vec<&Row> =
+                    rows.iter().copied().filter(|row| takes.types.contains(&type_of(row))).collect();
+                self.stage(*n, &mine);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn within(range: Range, id: i64) -> bool {
+    range.low.is_none_or(|low| id >= low) && range.high.is_none_or(|high| id <= high)
+}
