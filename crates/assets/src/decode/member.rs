@@ -1,89 +1,109 @@
 //! One entry of `objectAttributeValues` (assets-api.md 3.4), and the parts of it that columns
 //! show.
 
-use std::fmt;
-use std::marker::PhantomData;
-
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
-
+use super::json::{Read, Reader, twice};
 use super::scalar::{self, Scalar};
 use crate::model::Kind;
 use crate::value::{Decode, Part, Value};
 
 /// One value of an attribute. Whatever is not named here (avatars, links, icons) is skipped
 /// without being read.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(crate) struct Member<'a> {
-    #[serde(default, borrow)]
+#[derive(Debug, Default)]
+pub(super) struct Member<'a> {
     value: Scalar<'a>,
-    #[serde(default, borrow)]
     display_value: Scalar<'a>,
-    #[serde(default, borrow)]
     search_value: Scalar<'a>,
-    #[serde(default, borrow)]
     referenced_type: Scalar<'a>,
-    #[serde(default, borrow, deserialize_with = "object")]
     referenced_object: Option<Reference<'a>>,
-    #[serde(default, borrow, deserialize_with = "object")]
     user: Option<User<'a>>,
-    #[serde(default, borrow, deserialize_with = "object")]
     group: Option<Group<'a>>,
-    #[serde(default, borrow, deserialize_with = "object")]
     status: Option<Status<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+#[derive(Debug)]
 struct Reference<'a> {
-    #[serde(default, borrow)]
     id: Scalar<'a>,
-    #[serde(default, borrow)]
     label: Scalar<'a>,
-    #[serde(default, borrow)]
     object_key: Scalar<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+#[derive(Debug)]
 struct User<'a> {
-    #[serde(default, borrow)]
     display_name: Scalar<'a>,
-    #[serde(default, borrow)]
     name: Scalar<'a>,
-    #[serde(default, borrow)]
     key: Scalar<'a>,
-    #[serde(default, borrow)]
     account_id: Scalar<'a>,
-    #[serde(default, borrow)]
     email_address: Scalar<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(bound(deserialize = "'de: 'a"))]
+#[derive(Debug)]
 struct Group<'a> {
-    #[serde(default, borrow)]
     name: Scalar<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(bound(deserialize = "'de: 'a"))]
+#[derive(Debug)]
 struct Status<'a> {
-    #[serde(default, borrow)]
     id: Scalar<'a>,
-    #[serde(default, borrow)]
     name: Scalar<'a>,
-    #[serde(default, borrow)]
     category: Scalar<'a>,
 }
+
+/// The members that are read.
+const NAMES: [&str; 8] =
+    ["value", "displayValue", "searchValue", "referencedType", "referencedObject", "user", "group", "status"];
 
 static NOTHING: Scalar<'static> = Scalar::Null;
 
 impl<'a> Member<'a> {
+    /// Reads the entry that is next; `None` for null.
+    pub(super) fn read(reader: &mut Reader<'a>) -> Read<Option<Self>> {
+        if reader.null()? {
+            return Ok(None);
+        }
+        reader.object("an object or null")?;
+        let mut member = Self::default();
+        let mut met = [false; NAMES.len()];
+        while let Some(name) = reader.member()? {
+            let Some(which) = NAMES.iter().position(|known| known.as_bytes() == &*name) else {
+                reader.skip()?;
+                continue;
+            };
+            if std::mem::replace(&mut met[which], true) {
+                return Err(twice(NAMES[which]));
+            }
+            match NAMES[which] {
+                "value" => member.value = reader.scalar()?,
+                "displayValue" => member.display_value = reader.scalar()?,
+                "searchValue" => member.search_value = reader.scalar()?,
+                "referencedType" => member.referenced_type = reader.scalar()?,
+                "referencedObject" => {
+                    let found = reader.fields(["id", "label", "objectKey"])?;
+                    member.referenced_object =
+                        found.map(|[id, label, object_key]| Reference { id, label, object_key });
+                }
+                "user" => {
+                    let names = ["displayName", "name", "key", "accountId", "emailAddress"];
+                    let found = reader.fields(names)?;
+                    member.user = found.map(|[display_name, name, key, account_id, email_address]| User {
+                        display_name,
+                        name,
+                        key,
+                        account_id,
+                        email_address,
+                    });
+                }
+                "group" => member.group = reader.fields(["name"])?.map(|[name]| Group { name }),
+                _ => {
+                    let found = reader.fields(["id", "name", "category"])?;
+                    member.status = found.map(|[id, name, category]| Status { id, name, category });
+                }
+            }
+        }
+        Ok(Some(member))
+    }
+
     /// The column's value of this member.
-    pub(crate) fn decode(&self, part: Part, decode: Decode, kind: Option<Kind>) -> Value {
+    pub(super) fn decode(&self, part: Part, decode: Decode, kind: Option<Kind>) -> Value {
         match decode {
             Decode::Json if part == Part::Value => self.json(kind),
             Decode::Text | Decode::Json => self.part(part).decode(decode),
@@ -120,7 +140,7 @@ impl<'a> Member<'a> {
     /// A part as the service wrote it, in the order typed sub-object, `value`, `searchValue`,
     /// `displayValue` (assets-api.md 3.4). A reference without its object shows its label in
     /// `displayValue` and its key in `searchValue`.
-    pub(crate) fn part(&self, part: Part) -> &Scalar<'a> {
+    pub(super) fn part(&self, part: Part) -> &Scalar<'a> {
         let plain = || first([&self.value, &self.search_value, &self.display_value]);
         let found = match part {
             Part::Value => self.typed_name().or_else(|| {
@@ -184,7 +204,7 @@ impl<'a> Member<'a> {
 
     /// Writes it as JSON: `None` when there is nothing, `Some(false)` when PostgreSQL could not
     /// hold it. Never an avatar, a media token or an icon: only what is named here.
-    pub(crate) fn write_json(&self, kind: Option<Kind>, out: &mut String) -> Option<bool> {
+    pub(super) fn write_json(&self, kind: Option<Kind>, out: &mut String) -> Option<bool> {
         if self.is_reference() {
             let id = self.part(Part::Id);
             return Some(write_object(
@@ -261,27 +281,4 @@ fn write_object(members: &[(&str, &Scalar<'_>)], out: &mut String) -> bool {
 
 fn first<'s, 'a, const N: usize>(candidates: [&'s Scalar<'a>; N]) -> Option<&'s Scalar<'a>> {
     candidates.into_iter().find(|scalar| !scalar.is_none())
-}
-
-/// Reads a JSON object or null. What serde derives would also take a list for a struct, which
-/// would read a wrong shape as an empty one.
-pub(crate) fn object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    struct ObjectVisitor<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-        type Value = Option<T>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object or null")
-        }
-        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
-        }
-    }
-    deserializer.deserialize_any(ObjectVisitor(PhantomData))
 }

@@ -1,15 +1,17 @@
 //! From the bytes of a page of `object/aql` to rows (assets-api.md 2.1, 3.1, 3.4).
 //!
 //! One pass over the bytes, values straight into the columns that are wanted, strings borrowed
-//! until they are kept; what no column asks for is skipped without being read. A row costs one
-//! allocation for its values, one for its key, and one for each text it keeps. A second pass, over
-//! `objectTypeAttributes` alone, runs only when a column wants JSON, because the definitions stand
-//! behind the values.
+//! until they are kept; what no column asks for is passed over without being read. A row costs one
+//! allocation for its values, one for its key, and one for each text it keeps. A second pass, which
+//! looks for `objectTypeAttributes`, runs only when a column wants JSON, because the definitions
+//! stand behind the values.
 
 mod attribute;
-pub(crate) mod member;
+mod json;
+mod member;
 mod object;
 pub(crate) mod scalar;
+mod skip;
 mod whole;
 
 use std::cell::Cell;
@@ -17,10 +19,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
-use self::scalar::Scalar;
+use self::json::{Read, Reader, wrong};
 use crate::model::Kind;
 use crate::value::{ColumnSpec, Decode, Field, Part, Row, Source};
 
@@ -124,22 +123,18 @@ impl Unreadable {
 /// Reads a page.
 pub(crate) fn page(bytes: &[u8], layout: &Layout, known: &Definitions) -> Result<Answer, Unreadable> {
     let at = Place::default();
-    let mut own = None;
-    if layout.wants_definitions {
-        own = definitions(bytes, &at).map_err(|e| at.unreadable(&e))?;
-    }
-    let cx = object::Context {
-        layout,
-        at: &at,
-        page: own.as_ref(),
-        known,
-        seen: std::cell::RefCell::new(Vec::new()),
+    let read = || {
+        let mut own = None;
+        if layout.wants_definitions {
+            own = definitions(bytes, &at)?;
+        }
+        let cx = object::Context { layout, at: &at, page: own.as_ref(), known };
+        let mut reader = Reader::new(bytes);
+        let answer = envelope(&mut reader, &cx)?;
+        reader.end()?;
+        Ok(answer)
     };
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let answer = PageSeed(&cx).deserialize(&mut reader).map_err(|e| at.unreadable(&e))?;
-    at.outside();
-    reader.end().map_err(|e| at.unreadable(&e))?;
-    Ok(answer)
+    read().map_err(|error: Box<Unreadable>| Unreadable::new(error.broken, &at.text(), &error.what))
 }
 
 /// Where the reader is, for the message when it stops.
@@ -164,152 +159,94 @@ impl Place {
         self.member.set("");
     }
 
-    fn unreadable(&self, error: &serde_json::Error) -> Unreadable {
-        use serde_json::error::Category;
-        let mut place = String::new();
-        if let Some(index) = self.object.get() {
-            place = format!("values[{index}]");
-        }
+    fn text(&self) -> String {
         let member = self.member.get();
-        if !member.is_empty() {
-            if !place.is_empty() {
-                place.push('.');
+        match self.object.get() {
+            Some(index) if member.is_empty() => format!("values[{index}]"),
+            Some(index) => format!("values[{index}].{member}"),
+            None => member.to_owned(),
+        }
+    }
+}
+
+fn envelope(reader: &mut Reader<'_>, cx: &object::Context<'_>) -> Read<Answer> {
+    let at = cx.at;
+    let mut answer = Answer::default();
+    let mut values = false;
+    reader.object("an object with the list `values`")?;
+    while let Some(name) = reader.member()? {
+        match &*name {
+            b"values" => {
+                at.member("values");
+                if std::mem::replace(&mut values, true) {
+                    return Err(wrong("stands there twice"));
+                }
+                (answer.rows, answer.heap) = rows(reader, cx)?;
             }
-            place.push_str(member);
-        }
-        Unreadable::new(
-            matches!(error.classify(), Category::Eof | Category::Syntax | Category::Io),
-            &place,
-            error,
-        )
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum PageMember {
-    Values,
-    IsLast,
-    Last,
-    HasMoreResults,
-    Total,
-    #[serde(other)]
-    Other,
-}
-
-struct PageSeed<'c, 'a>(&'c object::Context<'a>);
-
-impl<'de> DeserializeSeed<'de> for PageSeed<'_, '_> {
-    type Value = Answer;
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Answer, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for PageSeed<'_, '_> {
-    type Value = Answer;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with the list `values`")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Answer, A::Error> {
-        let at = self.0.at;
-        let mut answer = Answer::default();
-        let mut values = false;
-        while let Some(member) = map.next_key()? {
-            match member {
-                PageMember::Values => {
-                    at.member("values");
-                    if std::mem::replace(&mut values, true) {
-                        return Err(A::Error::custom("stands there twice"));
-                    }
-                    (answer.rows, answer.heap) = map.next_value_seed(RowsSeed(self.0))?;
-                }
-                PageMember::IsLast => flag(&mut map, at, "isLast", &mut answer.is_last)?,
-                PageMember::Last => flag(&mut map, at, "last", &mut answer.last)?,
-                PageMember::HasMoreResults => flag(&mut map, at, "hasMoreResults", &mut answer.has_more)?,
-                PageMember::Total => {
-                    at.member("total");
-                    answer.total = match map.next_value::<Scalar<'_>>()?.int() {
-                        Some(total) => u64::try_from(total).ok(),
-                        None => None,
-                    };
-                }
-                PageMember::Other => {
-                    at.outside();
-                    map.next_value::<IgnoredAny>()?;
-                }
+            b"isLast" => flag(reader, at, "isLast", &mut answer.is_last)?,
+            b"last" => flag(reader, at, "last", &mut answer.last)?,
+            b"hasMoreResults" => flag(reader, at, "hasMoreResults", &mut answer.has_more)?,
+            b"total" => {
+                at.member("total");
+                answer.total = reader.scalar()?.int().and_then(|total| u64::try_from(total).ok());
             }
-            at.outside();
+            _ => reader.skip()?,
         }
-        if !values {
-            return Err(A::Error::missing_field("values"));
-        }
-        Ok(answer)
+        at.outside();
     }
+    if !values {
+        return Err(wrong("missing field `values`"));
+    }
+    Ok(answer)
 }
 
 /// A boolean that may be written as a string (assets-api.md 2.1, `isLast`).
-fn flag<'de, A: MapAccess<'de>>(
-    map: &mut A,
-    at: &Place,
-    name: &'static str,
-    into: &mut Option<bool>,
-) -> Result<(), A::Error> {
+fn flag(reader: &mut Reader<'_>, at: &Place, name: &'static str, into: &mut Option<bool>) -> Read<()> {
     at.member(name);
-    let scalar = map.next_value::<Scalar<'_>>()?;
+    let scalar = reader.scalar()?;
     let value = scalar.bool();
     if value.is_none() && !scalar.is_none() {
-        return Err(A::Error::custom(format_args!("neither true nor false: {}", scalar.brief())));
+        return Err(wrong(format!("neither true nor false: {}", scalar.brief())));
     }
     if let (Some(before), Some(now)) = (*into, value)
         && before != now
     {
-        return Err(A::Error::custom("stands there twice with different values"));
+        return Err(wrong("stands there twice with different values"));
     }
     *into = value.or(*into);
     Ok(())
 }
 
-struct RowsSeed<'c, 'a>(&'c object::Context<'a>);
-
-impl<'de> DeserializeSeed<'de> for RowsSeed<'_, '_> {
-    type Value = (Vec<Row>, usize);
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
+fn rows<'de>(reader: &mut Reader<'de>, cx: &object::Context<'_>) -> Read<(Vec<Row>, usize)> {
+    let (mut rows, mut heap) = (Vec::new(), 0);
+    let mut scratch = object::Scratch::default();
+    reader.list("a list of objects")?;
+    while reader.element()? {
+        cx.at.object(rows.len());
+        let (row, bytes) = object::read(reader, cx, &mut scratch)?;
+        heap += bytes;
+        rows.push(row);
     }
-}
-
-impl<'de> Visitor<'de> for RowsSeed<'_, '_> {
-    type Value = (Vec<Row>, usize);
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of objects")
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let (mut rows, mut heap) = (Vec::new(), 0);
-        let mut scratch = Vec::new();
-        loop {
-            self.0.at.object(rows.len());
-            let seed = object::ObjectSeed { cx: self.0, scratch: &mut scratch };
-            let Some((row, bytes)) = seq.next_element_seed(seed)? else { break };
-            heap += bytes;
-            rows.push(row);
-        }
-        self.0.at.outside();
-        Ok((rows, heap))
-    }
+    Ok((rows, heap))
 }
 
 /// `objectTypeAttributes` of a page, where it has them.
-fn definitions(bytes: &[u8], at: &Place) -> Result<Option<Definitions>, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Envelope {
-        #[serde(rename = "objectTypeAttributes", default)]
-        definitions: Option<Vec<crate::wire::Attribute>>,
+fn definitions(bytes: &[u8], at: &Place) -> Read<Option<Definitions>> {
+    let mut reader = Reader::new(bytes);
+    let mut found = None;
+    reader.object("an object with the list `values`")?;
+    while let Some(name) = reader.member()? {
+        if &*name == b"objectTypeAttributes" {
+            at.member("objectTypeAttributes");
+            let list = reader.raw()?;
+            let wire: Option<Vec<crate::wire::Attribute>> = crate::session::json(list)?;
+            object::once(&mut found, wire)?;
+            at.outside();
+        } else {
+            reader.skip()?;
+        }
     }
-    at.member("objectTypeAttributes");
-    let envelope: Envelope = serde_json::from_slice(bytes)?;
-    at.outside();
-    Ok(envelope.definitions.map(|list| {
+    Ok(found.flatten().map(|list| {
         list.into_iter()
             .map(|wire| {
                 let attribute = wire.into_model();

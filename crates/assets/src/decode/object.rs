@@ -1,13 +1,8 @@
 //! One object of a page into one row.
 
-use std::cell::RefCell;
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-
-use super::attribute::AttributesSeed;
-use super::member::{self, Member};
+use super::attribute::Attributes;
+use super::json::{Read, Reader, wrong};
+use super::member::Member;
 use super::scalar::Scalar;
 use super::whole::Whole;
 use super::{Definition, Definitions, Layout, Place};
@@ -19,8 +14,6 @@ pub(super) struct Context<'a> {
     pub(super) at: &'a Place,
     pub(super) page: Option<&'a Definitions>,
     pub(super) known: &'a Definitions,
-    /// Attribute ids met in the object that is being read.
-    pub(super) seen: RefCell<Vec<i64>>,
 }
 
 impl Context<'_> {
@@ -29,150 +22,104 @@ impl Context<'_> {
     }
 }
 
-/// Values of one attribute, reused from object to object.
-pub(super) type Scratch<'de> = Vec<Member<'de>>;
-
-pub(super) struct ObjectSeed<'c, 'a, 's, 'de> {
-    pub(super) cx: &'c Context<'a>,
-    pub(super) scratch: &'s mut Scratch<'de>,
+/// Memory that is used again from object to object.
+#[derive(Default)]
+pub(super) struct Scratch<'de> {
+    /// Values of the attribute that is being read.
+    pub(super) members: Vec<Member<'de>>,
+    /// Attribute ids met in the object that is being read.
+    pub(super) seen: Vec<i64>,
 }
-
-impl<'de> DeserializeSeed<'de> for ObjectSeed<'_, '_, '_, 'de> {
-    type Value = (Row, usize);
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum ObjectMember {
-    Id,
-    ObjectKey,
-    Label,
-    ObjectType,
-    Created,
-    Updated,
-    Attributes,
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(bound(deserialize = "'de: 'a"))]
-struct TypeName<'a> {
-    #[serde(default, borrow)]
-    id: Scalar<'a>,
-    #[serde(default, borrow)]
-    name: Scalar<'a>,
-}
-
-/// A wrapper so that a type may be given as an object only.
-#[derive(Deserialize)]
-#[serde(transparent, bound(deserialize = "'de: 'a"))]
-struct TypeMember<'a>(#[serde(borrow, deserialize_with = "member::object")] Option<TypeName<'a>>);
 
 #[derive(Default)]
 struct Fixed<'de> {
     id: Option<i64>,
     key: Option<Scalar<'de>>,
     label: Option<Scalar<'de>>,
-    object_type: Option<Scalar<'de>>,
-    object_type_id: Option<Scalar<'de>>,
+    object_type: Option<[Scalar<'de>; 2]>,
     created: Option<Scalar<'de>>,
     updated: Option<Scalar<'de>>,
 }
 
-impl<'de> Visitor<'de> for ObjectSeed<'_, '_, '_, 'de> {
-    type Value = (Row, usize);
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with `id` and `objectKey`")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let cx = self.cx;
-        let mut fixed = Fixed::default();
-        let mut values = vec![Value::Null; cx.layout.columns.len()];
-        let mut whole = cx.layout.whole.then(|| Whole::new(cx));
-        let mut attributes = false;
-        cx.seen.borrow_mut().clear();
-        while let Some(name) = map.next_key()? {
-            match name {
-                ObjectMember::Id => {
-                    cx.at.member("id");
-                    let scalar = map.next_value::<Scalar<'_>>()?;
-                    let id = scalar.id().ok_or_else(|| {
-                        A::Error::custom(format_args!("not an object id: {}", scalar.brief()))
-                    })?;
-                    once::<_, A::Error>(&mut fixed.id, id)?;
+/// Reads the object that is next: its row, and a lower bound of the heap that the row holds.
+pub(super) fn read<'de>(
+    reader: &mut Reader<'de>,
+    cx: &Context<'_>,
+    scratch: &mut Scratch<'de>,
+) -> Read<(Row, usize)> {
+    let layout = cx.layout;
+    let mut fixed = Fixed::default();
+    let mut values = vec![Value::Null; layout.columns.len()];
+    let mut whole = layout.whole.then(|| Whole::new(cx));
+    let mut attributes = false;
+    scratch.seen.clear();
+    reader.object("an object with `id` and `objectKey`")?;
+    while let Some(name) = reader.member()? {
+        match &*name {
+            b"id" => {
+                cx.at.member("id");
+                let scalar = reader.scalar()?;
+                let id = scalar.id().ok_or_else(|| wrong(format!("not an object id: {}", scalar.brief())))?;
+                once(&mut fixed.id, id)?;
+            }
+            b"objectKey" => {
+                cx.at.member("objectKey");
+                once(&mut fixed.key, reader.scalar()?)?;
+            }
+            b"label" if layout.wants(Field::Label) => {
+                cx.at.member("label");
+                once(&mut fixed.label, reader.scalar()?)?;
+            }
+            b"objectType" if layout.wants(Field::ObjectType) || layout.wants(Field::ObjectTypeId) => {
+                cx.at.member("objectType");
+                once(&mut fixed.object_type, reader.fields(["id", "name"])?.unwrap_or_default())?;
+            }
+            b"created" if layout.wants(Field::Created) => {
+                cx.at.member("created");
+                once(&mut fixed.created, reader.scalar()?)?;
+            }
+            b"updated" if layout.wants(Field::Updated) => {
+                cx.at.member("updated");
+                once(&mut fixed.updated, reader.scalar()?)?;
+            }
+            b"attributes" if layout.needs_attributes() => {
+                cx.at.member("attributes");
+                if std::mem::replace(&mut attributes, true) {
+                    return Err(wrong("stands there twice"));
                 }
-                ObjectMember::ObjectKey => {
-                    cx.at.member("objectKey");
-                    once(&mut fixed.key, map.next_value()?)?;
-                }
-                ObjectMember::Label if cx.layout.wants(Field::Label) => {
-                    cx.at.member("label");
-                    once(&mut fixed.label, map.next_value()?)?;
-                }
-                ObjectMember::ObjectType
-                    if cx.layout.wants(Field::ObjectType) || cx.layout.wants(Field::ObjectTypeId) =>
-                {
-                    cx.at.member("objectType");
-                    let named = map.next_value::<TypeMember<'_>>()?.0.unwrap_or_default();
-                    once(&mut fixed.object_type, named.name)?;
-                    fixed.object_type_id = Some(named.id);
-                }
-                ObjectMember::Created if cx.layout.wants(Field::Created) => {
-                    cx.at.member("created");
-                    once(&mut fixed.created, map.next_value()?)?;
-                }
-                ObjectMember::Updated if cx.layout.wants(Field::Updated) => {
-                    cx.at.member("updated");
-                    once(&mut fixed.updated, map.next_value()?)?;
-                }
-                ObjectMember::Attributes if cx.layout.needs_attributes() => {
-                    cx.at.member("attributes");
-                    if std::mem::replace(&mut attributes, true) {
-                        return Err(A::Error::custom("stands there twice"));
-                    }
-                    map.next_value_seed(AttributesSeed {
-                        cx,
-                        scratch: &mut *self.scratch,
-                        values: &mut values,
-                        whole: whole.as_mut(),
-                    })?;
-                }
-                _ => {
-                    cx.at.member("");
-                    map.next_value::<IgnoredAny>()?;
-                }
+                Attributes { cx, scratch, values: &mut values, whole: whole.as_mut() }.read(reader)?;
+            }
+            _ => {
+                cx.at.member("");
+                reader.skip()?;
             }
         }
-        cx.at.member("");
-        let id = fixed.id.ok_or_else(|| A::Error::missing_field("id"))?;
-        cx.at.member("objectKey");
-        let key = match &fixed.key {
-            Some(Scalar::Text(text)) if !text.is_empty() => text,
-            _ => return Err(A::Error::custom("missing, or not text")),
-        };
-        if key.bytes().any(|b| b < 0x20) {
-            return Err(A::Error::custom("holds a control character"));
-        }
-        let key: Box<str> = key.as_ref().into();
-        if cx.layout.needs_attributes() && !attributes {
-            cx.at.member("attributes");
-            return Err(A::Error::custom("missing, although attributes were asked for"));
-        }
-        cx.at.member("");
-        fixed.place(cx, id, &key, whole, &mut values);
-        let heap = key.len() + values.len() * size_of::<Value>() + values.iter().map(heap_of).sum::<usize>();
-        Ok((Row { id, key, values }, heap + size_of::<Row>()))
     }
+    cx.at.member("");
+    let id = fixed.id.ok_or_else(|| wrong("missing field `id`"))?;
+    cx.at.member("objectKey");
+    let key = match &fixed.key {
+        Some(Scalar::Text(text)) if !text.is_empty() => text,
+        _ => return Err(wrong("missing, or not text")),
+    };
+    if key.bytes().any(|b| b < 0x20) {
+        return Err(wrong("holds a control character"));
+    }
+    let key: Box<str> = key.as_ref().into();
+    if layout.needs_attributes() && !attributes {
+        cx.at.member("attributes");
+        return Err(wrong("missing, although attributes were asked for"));
+    }
+    cx.at.member("");
+    fixed.place(cx, id, &key, whole, &mut values);
+    let heap = key.len() + values.len() * size_of::<Value>() + values.iter().map(heap_of).sum::<usize>();
+    Ok((Row { id, key, values }, heap + size_of::<Row>()))
 }
 
-pub(super) fn once<T, E: serde::de::Error>(slot: &mut Option<T>, value: T) -> Result<(), E> {
+pub(super) fn once<T>(slot: &mut Option<T>, value: T) -> Read<()> {
     match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(E::custom("stands there twice")),
+        Some(_) => Err(wrong("stands there twice")),
     }
 }
 
@@ -190,8 +137,11 @@ impl Fixed<'_> {
                 Field::Id => Scalar::Int(id).decode(column.decode),
                 Field::Key => Scalar::Text(key.into()).decode(column.decode),
                 Field::Label => read(&self.label, column.decode),
-                Field::ObjectType => read(&self.object_type, column.decode),
-                Field::ObjectTypeId => match self.object_type_id.as_ref().and_then(Scalar::id) {
+                Field::ObjectType => match &self.object_type {
+                    Some([_, name]) => name.decode(column.decode),
+                    None => Value::Null,
+                },
+                Field::ObjectTypeId => match self.object_type.as_ref().and_then(|[id, _]| id.id()) {
                     Some(id) => Value::Int(id),
                     None => Value::Null,
                 },
