@@ -43,7 +43,9 @@ EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)
 SELECT key, name, updated FROM itsm.server ORDER BY updated DESC LIMIT 3;
 
 \echo
-\echo '=== 5. A join of three live tables ==='
+\echo '=== 5. A join of three live tables, with statistics from a sample of pages ==='
+ANALYZE itsm.server;
+
 SELECT s.name, o.name AS owner, d.name AS department
 FROM itsm.server s
 JOIN itsm.employee o ON o.key = s.owner_key
@@ -65,8 +67,8 @@ WHERE s.memory_gb > 500
 ORDER BY s.key LIMIT 5;
 
 \echo
-\echo '=== 7. A replica that keeps itself fresh ==='
-SELECT assets_fdw.materialize('itsm.server', every => '2 seconds');
+\echo '=== 7. A replica that keeps itself fresh, and every version of every row ==='
+SELECT assets_fdw.materialize('itsm.server', every => '2 seconds', history => true);
 
 DO $$
 BEGIN
@@ -101,6 +103,9 @@ BEGIN
 END $$;
 
 SELECT key, name, updated FROM itsm_replica.server WHERE key = :'changed';
+
+SELECT key, name, valid_from::timestamp(0), valid_to::timestamp(0) FROM itsm_replica.server_history
+WHERE key = :'changed' ORDER BY valid_from;
 
 \echo
 \echo '=== 9. What the worker did ==='
@@ -137,3 +142,7 @@ SELECT count(*) AS done FROM assets_fdw.sync_schema('itsm', dry_run => false) WH
 SELECT count(*) AS left_to_do FROM assets_fdw.sync_schema('itsm');
 
 SELECT count(*) AS servers, count(cost_centre) AS with_a_cost_centre, max(memory_gb) AS most_memory FROM itsm.server;
+
+\echo
+\echo '=== 11. What all of it cost, in every session ==='
+SELECT server, requests, objects, bytes >> 20 AS megabytes, retries, throttled, all_sessions FROM assets_fdw.server_stats;
