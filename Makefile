@@ -35,7 +35,7 @@ PURE_CRATES := --workspace --exclude assets_fdw --exclude assets-fdw-tests
 CARGO_TEST = RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast
 FILTER = $(if $(T),-- '$(T)')
 
-.PHONY: help setup quiet-setup build install private demo demo-stop test oracle soak sqlsmith lint fuzz pgspot bench package clean
+.PHONY: help setup quiet-setup build install private demo demo-stop test oracle soak kills sqlsmith lint fuzz pgspot bench package clean
 
 help:
 	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,8 @@ help:
 #:                  so many of them (from FROM=1 on); SEED=n SERVICE=hostile: that one alone.
 #: make soak        Faults of every kind under scans of every kind for MINUTES=60, with new dice by SEED=n: complete rows
 #:                  or an ERROR, and sessions that grow neither in memory nor in descriptors nor in threads.
+#: make kills       Deaths of workers, sessions, schedulers and the server at COUNT=1000 random points of refreshes, by
+#:                  SEED=n: readers see the state before or after, the next run completes, nothing is lost.
 #: make sqlsmith    Random SQL over foreign tables: no crash, no internal error. QUERIES=n, SEED=n; needs sqlsmith.
 #: make lint        Formatting, clippy and rustdoc, where every warning is an error.
 #: make fuzz        Fuzz what reads hostile input, each target for SECONDS=60; T=page: one of them. Needs nightly Rust
@@ -107,6 +109,12 @@ soak: quiet-setup
 	@$(MAKE) --no-print-directory private PROFILE=release
 	ASSETS_FDW_TEST_PREFIX=$$(tools/pg prefix $(PG)) MINUTES=$(MINUTES) \
 	    cargo test --release -p assets-fdw-tests --test client -- --nocapture sessions_that_meet_faults_for_long
+
+kills: COUNT ?= 1000
+kills: SEED ?= 1
+kills: private
+	ASSETS_FDW_TEST_PREFIX=$$(tools/pg prefix $(PG)) COUNT=$(COUNT) SEED=$(SEED) \
+	    cargo test -p assets-fdw-tests --test client -- --nocapture replica::kills
 
 # Optimised, or most of the time goes into decoding pages.
 oracle: CASES ?= 3000

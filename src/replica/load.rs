@@ -3,7 +3,8 @@
 //!
 //! The pages are in a table of the extension's, not of the owner's: a table of the owner's own would
 //! be in the way of DROP ROLE and REASSIGN OWNED, show up in dumps, and need a right to create it.
-//! They are of use only for the same definition of the replica, and for a day.
+//! They are of use only for the same definition of the replica, for a day, and until the replica is
+//! refreshed in another way: it holds later states of objects then, which they must not undo.
 
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ impl Load {
         let sql = "
             UPDATE assets_fdw.replica_load SET resumed = resumed + 1
             WHERE target = $1 AND definition = $2 AND resumed < $3 AND begun > clock_timestamp() - interval '1 day'
+              AND NOT EXISTS (SELECT FROM assets_fdw.replica_state AS s
+                              WHERE s.target = replica_load.target AND s.last_success > begun)
             RETURNING (extract(epoch FROM since_here) * 1000000)::bigint,
                       (extract(epoch FROM since_there) * 1000000)::bigint";
         let args = [target.into(), definition.into(), PATIENCE.into()];

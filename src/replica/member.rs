@@ -19,7 +19,7 @@ use super::spi::query;
 use super::staging::Staging;
 use super::standing::{Ground, Standing};
 use super::txn::transaction;
-use super::{standing, versions, worker};
+use super::{load, standing, versions, worker};
 
 /// One replica of the group.
 pub struct Member {
@@ -226,6 +226,10 @@ impl Member {
         if self.whole.is_none() {
             let others = followed.iter().filter(|id| !self.pending.brought.contains(id));
             figures.updated += others.collect::<HashSet<_>>().len() as i64;
+        }
+        if self.run.is_none() && !followed.is_empty() {
+            // Pages of a comparison that was broken off hold what its references were before.
+            load::close(self.job.target);
         }
         touched.extend(followed);
         if let Some(history) = self.standing.history {

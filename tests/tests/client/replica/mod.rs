@@ -6,6 +6,7 @@ mod elsewhere;
 mod gone;
 mod incremental;
 mod moments;
+mod kills;
 mod random;
 mod resume;
 mod rights;

@@ -107,3 +107,37 @@ fn a_cancelled_and_a_failed_comparison_go_on_too_and_one_over_a_bad_value_is_rea
     let sql = format!("SELECT memory_gb::bigint FROM r WHERE key = '{key}'");
     assert_eq!(number(&mut client, &sql), 64);
 }
+
+#[test]
+fn what_a_broken_off_comparison_has_brought_undoes_nothing_that_came_after_it() {
+    let (sim, database) = (sim(10_000), Server::shared().create_database());
+    let mut client = slow(&database, &sim);
+    sim.clear_faults();
+    client.batch_execute("SELECT assets_fdw.materialize('itsm.server', 'r')").unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('r')").unwrap();
+    sim.fault(Fault::new(FaultKind::StallBefore { ms: 300 }).on(Endpoint::ObjectAql));
+    let mut other = database.connect();
+    let token = client.cancel_token();
+    let waiting = std::thread::spawn(move || {
+        client.batch_execute("SELECT assets_fdw.refresh('r', 'full')").unwrap_err();
+        client
+    });
+    wait_for(
+        &mut other,
+        "half of it",
+        "SELECT coalesce(max(objects_done) > 1200, false) FROM assets_fdw.refresh_progress",
+    );
+    token.cancel_query(postgres::NoTls).unwrap();
+    let mut client = waiting.join().unwrap();
+    wait_until("the worker is gone", PATIENCE, || worker_pid(&mut other).is_none());
+    assert!(number(&mut client, "SELECT count(*) FROM assets_fdw.replica_page") > 0);
+    sim.clear_faults();
+    // Objects that are among the pages are changed, and the changes arrive.
+    let keys = client.query("SELECT key FROM r ORDER BY id LIMIT 20", &[]).unwrap();
+    keys.iter().for_each(|row| drop(sim.update(row.get(0), "Operating System", &["Plan 9"]).unwrap()));
+    client.batch_execute("SELECT assets_fdw.refresh('r', 'incremental')").unwrap();
+    let arrived = "SELECT count(*) FROM r WHERE operating_system = 'Plan 9'";
+    assert_eq!(number(&mut client, arrived), 20);
+    client.batch_execute("SELECT assets_fdw.refresh('r', 'full')").unwrap();
+    assert_eq!(number(&mut client, arrived), 20, "the replica went back to what had been read before");
+}
