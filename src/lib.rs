@@ -14,6 +14,7 @@ mod fdw;
 mod functions;
 mod gucs;
 mod import;
+mod installed;
 mod options;
 mod origins;
 mod pg_compat;

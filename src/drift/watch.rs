@@ -146,7 +146,7 @@ fn hasty<T>(body: impl FnOnce() -> T) -> T {
 
 /// Takes the look that is due, so that no other worker does.
 fn claim(job: &Job) -> Option<Look> {
-    if !crate::replica::worker::extension_exists() {
+    if !crate::replica::worker::extension_usable() {
         return None;
     }
     let home = jobs::home();

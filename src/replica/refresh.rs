@@ -25,6 +25,7 @@ use super::txn::{make_durable, transaction};
 use super::worker::{self, Task};
 use super::{full, locks};
 use crate::drift::watch;
+use crate::installed::{Installed, installed, mismatch};
 use crate::{error, gucs};
 
 /// When an object was last changed.
@@ -126,14 +127,21 @@ pub fn failed(job: &Job, run: &Run, figures: &Figures, failure: &Failure) {
     }
 }
 
-/// The job, unless it, its table or the whole extension is gone by now.
+/// The job, unless it, its table or the whole extension is gone by now, or the extension is another one.
 pub fn find(target: pg_sys::Oid) -> Option<Job> {
-    if worker::extension_exists() { jobs::find(target) } else { None }
+    if worker::extension_usable() { jobs::find(target) } else { None }
 }
 
 /// The job as it is now, kept from being removed until the transaction ends; an ERROR where it is gone.
 pub fn still_there(job: &Job) -> Job {
-    let found = if worker::extension_exists() { jobs::find_and_keep(job.target) } else { None };
+    let found = match installed() {
+        Installed::Known => jobs::find_and_keep(job.target),
+        Installed::Absent => None,
+        Installed::Other(version) => {
+            let (message, hint) = mismatch(&version);
+            error::raise_hint(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, hint)
+        }
+    };
     found.unwrap_or_else(|| {
         error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile")
     })

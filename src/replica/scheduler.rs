@@ -17,6 +17,7 @@ use super::txn::transaction;
 use super::worker::{self, Next, Task};
 use super::{history, refresh, shared};
 use crate::gucs;
+use crate::installed::{Installed, installed, mismatch};
 
 struct Launched {
     target: pg_sys::Oid,
@@ -31,6 +32,8 @@ struct Scheduler {
     launched: Vec<Launched>,
     /// Jobs that were due and found no worker; noted once, until they run.
     starved: HashSet<u32>,
+    /// The version of the extension that was last said to be another one than the library's.
+    unknown: Option<String>,
 }
 
 /// The scheduler's process. Its argument is the database's OID.
@@ -57,6 +60,9 @@ impl Scheduler {
         }
         // First: a run that ends after the jobs were read counts as under way, or it would be done twice.
         self.reap();
+        if !self.knows_the_extension() {
+            return Next::Again;
+        }
         let Some(mut jobs) = transaction(jobs_here) else { return self.leave() };
         self.find_dead(&jobs);
         let now = worker::now();
@@ -70,6 +76,25 @@ impl Scheduler {
         self.start(&jobs, now);
         shared::scheduler_works(self.database);
         if jobs.is_empty() && self.launched.is_empty() { self.leave() } else { Next::Again }
+    }
+
+    /// Whether the extension, if it is there, is the one that this library is made for. If not, nothing is
+    /// read or written until it is: an update comes without anybody waking us.
+    fn knows_the_extension(&mut self) -> bool {
+        match transaction(installed) {
+            Installed::Other(version) => {
+                if self.unknown.as_ref() != Some(&version) {
+                    let (message, hint) = mismatch(&version);
+                    pgrx::log!("assets_fdw: nothing is refreshed: {message}. {hint}");
+                    self.unknown = Some(version);
+                }
+                false
+            }
+            Installed::Known | Installed::Absent => {
+                self.unknown = None;
+                true
+            }
+        }
     }
 
     /// Says that nobody schedules here any more and then looks once more, so that a job that came
@@ -208,7 +233,7 @@ impl Scheduler {
 /// `assets_fdw.databases` does not name.
 fn jobs_here() -> Option<Vec<Scheduled>> {
     let listed = database_name().is_some_and(|name| shared::is_listed(&name));
-    (listed && worker::extension_exists()).then(jobs::scheduled)
+    (listed && worker::extension_usable()).then(jobs::scheduled)
 }
 
 fn database_name() -> Option<String> {

@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
 
-use crate::error;
+use crate::{error, installed};
 
 /// One row of a result.
 pub struct Row<'a>(SpiHeapTupleData<'a>);
@@ -52,9 +52,11 @@ pub fn query_one<T>(sql: &str, args: &[DatumWithOid], read: impl FnMut(&Row) -> 
 }
 
 /// Runs `body` with the extension's rights and with nothing but the system's schema in the search
-/// path. Only for statements of our own over our own tables.
+/// path. Only for statements of our own over our own tables; an ERROR where those are of another
+/// version than this library.
 pub fn as_extension<T>(body: impl FnOnce() -> T) -> T {
     let _elevated = Elevated::new();
+    installed::require_known();
     body()
 }
 

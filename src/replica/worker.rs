@@ -11,6 +11,7 @@ use pgrx::prelude::*;
 use super::failure::{self, Failure};
 use super::history::Mode;
 use super::{refresh, shared};
+use crate::installed::{Installed, installed};
 use crate::pg_compat;
 
 unsafe extern "C-unwind" {
@@ -81,10 +82,9 @@ pub fn now() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Whether the extension is (still) in the database; inside a transaction.
-pub fn extension_exists() -> bool {
-    // SAFETY: a catalogue look-up.
-    unsafe { pg_sys::get_extension_oid(c"assets_fdw".as_ptr(), true) != pg_sys::InvalidOid }
+/// Whether the extension is (still) in the database, as this library knows it; inside a transaction.
+pub fn extension_usable() -> bool {
+    installed() == Installed::Known
 }
 
 /// What a run's worker is told. 128 bytes of text are all that can be told it.

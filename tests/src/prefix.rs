@@ -31,6 +31,12 @@ pub fn major() -> u32 {
     text.trim().parse().expect("PG_VERSION is a number")
 }
 
+/// The copy's folder of files that all servers share: the extensions' scripts are in its `extension`.
+pub fn share_folder() -> PathBuf {
+    let output = Command::new(program("pg_config")).arg("--sharedir").output().expect("pg_config can be run");
+    PathBuf::from(String::from_utf8(output.stdout).expect("a path in UTF-8").trim())
+}
+
 /// One of the copy's programs; psql, which some copies lack, may be Debian's instead.
 pub(crate) fn program(name: &str) -> PathBuf {
     let own = prefix().join("bin").join(name);

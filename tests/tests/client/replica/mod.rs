@@ -15,6 +15,7 @@ mod schemas;
 mod sync;
 mod sync_hostile;
 mod together;
+mod update;
 mod versions;
 mod wide;
 
