@@ -3,10 +3,12 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use schedule::{Facts, Group, Micros};
+use tables::ddl::ident;
 
 use super::spi::{Row, as_extension, execute, query, query_one};
 use super::worker;
 use crate::error;
+use crate::fdw::pg;
 
 /// A job's definition.
 #[derive(Debug, Clone)]
@@ -23,6 +25,27 @@ pub struct Job {
     pub every: Micros,
     /// The replica's name, qualified and quoted.
     pub name: String,
+}
+
+impl Job {
+    /// The replica's name at this moment, which may have changed since the job was read; inside a
+    /// transaction. An ERROR where the table is gone.
+    #[allow(unsafe_code)] // catalogue look-ups
+    pub fn name_now(&self) -> String {
+        // SAFETY: look-ups in the server's caches; both give null for what is not there.
+        let (schema, table) = unsafe {
+            (
+                pg_sys::get_namespace_name(pg_sys::get_rel_namespace(self.target)),
+                pg_sys::get_rel_name(self.target),
+            )
+        };
+        if schema.is_null() || table.is_null() {
+            error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile");
+        }
+        // SAFETY: the server's strings.
+        let (schema, table) = unsafe { (pg::text(schema), pg::text(table)) };
+        format!("{}.{}", ident(&schema), ident(&table))
+    }
 }
 
 const JOB: &str = "
@@ -355,18 +378,18 @@ fn obstacle(row: &Row, server: pg_sys::Oid) -> Option<Obstacle> {
     let may = |disallowed: bool, message: String, hint: String| {
         disallowed.then_some(Obstacle { message, hint, disables: false })
     };
-    let ident = tables::ddl::ident(&role);
+    let quoted = ident(&role);
     may(
         !row.must::<bool>(14),
         format!("the replica's owner, role \"{role}\", may not log in"),
-        format!("Its refreshes run as that role: ALTER ROLE {ident} LOGIN; it needs no password for that."),
+        format!("Its refreshes run as that role: ALTER ROLE {quoted} LOGIN; it needs no password for that."),
     )
     .or_else(|| {
         let database = row.must::<String>(16);
         may(
             !row.must::<bool>(15),
             format!("the replica's owner, role \"{role}\", may not connect to database \"{database}\""),
-            format!("GRANT CONNECT ON DATABASE {} TO {ident}.", tables::ddl::ident(&database)),
+            format!("GRANT CONNECT ON DATABASE {} TO {quoted}.", ident(&database)),
         )
     })
 }

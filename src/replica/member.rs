@@ -164,7 +164,7 @@ impl Member {
         let sql = format!(
             "SELECT t.{0}::pg_catalog.int8 FROM {1} AS t WHERE t.{0} = ANY ($1::pg_catalog.int8[]::{2}[])",
             ident(&id.name),
-            self.job.name,
+            self.job.name_now(),
             id.target_type
         );
         query(&sql, &[ids.to_vec().into()], |row| row.must::<i64>(1)).into_iter().collect()
@@ -175,7 +175,7 @@ impl Member {
         if self.whole.is_some() {
             return self.ids_after().len() as u64;
         }
-        let sql = format!("SELECT pg_catalog.count(*) FROM {}", self.job.name);
+        let sql = format!("SELECT pg_catalog.count(*) FROM {}", self.job.name_now());
         let rows = query(&sql, &[], |row| row.must::<i64>(1)).first().copied().unwrap_or(0);
         let ids: Vec<i64> = self.pending.brought.union(&self.pending.out).copied().collect();
         let held = if ids.is_empty() { HashSet::new() } else { self.held(&ids) };
@@ -187,15 +187,18 @@ impl Member {
         if let Some(whole) = &self.whole {
             return self.pending.ids_after(whole.ids.iter().copied());
         }
-        let sql =
-            format!("SELECT t.{}::pg_catalog.int8 FROM {} AS t", ident(&self.bound.id.name), self.job.name);
+        let sql = format!(
+            "SELECT t.{}::pg_catalog.int8 FROM {} AS t",
+            ident(&self.bound.id.name),
+            self.job.name_now()
+        );
         self.pending.ids_after(query(&sql, &[], |row| row.must::<i64>(1)))
     }
 
     /// Keys that it holds for some objects; inside a transaction.
     pub fn held_keys(&self, ids: &[i64]) -> Vec<(i64, Option<String>)> {
         match &self.bound.key {
-            Some(key) => references::held_keys(&self.job.name, &self.bound.id, key, ids),
+            Some(key) => references::held_keys(&self.job.name_now(), &self.bound.id, key, ids),
             None => Vec::new(),
         }
     }

@@ -157,7 +157,7 @@ fn a_refresh_that_is_killed_anywhere_shows_the_state_before_or_after_and_the_nex
         if hand.is_none() {
             client.batch_execute(ask).unwrap();
         }
-        let until = Instant::now() + Duration::from_millis(dice.roll(220) as u64);
+        let until = Instant::now() + Duration::from_millis(dice.roll(150) as u64);
         let together = hand.is_none();
         let check = |seen: Option<[String; 2]>| -> bool {
             let Some(seen) = seen else { return false };

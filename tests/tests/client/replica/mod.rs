@@ -1,5 +1,6 @@
 //! Replicas: real servers, real workers, a service that changes. Every wait is for a condition.
 
+mod altered;
 mod by_hand;
 mod death;
 mod elsewhere;
