@@ -146,7 +146,13 @@ fn a_refresh_that_is_killed_anywhere_shows_the_state_before_or_after_and_the_nex
         if let Some(key) = extra.replace(sim.create("Server", &format!("extra-{n}"), &[]).unwrap()) {
             sim.delete(&key).unwrap();
         }
-        let mut client = database.connect();
+        let mut client = None;
+        // A server that still ends its processes over the death before may end this session too.
+        wait_until("a session", PATIENCE, || {
+            client = server.try_connect(database.name(), "postgres").ok();
+            client.as_mut().is_some_and(|client| client.batch_execute("SELECT 1").is_ok())
+        });
+        let mut client = client.expect("connected");
         let hand = match dice.roll(3) {
             0 => {
                 let mode = ["full", "auto", "incremental"][dice.roll(3)];
@@ -155,7 +161,13 @@ fn a_refresh_that_is_killed_anywhere_shows_the_state_before_or_after_and_the_nex
             _ => None,
         };
         if hand.is_none() {
-            client.batch_execute(ask).unwrap();
+            wait_until("the request", PATIENCE, || {
+                client.batch_execute(ask).is_ok()
+                    || server.try_connect(database.name(), "postgres").is_ok_and(|other| {
+                        client = other;
+                        false
+                    })
+            });
         }
         let until = Instant::now() + Duration::from_millis(dice.roll(150) as u64);
         let together = hand.is_none();
