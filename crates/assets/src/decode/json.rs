@@ -102,6 +102,7 @@ impl<'de> Reader<'de> {
     }
 
     /// Takes a `null`, if one is there.
+    #[inline]
     pub(super) fn null(&mut self) -> Read<bool> {
         let null = self.peek()? == b'n';
         if null {
@@ -111,6 +112,7 @@ impl<'de> Reader<'de> {
     }
 
     /// Goes on to the next member or element; false: the object or list has ended, and is left.
+    #[inline]
     fn step(&mut self, close: u8) -> Read<bool> {
         let fresh = std::mem::replace(&mut self.fresh, false);
         match self.peek()? {
@@ -128,6 +130,7 @@ impl<'de> Reader<'de> {
     }
 
     /// The name of the object's next member, whose value is next; `None` behind the last one.
+    #[inline]
     pub(super) fn member(&mut self) -> Read<Option<Cow<'de, [u8]>>> {
         if !self.step(b'}')? {
             return Ok(None);
@@ -153,6 +156,7 @@ impl<'de> Reader<'de> {
     }
 
     /// The bytes of a string behind its first quote, and whether they are what they say.
+    #[inline]
     fn quoted(&mut self) -> Read<(&'de [u8], bool)> {
         let (end, plain) =
             skip::string(self.bytes, self.at).ok_or_else(|| broken("EOF: it is cut off in a string"))?;
@@ -162,6 +166,7 @@ impl<'de> Reader<'de> {
     }
 
     /// A string, a number, a boolean or null.
+    #[inline]
     pub(super) fn scalar(&mut self) -> Read<Scalar<'de>> {
         match self.peek()? {
             b'"' => {
@@ -229,6 +234,7 @@ impl<'de> Reader<'de> {
     }
 
     /// Passes over whatever is next.
+    #[inline]
     pub(super) fn skip(&mut self) -> Read<()> {
         match self.peek()? {
             b'"' => {

@@ -157,17 +157,25 @@ impl Strings {
 /// How far a string goes of which `from` is the first byte: the position of the quote that ends it,
 /// and whether its bytes are what they say (no escapes, no control characters). `None`: it does not
 /// end.
+#[inline]
 pub(super) fn string(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
-    let (mut at, mut plain) = (from, true);
+    // Most end within a lane and are plain.
+    match special(bytes, from)? {
+        (end, b'"') => Some((end, true)),
+        (found, _) => escaped_string(bytes, found).map(|end| (end, false)),
+    }
+}
+
+/// The end of a string that has something special at `at`.
+#[cold]
+fn escaped_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        let (found, byte) = special(bytes, at)?;
-        match byte {
-            b'"' => return Some((found, plain)),
-            // Whatever follows belongs to it, also a quote.
-            b'\\' => at = found + 2,
-            _ => at = found + 1,
+        // Whatever follows a backslash belongs to it, also a quote.
+        let skipped = if bytes[at] == b'\\' { 2 } else { 1 };
+        match special(bytes, at + skipped)? {
+            (end, b'"') => return Some(end),
+            (found, _) => at = found,
         }
-        plain = false;
     }
 }
 
