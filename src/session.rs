@@ -334,9 +334,10 @@ fn config(options: &Options, origins: &Origins) -> Config {
 
 fn read_ca_file(path: &str) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|e| {
-        error::raise(
+        error::raise_hint(
             PgSqlErrorCode::ERRCODE_UNDEFINED_FILE,
             format!("could not read ca_file \"{path}\": {e}"),
+            "The file that the server option ca_file names must be readable by the database server's operating system user.",
         )
     })
 }

@@ -37,7 +37,16 @@ impl Session {
                 "Give the account access to Jira Service Management and a role (Object schema users) in the object \
                  schema's configuration.",
             ),
-            404 => Error::new(Kind::NotFound, format!("{what}: not found")),
+            404 => {
+                let error = Error::new(Kind::NotFound, format!("{what}: not found"));
+                match self.config.workspace_id {
+                    Some(_) if exchange.authorized => error.with_hint(
+                        "It was removed in Assets, or the credential's account may not see it; where nothing at all is \
+                         found, the server option workspace_id is not the site's (without it, the workspace is looked up).",
+                    ),
+                    _ => error,
+                }
+            }
             429 => Error::new(Kind::RateLimited, format!("the service's rate limit was hit by {what}")).with_hint(
                 "Lower requests_per_minute or max_in_flight, raise retry_timeout, or materialize the table.",
             ),
@@ -109,9 +118,12 @@ pub(crate) fn failed(failure: Failure, host: &str, what: &str) -> Error {
         Failure::Passing(_, text) => {
             Error::new(Kind::Connect, format!("the connection to {host} broke during {what}")).with_detail(text)
         }
-        Failure::Tls(text) => Error::new(Kind::Connect, format!("no trusted TLS connection to {host}"))
-            .with_detail(text)
-            .with_hint("If a company's own authority signs its certificate, name its PEM file in ca_file."),
+        Failure::Tls(text) => {
+            let hint = tls_hint(&text);
+            Error::new(Kind::Connect, format!("no trusted TLS connection to {host}"))
+                .with_detail(text)
+                .with_hint(hint)
+        }
         Failure::TooLarge(most) => {
             Error::new(Kind::TooLarge, format!("the answer to {what} is larger than {most} bytes"))
                 .with_hint("Lower page_size or raise max_response_bytes.")
@@ -124,6 +136,24 @@ pub(crate) fn failed(failure: Failure, host: &str, what: &str) -> Error {
                 .with_hint("Check site and api_url: the credential is sent to no other origin.")
         }
     }
+}
+
+/// What to change where a certificate is not trusted; the words are rustls's.
+fn tls_hint(text: &str) -> &'static str {
+    let text = text.to_ascii_lowercase();
+    if text.contains("not valid for name") {
+        "Another machine answers under this name: check the server options site, api_url and auth_url, and the database \
+         server's name resolution."
+    } else if text.contains("expired") || text.contains("not valid yet") || text.contains("notvalidyet") {
+        "Whoever runs that host has to renew its certificate; or the clock of the database server is wrong."
+    } else {
+        "If a company's own authority signs its certificate, name its PEM file in the server option ca_file."
+    }
+}
+
+/// Whether a refusal says that it is for want of a scope.
+pub(crate) fn names_a_scope(error: &Error) -> bool {
+    error.detail().is_some_and(|detail| detail.to_ascii_lowercase().contains("scope"))
 }
 
 /// The scope that a path needs (assets-api.md 1.3).
@@ -147,10 +177,7 @@ fn scope(path: &str) -> &'static str {
 pub(crate) fn worst(mut refusals: Vec<(Route, Error)>) -> Error {
     let routes: Vec<_> = refusals.iter().map(|(route, _)| route.name()).collect();
     let tried = format!("Tried {}.", routes.join(", "));
-    let best = refusals
-        .iter()
-        .position(|(_, e)| e.detail().is_some_and(|d| d.to_ascii_lowercase().contains("scope")))
-        .unwrap_or(0);
+    let best = refusals.iter().position(|(_, e)| names_a_scope(e)).unwrap_or(0);
     if refusals.is_empty() {
         return Error::new(Kind::Config, "no route to the workspace is possible");
     }

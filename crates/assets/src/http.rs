@@ -81,7 +81,11 @@ impl Http {
             let roots = reqwest::Certificate::from_pem_bundle(pem)
                 .ok()
                 .filter(|roots| !roots.is_empty())
-                .ok_or_else(|| Error::new(Kind::Config, "ca_file holds no PEM certificate"))?;
+                .ok_or_else(|| {
+                    Error::new(Kind::Config, "ca_file holds no PEM certificate").with_hint(
+                        "The server option ca_file names a file of certificates in PEM form, of authorities.",
+                    )
+                })?;
             builder = builder.tls_built_in_root_certs(false);
             for root in roots {
                 builder = builder.add_root_certificate(root);

@@ -4,6 +4,7 @@
 
 mod canary;
 mod cancel;
+mod checks;
 mod differential;
 mod faults;
 mod golden;

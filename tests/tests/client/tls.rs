@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::{fs, thread};
 
@@ -25,8 +26,8 @@ use crate::live::{Live, one, refused};
 use crate::peer::{Peer, reply};
 
 /// Stands before a simulator and speaks TLS.
-struct Front {
-    port: u16,
+pub(crate) struct Front {
+    pub(crate) port: u16,
     /// A file with the authority's certificate, readable for the server.
     ca_file: String,
     /// The version of each request that arrived.
@@ -34,9 +35,11 @@ struct Front {
 }
 
 impl Front {
-    /// Its certificate is for `name`, signed by an authority of its own.
-    fn start(sim: &Sim, name: &str, protocols: &[&str]) -> Front {
-        let folder = Server::shared().socket_folder().join(format!("tls-{name}-{}", protocols.len()));
+    /// Its certificate is for `name`, good for so many days, signed by an authority of its own.
+    pub(crate) fn start(sim: &Sim, name: &str, protocols: &[&str], days: &str) -> Front {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = Server::shared().socket_folder().join(format!("tls-{number}"));
         fs::create_dir_all(&folder).expect("a folder");
         openssl(
             &folder,
@@ -53,7 +56,7 @@ impl Front {
         fs::write(folder.join("names"), format!("subjectAltName=DNS:{name}\n")).expect("a file");
         let signed = Command::new("openssl")
             .args(["x509", "-req", "-in", "own.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"])
-            .args(["-days", "2", "-extfile", "names", "-out", "signed.pem"])
+            .args(["-days", days, "-extfile", "names", "-out", "signed.pem"])
             .current_dir(&folder)
             .output()
             .expect("openssl can be run");
@@ -103,7 +106,7 @@ impl Front {
         client
     }
 
-    fn ca(&self) -> String {
+    pub(crate) fn ca(&self) -> String {
         format!(", ca_file '{}'", self.ca_file)
     }
 }
@@ -167,7 +170,7 @@ fn a_peer_of_the_companys_own_authority_is_read_over_the_best_protocol_it_offers
     for (protocols, version) in
         [(&["h2", "http/1.1"][..], Version::HTTP_2), (&["http/1.1"], Version::HTTP_11)]
     {
-        let front = Front::start(&live.sim, "localhost", protocols);
+        let front = Front::start(&live.sim, "localhost", protocols, "2");
         let mut client = front.server(&live, &front.ca());
         for packed in [false, true] {
             live.sim.switches(|s| s.gzip = packed);
@@ -182,8 +185,8 @@ fn a_peer_of_the_companys_own_authority_is_read_over_the_best_protocol_it_offers
 #[test]
 fn a_peer_with_a_certificate_for_another_name_or_of_another_authority_hears_nothing() {
     let live = live();
-    let elsewhere = Front::start(&live.sim, "elsewhere.example", &["h2"]);
-    let unknown = Front::start(&live.sim, "localhost", &["h2", "http/1.1", "x"]);
+    let elsewhere = Front::start(&live.sim, "elsewhere.example", &["h2"], "2");
+    let unknown = Front::start(&live.sim, "localhost", &["h2", "http/1.1", "x"], "2");
     for (front, options) in
         [(&elsewhere, elsewhere.ca()), (&unknown, String::new()), (&unknown, elsewhere.ca())]
     {

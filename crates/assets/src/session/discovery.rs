@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{Exchange, Session, json, parse};
 use crate::budget::Endpoint;
+use crate::complaint;
 use crate::error::{Error, Kind};
 use crate::route::Route;
 use crate::stats::Meter;
@@ -88,7 +89,11 @@ impl Session {
                 self.known().scoped = true;
                 Ok(workspace)
             }
-            (Err(second), Some(first)) if second.kind() == Kind::Unauthorized => Err(first),
+            (Err(second), Some(first))
+                if second.kind() == Kind::Unauthorized && !complaint::names_a_scope(&second) =>
+            {
+                Err(first)
+            }
             (result, _) => result,
         }
     }
@@ -114,10 +119,16 @@ impl Session {
             too_long: None,
         };
         let none = |detail: Option<&str>| {
-            let error = Error::new(Kind::NoWorkspace, "the site has no Assets workspace").with_hint(
-                "Assets needs Jira Service Management Premium or Enterprise on this site; an administrator sees the \
-                 plan under Atlassian Administration, Billing. The account must also have access to the product.",
-            );
+            let cloud = match self.config.cloud_id {
+                Some(_) => {
+                    "Check the server option cloud_id: the path /_edge/tenant_info of the site shows it. If it is right: "
+                }
+                None => "",
+            };
+            let error = Error::new(Kind::NoWorkspace, "the site has no Assets workspace").with_hint(format!(
+                "{cloud}Assets needs Jira Service Management Premium or Enterprise on this site; an administrator sees \
+                 the plan under Atlassian Administration, Billing. The account must also have access to the product."
+            ));
             match detail {
                 Some(detail) => error.with_detail(detail),
                 None => error,
