@@ -218,7 +218,7 @@ fn plain(op: Op, path: Path, value: &Literal) -> Option<Expr> {
 /// asked for as a substring.
 fn text_equal(path: Path, value: &Literal) -> Option<Expr> {
     let Literal::Text(text) = value else { return None };
-    if !name::is_sendable(text) || name::has_placeholder(text) {
+    if !name::is_sendable(text) || name::may_be_computed(text) {
         return None;
     }
     if text.trim() != text {
@@ -264,7 +264,7 @@ fn none_of(path: Path, value: &Literal) -> Option<Expr> {
 fn to_the_letter(value: &Literal) -> Option<Value> {
     let Literal::Text(text) = value else { return None };
     let plain = name::is_sendable(text)
-        && !name::has_placeholder(text)
+        && !name::may_be_computed(text)
         && text.trim() == text
         && text.is_ascii()
         && !text.contains(['\\', '*', '?', '%']);
@@ -320,7 +320,7 @@ fn list_of(path: Path, value: &Literal) -> Option<Expr> {
                 }
             }
             Literal::Text(text) => {
-                if !name::is_sendable(text) || name::has_placeholder(text) || text.trim() != text {
+                if !name::is_sendable(text) || name::may_be_computed(text) || text.trim() != text {
                     return None;
                 }
                 // `in` ignores case: one spelling is enough.
@@ -342,7 +342,7 @@ fn prefix_text(path: Path, text: &str) -> Option<Expr> {
     if text.is_empty() {
         return Some(Expr::IsNotEmpty(path));
     }
-    if !name::is_sendable(text) || name::has_placeholder(text) {
+    if !name::is_sendable(text) || name::may_be_computed(text) {
         return None;
     }
     if text.trim_start() != text {
@@ -352,7 +352,7 @@ fn prefix_text(path: Path, text: &str) -> Option<Expr> {
 }
 
 fn suffix_text(path: Path, text: &str) -> Option<Expr> {
-    if text.trim_end() != text || !name::is_sendable(text) || name::has_placeholder(text) {
+    if text.trim_end() != text || !name::is_sendable(text) || name::may_be_computed(text) {
         return contains_text(path, text);
     }
     Some(Expr::Compare(path, Cmp::EndsWith, Value::Text(text.to_owned())))
@@ -366,7 +366,7 @@ fn contains_text(path: Path, text: &str) -> Option<Expr> {
     let run = text
         .split(|c: char| c == '\\' || c.is_control())
         .map(str::trim)
-        .filter(|run| name::is_sendable(run) && !name::has_placeholder(run))
+        .filter(|run| name::is_sendable(run) && !name::may_be_computed(run))
         .max_by_key(|run| run.len())?;
     Some(Expr::Compare(path, Cmp::Like, Value::Text(run.to_owned())))
 }

@@ -36,7 +36,15 @@ pub fn is_sendable(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }
 
-/// Whether a placeholder of the user interface could be read into the text (`${…}`, 4.5).
-pub fn has_placeholder(text: &str) -> bool {
-    text.contains("${")
+/// Whether AQL could compute a value from the text instead of taking it as it is: a placeholder of the user
+/// interface (`${…}`, assets-api.md 4.5), or a call, which the documentation writes in double quotes as well
+/// (`"now(-2h 15m)"`, 4.4).
+pub fn may_be_computed(text: &str) -> bool {
+    text.contains("${") || is_call(text.trim())
+}
+
+/// `word(…)`. `Printer (old)`, with a blank, is none.
+fn is_call(text: &str) -> bool {
+    let word = text.strip_suffix(')').and_then(|call| call.split_once('(')).map_or("", |(word, _)| word);
+    !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

@@ -189,7 +189,7 @@ fn tells(value: &Literal) -> bool {
     match value {
         Literal::Null => false,
         Literal::Text(text) => {
-            let sent = name::is_sendable(text) && !name::has_placeholder(text) && text.trim() == text;
+            let sent = name::is_sendable(text) && !name::may_be_computed(text) && text.trim() == text;
             // Beyond ASCII, what another case is depends on who is asked.
             sent && text.is_ascii()
                 && text.chars().filter(|c| c.is_alphanumeric()).count() >= 2

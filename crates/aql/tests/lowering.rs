@@ -91,14 +91,28 @@ fn a_backslash_is_never_part_of_a_substring_because_it_may_escape() {
 }
 
 #[test]
-fn values_with_control_characters_and_placeholders_stay_at_home() {
-    for value in ["a\nb", "a\u{7f}b", "${x}", ""] {
+fn values_with_control_characters_placeholders_and_calls_stay_at_home() {
+    for value in ["a\nb", "a\u{7f}b", "${x}", "", "now()", "Now(-1d)", "currentUser()"] {
         assert!(is_local(&leaf(text("Name"), Op::Eq, str(value))), "{value:?}");
         assert!(
             is_local(&leaf(text("Name"), Op::In, Literal::List(vec![str(value), str("b")]))),
             "{value:?}"
         );
     }
+}
+
+#[test]
+fn a_call_is_no_part_of_a_pattern_either() {
+    for (op, value) in [
+        (Op::Like, "now()%"),
+        (Op::Like, "%now()"),
+        (Op::Contains, " startOfDay(1d) "),
+        (Op::Prefix, "now()"),
+    ] {
+        assert!(is_local(&leaf(text("Name"), op, str(value))), "{op:?} {value:?}");
+    }
+    assert_eq!(aql_of(&leaf(text("Name"), Op::Eq, str("Printer (old)"))), "\"Name\" = \"Printer (old)\"");
+    assert_eq!(aql_of(&leaf(text("Name"), Op::Contains, str("(now)"))), "\"Name\" like \"(now)\"");
 }
 
 #[test]

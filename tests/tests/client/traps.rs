@@ -535,7 +535,7 @@ fn a_type_is_asked_for_by_its_id_whatever_it_is_called() {
     }
 }
 
-// Fails when is_sendable lets control characters through, and when has_placeholder is never true.
+// Fails when is_sendable lets control characters through, and when may_be_computed is never true.
 #[test]
 fn values_with_control_characters_and_placeholders_stay_at_home() {
     for profile in PROFILES {
