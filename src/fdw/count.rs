@@ -1,7 +1,7 @@
 //! `count(*)` as one `totalcount` request.
 //!
 //! Only where every clause is exact with the values at hand: otherwise, and where the service refuses
-//! a clause, the rows are read and counted here.
+//! a clause or does not count for us, the rows are read and counted here.
 #![allow(unsafe_code)] // the executor's nodes
 
 use std::sync::atomic::Ordering;
@@ -54,6 +54,10 @@ impl Count {
             None => return unsafe { self.read(node) },
         };
         let client = self.scan.question.connection.client.clone();
+        if client.counts_refused() {
+            // SAFETY: the caller's promise.
+            return unsafe { self.read(node) };
+        }
         self.scan.stats.requests.fetch_add(1, Ordering::Relaxed);
         match runtime::wait(async move { client.total_count(&text).await }) {
             Ok(0) if !self.scan.question.know_after_nothing() => {
@@ -68,6 +72,8 @@ impl Count {
                 // SAFETY: the caller's promise.
                 unsafe { self.read(node) }
             }
+            // SAFETY: the caller's promise.
+            Err(e) if e.kind().refuses_counts() => unsafe { self.read(node) },
             Err(e) => error::service(&e),
         }
     }

@@ -118,6 +118,7 @@ unsafe fn resolve(
     }
     let total = match client.cached_count(&resolved.filter) {
         Some(count) => count as f64,
+        None if client.counts_refused() => DEFAULT_ROWS,
         None => {
             let filter = resolved.filter.clone();
             let client = Arc::clone(&client);

@@ -27,6 +27,19 @@ pub async fn manner(
     stamps: bool,
     here: Micros,
 ) -> Result<Result<Manner, String>, Error> {
+    match find(client, schema, witness, stamps, here).await {
+        Err(error) if error.kind().refuses_counts() => Ok(Err(error.message().to_owned())),
+        found => found,
+    }
+}
+
+async fn find(
+    client: Arc<Client>,
+    schema: i64,
+    witness: Witness,
+    stamps: bool,
+    here: Micros,
+) -> Result<Result<Manner, String>, Error> {
     let now = client.service_time().unwrap_or(here);
     let one = format!("objectSchemaId = {schema} AND objectId >= {0} AND objectId <= {0}", witness.id);
     for manner in Manner::ALL {

@@ -176,6 +176,12 @@ impl Client {
         self.metadata.count(aql)
     }
 
+    /// Whether the service refused to count for us in the last ten minutes, whatever was to be counted
+    /// (403, or 404 where it has no such endpoint).
+    pub fn counts_refused(&self) -> bool {
+        self.metadata.counts_refused()
+    }
+
     /// Drops everything remembered about schemas, types, attributes and counts.
     pub fn forget_metadata(&self) {
         self.metadata.forget();
@@ -215,8 +221,12 @@ impl Client {
         call: Call<'_>,
         read: impl Fn(&[u8]) -> Result<T, Unreadable>,
     ) -> Result<T, Error> {
+        let counting = call.endpoint == Endpoint::TotalCount;
         let result = self.session.call(call, read).await;
-        if result.as_ref().is_err_and(|e| matches!(e.kind(), Kind::NotFound | Kind::AqlRejected)) {
+        let refused = result.as_ref().is_err_and(|e| e.kind().refuses_counts());
+        if counting && (refused || result.is_ok()) {
+            self.metadata.keep_counts_refused(refused);
+        } else if result.as_ref().is_err_and(|e| matches!(e.kind(), Kind::NotFound | Kind::AqlRejected)) {
             // What was remembered may be what is gone or has another name now.
             self.forget_metadata();
         }

@@ -38,6 +38,14 @@ pub enum Kind {
     Server,
 }
 
+impl Kind {
+    /// Whether an error of a count says that the service counts nothing for us: 403 is documented
+    /// (assets-api.md 2.2), 404 is a service without such an endpoint.
+    pub fn refuses_counts(self) -> bool {
+        matches!(self, Kind::Forbidden | Kind::NotFound)
+    }
+}
+
 /// An error of the service's client. Never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {

@@ -25,6 +25,7 @@ struct Inner {
     single_types: HashMap<i64, Kept<ObjectType>>,
     attributes: HashMap<i64, Kept<Arc<[Attribute]>>>,
     counts: HashMap<String, Kept<u64>>,
+    uncounted: Option<Kept<()>>,
     definitions: Arc<Definitions>,
 }
 
@@ -135,6 +136,15 @@ impl Metadata {
 
     pub(crate) fn count(&self, aql: &str) -> Option<u64> {
         self.lock().counts.get(aql)?.fresh()
+    }
+
+    /// Whether the service would not count for us.
+    pub(crate) fn counts_refused(&self) -> bool {
+        self.lock().uncounted.as_ref().and_then(Kept::fresh).is_some()
+    }
+
+    pub(crate) fn keep_counts_refused(&self, refused: bool) {
+        self.lock().uncounted = refused.then(|| Kept::new(()));
     }
 
     pub(crate) fn keep_count(&self, aql: &str, count: u64) {

@@ -4,14 +4,15 @@
 //! of a service schema may be called differently in AQL (assets-api.md 13), matches no object at all,
 //! without a word: a condition on it looks like one that nothing satisfies.
 
+use std::sync::Arc;
+
 use crate::client::Client;
 use crate::error::{Error, Kind};
 
 impl Client {
     /// Those of `conditions`, by number, that none of the objects of `base` satisfies, or that the service
     /// refuses; each is to be one that every object satisfies whose type has a certain attribute. None
-    /// where `base` has no object. One `totalcount` request where every name is known; answers are kept
-    /// for ten minutes.
+    /// where `base` has no object. One request where every name is known; answers are kept for ten minutes.
     ///
     /// # Errors
     /// Every [`Kind`] but [`Kind::AqlRejected`], unless it is `base` that is refused.
@@ -38,17 +39,35 @@ impl Client {
                 unmet.push(n);
             }
         }
-        if !unmet.is_empty() && self.total_count(base).await? == 0 {
+        if !unmet.is_empty() && !self.any(base).await? {
             unmet.clear();
         }
         Ok(unmet)
     }
 
     async fn met(&self, condition: &str) -> Result<bool, Error> {
-        match self.total_count(condition).await {
-            Ok(count) => Ok(count > 0),
+        match self.any(condition).await {
+            Ok(true) if self.counts_refused() => {
+                self.keep_count(condition, 1);
+                Ok(true)
+            }
             Err(error) if error.kind() == Kind::AqlRejected => Ok(false),
-            Err(error) => Err(error),
+            result => result,
         }
+    }
+
+    /// Whether any object matches: by a count, or by a page of one where the service does not count for us.
+    /// Always asks.
+    ///
+    /// # Errors
+    /// Every [`Kind`]; [`Kind::AqlRejected`] where the service refuses the query.
+    pub async fn any(&self, aql: &str) -> Result<bool, Error> {
+        if !self.counts_refused() {
+            match self.total_count(aql).await {
+                Err(error) if error.kind().refuses_counts() => {}
+                result => return result.map(|count| count > 0),
+            }
+        }
+        Ok(!self.glance(aql, 0, 1, Arc::from([])).await?.rows.is_empty())
     }
 }

@@ -76,11 +76,6 @@ pub async fn scan(
     driver.run(spec.limit, sink).await
 }
 
-/// Whether the service has no count for us, rather than none at the moment.
-fn cannot_count(kind: Kind) -> bool {
-    matches!(kind, Kind::NotFound | Kind::Forbidden | Kind::AqlRejected)
-}
-
 type Outcome = (u64, Result<Reply, Error>);
 
 struct Driver {
@@ -197,12 +192,17 @@ impl Driver {
             let task = self.tasks.spawn(async move {
                 let result = match what {
                     What::Page { start, size } => client.page(&aql, start, size, &layout, &stats).await,
+                    What::Count if client.counts_refused() => Ok(Reply::Count(None)),
                     What::Count => {
                         let meter = client.session.meter_of(&stats);
                         match client.count(&aql, meter).await {
                             Ok(count) => Ok(Reply::Count(Some(count))),
                             // A service that does not count is read all the same.
-                            Err(error) if cannot_count(error.kind()) => Ok(Reply::Count(None)),
+                            Err(error)
+                                if error.kind().refuses_counts() || error.kind() == Kind::AqlRejected =>
+                            {
+                                Ok(Reply::Count(None))
+                            }
                             Err(error) => Err(error),
                         }
                     }

@@ -316,7 +316,12 @@ impl Group {
 
     pub(super) fn count(&self, filter: String) -> Result<u64, Full> {
         let client = self.connection.client.clone();
-        runtime::wait(async move { client.total_count(&filter).await }).map_err(refused_or_raise)
+        runtime::wait(async move { client.total_count(&filter).await }).map_err(|error| {
+            if error.kind().refuses_counts() {
+                return Full(error.message().to_owned());
+            }
+            refused_or_raise(error)
+        })
     }
 }
 

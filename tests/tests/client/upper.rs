@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assets_fdw_tests::assets_sim::{Options, OrderBy, Profile};
+use assets_fdw_tests::assets_sim::{Endpoint, Fault, FaultKind, Options, OrderBy, Profile};
 use assets_fdw_tests::wait_until;
 
 use crate::live::{Live, PROFILES, explain, one};
@@ -148,6 +148,37 @@ fn a_refused_condition_makes_a_count_read_its_rows() {
     live.sim.rename_attribute("Server", "Memory GB", "RAM").unwrap();
     assert_eq!(one::<i64>(&mut client, sql), expected);
     assert_eq!(one::<i64>(&mut client, sql), expected);
+}
+
+#[test]
+fn a_service_that_does_not_count_is_read_and_not_asked_again_and_again() {
+    let live = Live::imported(Profile::Documented, 400);
+    let questions = [
+        "SELECT count(*) FROM itsm.server",
+        "SELECT count(*) FROM itsm.server WHERE memory_gb >= 64",
+        // Nothing comes back: whether AQL knows the names has to be found out in another way.
+        "SELECT count(id) FROM itsm.server WHERE name = 'no such server'",
+        "SELECT count(id) FROM itsm.server WHERE memory_gb > 10 OR name = 'no such server'",
+    ];
+    let mut client = live.connect();
+    let expected: Vec<i64> = questions.iter().map(|sql| one(&mut client, sql)).collect();
+    for status in [403, 404] {
+        live.sim.fault(Fault::new(FaultKind::Status { status }).on(Endpoint::TotalCount));
+        let mut client = live.connect();
+        live.clear_log();
+        for (sql, expected) in questions.iter().zip(&expected) {
+            assert_eq!(one::<i64>(&mut client, sql), *expected, "{status}: {sql}");
+        }
+        let log = live.sim.log();
+        let asked = |endpoint| log.iter().filter(|entry| entry.endpoint == endpoint).count();
+        assert_eq!(asked(Endpoint::TotalCount), 1, "{status}");
+        assert_eq!(asked(Endpoint::TypeGet), 1, "{status}: what is known of the type is kept");
+        // A condition that is refused is found all the same.
+        live.sim.rename_attribute("Server", "Memory GB", "RAM").unwrap();
+        assert_eq!(one::<i64>(&mut client, questions[1]), expected[1], "{status}");
+        live.sim.rename_attribute("Server", "RAM", "Memory GB").unwrap();
+        live.sim.clear_faults();
+    }
 }
 
 #[test]
