@@ -234,10 +234,12 @@ impl Group {
                     patience = None;
                 }
                 Err(failure) if failure.is_lock_timeout() && at != 0 && !scheduled => {
+                    self.tell_later(at);
                     self.leave_out(at, "another session has locked it");
                 }
                 Err(failure) => {
                     let failure = if failure.is_lock_timeout() { locked() } else { failure };
+                    self.tell_later(at);
                     self.fail(at, &failure);
                     if self.due().next().is_none() {
                         return;
@@ -302,6 +304,15 @@ impl Group {
             if whole.again {
                 standing::want_full(member.job.target);
             }
+        }
+    }
+
+    /// A member that is not written does not hear again of what is gone: it has to compare everything, where
+    /// it may refer to that.
+    fn tell_later(&self, n: usize) {
+        let member = &self.members[n];
+        if !self.gone.is_empty() && !member.bound.references.is_empty() {
+            drop(failure::catch(|| transaction(|| member.want_full())));
         }
     }
 

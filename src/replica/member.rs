@@ -187,12 +187,17 @@ impl Member {
         if let Some(whole) = &self.whole {
             return self.pending.ids_after(whole.ids.iter().copied());
         }
+        self.pending.ids_after(self.held_ids())
+    }
+
+    /// Which objects it holds; inside a transaction.
+    pub fn held_ids(&self) -> Vec<i64> {
         let sql = format!(
             "SELECT t.{}::pg_catalog.int8 FROM {} AS t",
             ident(&self.bound.id.name),
             self.job.name_now()
         );
-        self.pending.ids_after(query(&sql, &[], |row| row.must::<i64>(1)))
+        query(&sql, &[], |row| row.must::<i64>(1))
     }
 
     /// Keys that it holds for some objects; inside a transaction.

@@ -265,6 +265,9 @@ impl Group {
     /// Objects that rows may refer to by a key or label that is no longer theirs.
     pub(super) fn referenced(&mut self) -> Result<Vec<Referenced>, Full> {
         let refer = self.members.iter().any(|m| !m.failed && !m.bound.references.is_empty());
+        if refer {
+            self.not_found_again();
+        }
         if !refer || (self.changed.is_empty() && self.gone.is_empty()) {
             return Ok(Vec::new());
         }
@@ -297,6 +300,21 @@ impl Group {
             Some(Referenced { held_key, key, label })
         };
         Ok(self.changed.keys().chain(&self.gone).collect::<HashSet<_>>().into_iter().filter_map(of).collect())
+    }
+
+    /// Objects that a full comparison did not find again are gone like those that a count shows, and nothing
+    /// else will tell those that refer to them. Where they are more than the replica may lose, it loses none.
+    fn not_found_again(&mut self) {
+        let leader = self.leader();
+        if leader.failed || leader.whole.is_none() {
+            return;
+        }
+        let (held, after) = transaction(|| (leader.held_ids(), leader.ids_after()));
+        let known = |id: &i64| after.contains(id) || self.changed.contains_key(id);
+        let lost: Vec<i64> = held.iter().copied().filter(|id| !known(id)).collect();
+        if lost.len() as f64 <= leader.share * held.len() as f64 {
+            self.gone.extend(lost);
+        }
     }
 
     pub(super) fn pages(&self, filter: String, columns: Arc<[ColumnSpec]>) -> PageStream {

@@ -208,6 +208,34 @@ fn labels_of_referenced_objects_follow_although_nothing_touches_those_that_refer
 }
 
 #[test]
+fn what_a_full_comparison_finds_gone_is_no_longer_referred_to_by_other_replicas() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = group(&database, &sim, &["employee", "server"]);
+    let owner = |client: &mut Client| text(client, "SELECT min(owner_key) FROM itsm_replica.server");
+    let first = owner(&mut client);
+    sim.delete(&first).unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee', 'full')").unwrap();
+    assert_ne!(owner(&mut client), first);
+    same(&mut client, "server");
+    same(&mut client, "employee");
+    // Rows that cannot be written do not hold it back, and are left to a full comparison.
+    client
+        .batch_execute(
+            "CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''not now''; END';
+             CREATE TRIGGER never BEFORE UPDATE ON itsm_replica.server EXECUTE FUNCTION never()",
+        )
+        .unwrap();
+    let second = owner(&mut client);
+    sim.delete(&second).unwrap();
+    let sql = "SELECT deleted FROM assets_fdw.refresh('itsm_replica.employee', 'full')";
+    assert_eq!(number(&mut client, sql), 1);
+    assert_eq!(owner(&mut client), second);
+    client.batch_execute("DROP TRIGGER never ON itsm_replica.server").unwrap();
+    assert_eq!(text(&mut client, "SELECT mode FROM assets_fdw.refresh('itsm_replica.server')"), "full");
+    same(&mut client, "server");
+}
+
+#[test]
 fn an_object_that_leaves_or_enters_the_condition_of_a_source_leaves_or_enters_its_replica() {
     let (sim, database) = (small(), Server::shared().create_database());
     let mut client = import(&database, &sim);
