@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use assets::option::{boolean, bytes, origin};
+use assets::option::{boolean, bytes, is_plain_id, origin};
 use pgrx::prelude::*;
 use pgrx::{FromDatum, pg_sys};
 use zeroize::Zeroizing;
@@ -54,6 +54,10 @@ enum Form {
     File,
     Whole(i64, i64),
     Id,
+    /// An id that goes into paths.
+    PlainId,
+    /// What goes before the colon of a Basic credential.
+    Email,
     Interval,
     Bytes,
     Bool,
@@ -77,8 +81,8 @@ pub const FIELDS: &[&str] = &["id", "key", "label", "object_type", "created", "u
 
 const DEFS: &[Def] = &[
     def("site", Place::Server, Form::Origin),
-    def("workspace_id", Place::Server, Form::Text),
-    def("cloud_id", Place::Server, Form::Text),
+    def("workspace_id", Place::Server, Form::PlainId),
+    def("cloud_id", Place::Server, Form::PlainId),
     def("api_url", Place::Server, Form::Origin),
     def("auth_url", Place::Server, Form::Origin),
     def("ca_file", Place::Server, Form::File),
@@ -92,7 +96,7 @@ const DEFS: &[Def] = &[
     def("max_response_bytes", Place::Server, Form::Bytes),
     def("updatable", Place::Server, Form::Bool),
     def("use_remote_estimate", Place::Server, Form::Bool),
-    def("email", Place::Mapping, Form::Text),
+    def("email", Place::Mapping, Form::Email),
     def("api_token", Place::Mapping, Form::Secret),
     def("client_id", Place::Mapping, Form::Text),
     def("client_secret", Place::Mapping, Form::Secret),
@@ -206,7 +210,11 @@ fn check_one(place: Place, name: &str, value: &str) {
         );
     };
     if let Err(expected) = check_form(def.form, value) {
-        let shown = if matches!(def.form, Form::Secret) { String::new() } else { format!(": \"{value}\"") };
+        // Nothing that was meant for a mapping: a secret may have been written beside its place.
+        let shown = match place {
+            Place::Mapping => String::new(),
+            _ => format!(": \"{}\"", cut(value)),
+        };
         error::raise_hint(
             PgSqlErrorCode::ERRCODE_FDW_INVALID_OPTION_NAME,
             format!("invalid value for option \"{name}\"{shown}"),
@@ -223,6 +231,15 @@ fn check_one(place: Place, name: &str, value: &str) {
             "Only superusers and members of pg_read_server_files may name files of the server.",
         );
     }
+}
+
+/// The beginning of a value, for a message.
+fn cut(value: &str) -> String {
+    let mut shown: String = value.chars().take(200).collect();
+    if shown.len() < value.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn may_read_server_files() -> bool {
@@ -251,6 +268,8 @@ fn check_form(form: Form, value: &str) -> Result<(), String> {
             };
         }
         Form::Id => value.trim().parse::<i64>().is_ok_and(|n| n > 0),
+        Form::PlainId => is_plain_id(value),
+        Form::Email => !value.contains(|c: char| c == ':' || c.is_control()),
         Form::Interval => interval(value).is_some_and(|d| !d.is_zero()),
         Form::Bytes => bytes(value).is_some_and(|n| n >= 1024),
         Form::Bool => boolean(value).is_some(),
@@ -262,6 +281,8 @@ fn check_form(form: Form, value: &str) -> Result<(), String> {
     Err(match form {
         Form::File => "an absolute path".into(),
         Form::Id => "a positive whole number".into(),
+        Form::PlainId => "an id of letters, digits and dashes".into(),
+        Form::Email => "an e-mail address, without colons and control characters".into(),
         Form::Interval => "a positive interval without months or years, such as 10s or 2min".into(),
         Form::Bytes => "a size of at least 1kB, such as 64MB".into(),
         Form::Bool => "a boolean".into(),
@@ -341,6 +362,7 @@ fn interval(value: &str) -> Option<Duration> {
     })
     .catch_when(PgSqlErrorCode::ERRCODE_INVALID_DATETIME_FORMAT, |_| None)
     .catch_when(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, |_| None)
+    .catch_when(PgSqlErrorCode::ERRCODE_INTERVAL_FIELD_OVERFLOW, |_| None)
     .execute()?;
     if read.months() != 0 {
         return None;

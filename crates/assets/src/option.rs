@@ -40,6 +40,11 @@ pub fn host(origin: &str) -> &str {
     }
 }
 
+/// Whether a text is an id as Atlassian writes them: it goes into paths, which nothing else may bend.
+pub fn is_plain_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
 /// What PostgreSQL takes for a boolean.
 pub fn boolean(value: &str) -> Option<bool> {
     match value.trim().to_ascii_lowercase().as_str() {

@@ -102,7 +102,7 @@ impl Session {
         check_origin("auth_url", &config.auth_url)?;
         for (option, id) in [("workspace_id", &config.workspace_id), ("cloud_id", &config.cloud_id)] {
             if let Some(id) = id
-                && !discovery::is_plain_id(id)
+                && !crate::option::is_plain_id(id)
             {
                 return Err(Error::new(
                     Kind::Config,
@@ -157,7 +157,7 @@ impl Session {
 
     /// What [`Session::whereabouts`] said in another process. What the options say comes first.
     pub(crate) fn is_at(&self, there: Whereabouts) {
-        let plain = |id: Option<String>| id.filter(|id| discovery::is_plain_id(id)).map(Arc::from);
+        let plain = |id: Option<String>| id.filter(|id| crate::option::is_plain_id(id)).map(Arc::from);
         let mut known = self.known();
         known.workspace = known.workspace.take().or_else(|| plain(there.workspace));
         known.cloud = known.cloud.take().or_else(|| plain(there.cloud));

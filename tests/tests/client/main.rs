@@ -14,6 +14,7 @@ mod identities;
 mod install;
 mod live;
 mod options;
+mod options_hostile;
 mod origins;
 mod pages;
 mod peer;

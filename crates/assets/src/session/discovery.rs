@@ -9,6 +9,7 @@ use super::{Exchange, Session, json, parse};
 use crate::budget::Endpoint;
 use crate::complaint;
 use crate::error::{Error, Kind};
+use crate::option::is_plain_id;
 use crate::route::Route;
 use crate::stats::Meter;
 
@@ -154,8 +155,4 @@ impl Session {
         Err(Error::new(Kind::Protocol, format!("{what} that the service gave is not an id"))
             .with_detail(self.auth.clean(&id)))
     }
-}
-
-pub(super) fn is_plain_id(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
