@@ -108,6 +108,54 @@ fn a_request_takes_effect_within_a_second_of_its_commit_and_not_before() {
 }
 
 #[test]
+fn a_gateways_role_may_ask_for_a_refresh_and_do_nothing_else() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.naptime", "1h")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    loaded(&mut client, "1 day");
+    // As the README has it.
+    client
+        .batch_execute(
+            "CREATE ROLE authenticator LOGIN NOINHERIT; CREATE ROLE automation NOLOGIN; GRANT automation TO authenticator;
+             CREATE SCHEMA api; GRANT USAGE ON SCHEMA api TO automation;
+             CREATE FUNCTION api.refresh_servers() RETURNS void LANGUAGE sql SECURITY DEFINER
+                 SET search_path = pg_catalog, pg_temp
+                 AS $$ SELECT assets_fdw.request_refresh('itsm_replica.server') $$;
+             REVOKE ALL ON FUNCTION api.refresh_servers() FROM PUBLIC;
+             GRANT EXECUTE ON FUNCTION api.refresh_servers() TO automation",
+        )
+        .unwrap();
+    let mut gateway = database.connect_as("authenticator");
+    let mut fastest = f64::MAX;
+    for _ in 0..3 {
+        let runs = number(&mut client, OK_RUNS);
+        // A gateway's request is a transaction in the role that its token names.
+        gateway
+            .batch_execute("BEGIN; SET LOCAL ROLE automation; SELECT api.refresh_servers(); COMMIT")
+            .unwrap();
+        let committed = text(&mut client, "SELECT clock_timestamp()::text");
+        wait_for(&mut client, "the run", &format!("SELECT ({OK_RUNS}) > {runs}"));
+        let waited = format!(
+            "SELECT extract(epoch FROM max(started) - '{committed}'::timestamptz)::float8 FROM assets_fdw.refresh_history"
+        );
+        fastest = fastest.min(client.query_one(&waited, &[]).unwrap().get(0));
+    }
+    assert!(fastest < 1.0, "{fastest} s");
+    for sql in [
+        "SELECT assets_fdw.request_refresh('itsm_replica.server')",
+        "SELECT assets_fdw.refresh('itsm_replica.server')",
+        "SELECT count(*) FROM itsm_replica.server",
+        "SELECT count(*) FROM itsm.server",
+    ] {
+        let (state, message) = error_of(&mut gateway, &format!("BEGIN; SET LOCAL ROLE automation; {sql}"));
+        assert_eq!(state, "42501", "{sql}: {message}");
+        gateway.batch_execute("ROLLBACK").unwrap();
+    }
+    let (state, _) = error_of(&mut gateway, "SELECT api.refresh_servers()");
+    assert_eq!(state, "42501", "without the role");
+}
+
+#[test]
 fn what_was_missed_while_the_server_was_down_is_one_run() {
     let (sim, server) = (small(), preloaded(&[]));
     let database = server.create_database();
