@@ -18,7 +18,7 @@ use zeroize::Zeroize;
 
 use crate::config::{Config, Credential, Secret, SecretSource};
 use crate::error::{Error, Kind};
-use crate::http::{Body, Http, Incoming, Outgoing};
+use crate::http::{Body, Failure, Http, Incoming, Outgoing};
 use crate::mask::mask;
 use crate::shared::{Hasher, Shared, enter, micros};
 use crate::stats::Meter;
@@ -120,8 +120,10 @@ impl Form {
     }
 }
 
-/// The longest pause between two tries of a token request.
+/// The longest pause without saying that the token is still being waited for.
 const PAUSE: Duration = Duration::from_secs(20);
+/// So often a token request is sent again.
+const TRIES: u32 = 3;
 
 /// An authorization header, and which token it holds, for saying that it did not work.
 pub(crate) struct Header {
@@ -486,37 +488,42 @@ impl Auth {
             body: Some(body),
             divisible: false,
         };
-        let mut failures = 0;
+        let (mut failures, begun) = (0, Instant::now());
         loop {
             if lease.is_some_and(|lease| !lease.extend()) {
                 return Ok(None);
             }
             meter.request(failures > 0);
             let sent = http.send(&outgoing).await;
-            if let Ok(incoming) = &sent {
-                meter.bytes(incoming.body.len());
-                if incoming.status == 429 {
-                    meter.throttled();
-                }
-            }
-            let (trouble, what) = match sent {
-                Ok(incoming) if matches!(incoming.status, 429 | 500..=599) && failures < 3 => {
-                    (incoming.asked_to_wait(SystemTime::now()), None)
-                }
-                Ok(incoming) => return Ok(Some(incoming)),
-                Err(failure) => (None, Some(failure)),
-            };
             failures += 1;
-            if let Some(failure) = what {
-                use crate::http::Failure;
-                let passing = matches!(failure, Failure::Passing(..));
-                if !passing || failures > 3 {
-                    let error = crate::complaint::failed(failure, &self.host(), "the token endpoint");
-                    return Err(error.map_texts(|text| self.mask(text)));
+            let (passing, asked) = match &sent {
+                Ok(incoming) => {
+                    meter.bytes(incoming.body.len());
+                    if incoming.status == 429 {
+                        meter.throttled();
+                    }
+                    (matches!(incoming.status, 429 | 500..=599), incoming.asked_to_wait(SystemTime::now()))
                 }
+                Err(failure) => (matches!(failure, Failure::Passing(..)), None),
+            };
+            let jitter = crate::retry::jitter();
+            let wait = match asked {
+                Some(asked) => asked + Duration::from_secs_f64(jitter / 2.0),
+                None => Duration::from_millis(250 << failures).mul_f64(0.75 + jitter / 4.0),
+            };
+            if !passing || failures > TRIES || begun.elapsed() + wait > self.patience {
+                return sent.map(Some).map_err(|failure| {
+                    let error = crate::complaint::failed(failure, &self.host(), "the token endpoint");
+                    error.map_texts(|text| self.mask(text))
+                });
             }
-            let wait = trouble.unwrap_or(Duration::from_millis(250 << failures)).min(PAUSE);
-            tokio::time::sleep(wait.mul_f64(0.75 + crate::retry::jitter() / 4.0)).await;
+            let until = Instant::now() + wait;
+            while Instant::now() < until {
+                if lease.is_some_and(|lease| !lease.extend()) {
+                    return Ok(None);
+                }
+                tokio::time::sleep_until(until.min(Instant::now() + PAUSE)).await;
+            }
         }
     }
 

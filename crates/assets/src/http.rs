@@ -353,10 +353,26 @@ mod tests {
         for (headers, wanted) in table {
             assert_eq!(answer(headers).spent(now), wanted.map(Duration::from_secs), "{headers:?}");
         }
-        assert_eq!(
-            answer(&[("retry-after", "7"), (reset, "30")]).asked_to_wait(now),
-            Some(Duration::from_secs(7))
-        );
-        assert_eq!(answer(&[(reset, "30")]).asked_to_wait(now), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn how_long_a_429_asks_to_wait() {
+        let now = temporal::system_time(1_700_000_000_000_000).expect("a moment");
+        let (after, reset) = ("retry-after", "x-ratelimit-reset");
+        let table = [
+            (&[(after, "7"), (reset, "30")][..], Some(7)),
+            (&[(after, "Tue, 14 Nov 2023 22:13:50 GMT")], Some(30)),
+            (&[(after, "Tue, 14 Nov 2023 22:13:10 GMT")], Some(0)),
+            (&[(after, "soon"), (reset, "30")], Some(30)),
+            (&[(after, "-1")], None),
+            (&[(after, "NaN")], None),
+            (&[(after, "1e300")], Some(86_400)),
+            (&[(after, "")], None),
+            (&[(reset, "30")], Some(30)),
+            (&[], None),
+        ];
+        for (headers, wanted) in table {
+            assert_eq!(answer(headers).asked_to_wait(now), wanted.map(Duration::from_secs), "{headers:?}");
+        }
     }
 }

@@ -66,6 +66,7 @@ pub async fn scan(
     let _buffers = client.session.http.keep_buffers();
     let driver = Driver {
         client,
+        filter: spec.filter.trim().into(),
         columns: spec.columns,
         layout,
         stats,
@@ -80,6 +81,7 @@ type Outcome = (u64, Result<Reply, Error>);
 
 struct Driver {
     client: Arc<Client>,
+    filter: Arc<str>,
     columns: Arc<[ColumnSpec]>,
     layout: Arc<Layout>,
     stats: Arc<ScanStats>,
@@ -189,6 +191,7 @@ impl Driver {
             let client = self.client.clone();
             let layout = self.layout.clone();
             let stats = self.stats.clone();
+            let filter = self.filter.clone();
             let task = self.tasks.spawn(async move {
                 let result = match what {
                     What::Page { start, size } => client.page(&aql, start, size, &layout, &stats).await,
@@ -196,7 +199,12 @@ impl Driver {
                     What::Count => {
                         let meter = client.session.meter_of(&stats);
                         match client.count(&aql, meter).await {
-                            Ok(count) => Ok(Reply::Count(Some(count))),
+                            Ok(count) => {
+                                if aql == *filter {
+                                    client.keep_count(&aql, count);
+                                }
+                                Ok(Reply::Count(Some(count)))
+                            }
                             // A service that does not count is read all the same.
                             Err(error)
                                 if error.kind().refuses_counts() || error.kind() == Kind::AqlRejected =>

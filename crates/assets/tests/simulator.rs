@@ -544,6 +544,37 @@ async fn a_page_beyond_max_response_bytes_is_asked_for_in_parts_and_one_object_b
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_token_endpoint_is_waited_for_as_long_as_it_asks_and_never_beyond_retry_timeout() {
+    let sim = sim(Profile::Documented, 300);
+    let client = || {
+        let credential =
+            Credential::ClientCredentials { id: "sim-client".to_owned(), secret: secret("sim-secret") };
+        let config = Config { retry_timeout: Duration::from_secs(5), ..config(&sim) };
+        client_with(config, credential)
+    };
+    let tokens = || {
+        let log = sim.log();
+        let asked = log.iter().filter(|entry| entry.endpoint == Endpoint::Token);
+        asked.map(|entry| entry.started).collect::<Vec<_>>()
+    };
+    let fault = |retry_after: &str| {
+        let what = FaultKind::TooMany { retry_after: Some(retry_after.to_owned()) };
+        Fault::new(what).on(Endpoint::Token)
+    };
+    sim.fault(fault("1").times(1));
+    client().total_count("").await.expect("a count");
+    let asked = tokens();
+    assert!(asked[1].duration_since(asked[0]) >= Duration::from_secs(1), "{asked:?}");
+    sim.clear_log();
+    sim.fault(fault("30"));
+    let begun = std::time::Instant::now();
+    let error = client().total_count("").await.expect_err("no token");
+    assert_eq!(error.kind(), Kind::RateLimited, "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(tokens().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_request_is_counted_whatever_it_is_for() {
     for profile in PROFILES {
         let sim = sim(profile, 300);

@@ -30,6 +30,9 @@ pub(super) struct Common {
     pub(super) before: Option<HashSet<i64>>,
     /// How many objects to expect; only bounds speculation.
     pub(super) estimate: Option<u64>,
+    /// How many the service has told of since the scan began. What it told before proves nothing: objects
+    /// created since then could make up for others that are missing.
+    pub(super) counted: Option<u64>,
     /// So many there are, or more: bounds it while there is no estimate.
     pub(super) at_least: Option<u64>,
     pub(super) count_asked: bool,
@@ -52,6 +55,7 @@ impl Common {
             log: IdLog::default(),
             before: None,
             estimate: start.count,
+            counted: None,
             count_asked: false,
             fruitless: 0,
             missing: 0,
@@ -182,14 +186,19 @@ impl Common {
 
     /// Whether as many were handed on as were to be expected.
     pub(super) fn is_all(&self) -> bool {
-        self.estimate == Some(self.delivered)
+        self.counted == Some(self.delivered)
+    }
+
+    /// The service says how many there are.
+    pub(super) fn told(&mut self, count: u64) {
+        (self.estimate, self.counted) = (Some(count), Some(count));
     }
 
     /// What a count at the end of a mode means. Fewer than were handed on: some were deleted.
     pub(super) fn compare(&mut self, count: Option<u64>) -> Step {
         match count {
             Some(count) if count > self.delivered => {
-                self.estimate = Some(count);
+                self.told(count);
                 Step::Missing(count)
             }
             _ => Step::Done,
@@ -211,14 +220,10 @@ impl Common {
     /// `total` where it is not saturated, and says more than the page itself shows: one that only
     /// counts up to the page's end tells nothing.
     pub(super) fn learn_total(&mut self, answer: &Answer) {
-        if self.estimate.is_none()
-            && let Some(total) = answer.total
-            && total > answer.rows.len() as u64
-        {
-            match total {
-                SATURATED => self.at_least = Some(SATURATED),
-                _ => self.estimate = Some(total),
-            }
+        match answer.total {
+            Some(SATURATED) => self.at_least = Some(SATURATED),
+            Some(total) if self.counted.is_none() && total > answer.rows.len() as u64 => self.told(total),
+            _ => {}
         }
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! A scan that can have at most n objects, such as a look-up of n keys, ends with the n-th. Any other
 //! end is believed when what was handed on is as many as the service counts: by an exact `total`,
-//! by a count from before, or by one count at the end. Where it counts more, [`windows`] find by
+//! or by one count while it runs or at its end; what was counted before it began proves nothing. Where it counts more, [`windows`] find by
 //! counting halves where the missing ones are, and read those ranges again. Where `total` is
 //! told, as documented, looking up a key is one request; a service that leaves it out is asked to
 //! count even for a page of no object that says it is the last.
@@ -94,7 +94,7 @@ pub(crate) struct Start {
     pub(crate) most: Option<u64>,
     pub(crate) max_in_flight: u32,
     pub(crate) facts: Facts,
-    /// A count from before, to bound speculation.
+    /// A count from before, to bound speculation; never a proof.
     pub(crate) count: Option<u64>,
     /// How large an object was in an earlier scan, or 0.
     pub(crate) object: usize,

@@ -123,8 +123,8 @@ impl Ordered {
             self.queue[i].ticket = Some(ask.ticket);
             return Some(ask);
         }
-        // How many there are bounds what is asked ahead; worth a request only in a long scan.
-        if self.pages >= 2 && common.estimate.is_none() && !common.count_asked {
+        // How many there are bounds what is asked ahead, and proves the end; a short scan may find out without.
+        if self.pages >= 2 && common.counted.is_none() && !common.count_asked {
             common.count_asked = true;
             let aql = common.aql((None, None), None);
             let ask = common.ask(aql, What::Count);
@@ -181,7 +181,7 @@ impl Ordered {
                 return Ok(common.compare(count));
             }
             if let Some(count) = count {
-                common.estimate = Some(count);
+                common.told(count);
                 check_plausible(common, count)?;
             }
             return Ok(Step::Go);
@@ -286,7 +286,7 @@ impl Ordered {
             common.deliver(fresh, heap);
             if common.estimate.is_some_and(|estimate| common.delivered > 2 * estimate + 10_000) {
                 // More than there can be, as far as we know: count again.
-                common.estimate = None;
+                (common.estimate, common.counted) = (None, None);
                 common.count_asked = false;
             }
         } else {

@@ -83,7 +83,9 @@ impl Probe {
                     common.deliver(answer.rows, answer.heap);
                     return Ok(Some(Mode::Done));
                 }
-                common.estimate = count;
+                if let Some(count) = count {
+                    common.told(count);
+                }
                 return self.incomplete(common, answer);
             }
             Reply::Count(None) if self.had_rows => {
@@ -106,7 +108,7 @@ impl Probe {
             *common.facts.order_mut(order) = Verdict::Fails;
         }
         if answer.rows.is_empty() {
-            let told = answer.total.is_some() || common.estimate == Some(0);
+            let told = answer.total.is_some();
             if told && !says_more(&answer) && !self.had_rows {
                 return Ok(Some(Mode::Done));
             }
@@ -128,7 +130,9 @@ impl Probe {
                 *common.facts.order_mut(order) = Verdict::Works;
             }
             let rows = answer.rows.len() as u64;
-            if answer.total != Some(rows) && common.estimate != Some(rows) {
+            // A page and its total may be short together; what was counted before tells.
+            let doubtful = common.estimate.is_some_and(|count| count > rows);
+            if (answer.total != Some(rows) || doubtful) && common.counted != Some(rows) {
                 self.held = Some(answer);
                 self.counting = true;
                 self.again(self.order);

@@ -569,6 +569,59 @@ fn a_page_that_loses_an_object_once_does_not_make_a_short_result() {
 }
 
 #[test]
+fn a_count_from_before_the_scan_proves_nothing() {
+    // As many were counted as the pages have, less the object that they lose.
+    for (objects, which) in [(51, 0), (150, 1), (1250, 12)] {
+        for total in [Total::Capped, Total::Absent] {
+            let mut service = Service::new(Manners { total, ..Manners::GOOD }, 1..=objects, 1);
+            let mut page = 0;
+            let start = Start { count: Some(objects as u64 - 1), ..start() };
+            let outcome = run_with(
+                &mut service,
+                start,
+                |_| {},
+                |_, mut reply| {
+                    if let Reply::Page(answer, _) = &mut reply
+                        && !answer.rows.is_empty()
+                    {
+                        if page == which {
+                            answer.rows.pop();
+                            answer.is_last = Some(true);
+                            answer.total = answer.total.map(|total| total.min(answer.rows.len() as u64));
+                        }
+                        page += 1;
+                    }
+                    reply
+                },
+            );
+            assert_eq!(outcome.result.map(|got| got.len()), Ok(objects as usize), "{total:?}");
+        }
+    }
+}
+
+#[test]
+fn a_first_page_that_is_short_together_with_its_total_is_doubted_where_more_were_counted_before() {
+    let mut service = Service::new(Manners { total: Total::Exact, ..Manners::GOOD }, 1..=57, 1);
+    let mut walk = Walk::new(Start { count: Some(57), ..start() });
+    let (mut got, mut first) = (0, true);
+    while !walk.is_done() {
+        let ask = walk.next().expect("goes on");
+        let mut reply = service.answer(&ask);
+        if let Reply::Page(answer, _) = &mut reply
+            && std::mem::take(&mut first)
+        {
+            answer.rows.truncate(33);
+            (answer.is_last, answer.total) = (Some(true), Some(33));
+        }
+        walk.reply(ask.ticket, reply).expect("complete in the end");
+        while let Some(page) = walk.rows() {
+            got += page.rows.len();
+        }
+    }
+    assert_eq!(got, 57);
+}
+
+#[test]
 fn pages_that_are_spoilt_for_good_are_an_error_and_not_a_short_result() {
     type Spoil = fn(&mut Answer);
     let spoils: [Spoil; 4] = [

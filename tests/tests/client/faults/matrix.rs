@@ -190,6 +190,14 @@ struct Held {
 }
 
 impl Held {
+    fn most(&self, other: &Held) -> Held {
+        Held {
+            kilobytes: self.kilobytes.max(other.kilobytes),
+            sockets: self.sockets.max(other.sockets),
+            threads: self.threads.max(other.threads),
+        }
+    }
+
     fn by(pid: i32) -> Held {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the backend's status");
         let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("a line of memory");
@@ -214,8 +222,9 @@ fn sessions_that_meet_faults_for_long_do_not_grow() {
     let mut places: Vec<Place> = PROFILES.map(Place::new).into();
     let turn = if length.is_zero() { 8 } else { 60 };
     let mut wrong = Vec::new();
-    // The first turn makes what a session keeps.
-    let mut before = Vec::new();
+    // What a session keeps depends on what it has met, and the largest answers are rare: the first quarter of the
+    // time shows how much that is.
+    let mut before: Vec<Held> = Vec::new();
     for turns in 0.. {
         for place in &mut places {
             wrong.extend(place.round(&mut dice, turn));
@@ -223,11 +232,14 @@ fn sessions_that_meet_faults_for_long_do_not_grow() {
         let held: Vec<Held> = places.iter().map(|place| Held::by(place.pid)).collect();
         println!("{:>6.0?} {held:?}", begun.elapsed());
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-        if turns < 2 {
-            before = held;
+        if turns < 2 || begun.elapsed() < length / 4 {
+            before = match before.is_empty() {
+                true => held,
+                false => before.iter().zip(&held).map(|(before, now)| before.most(now)).collect(),
+            };
         } else {
             for (before, now) in before.iter().zip(&held) {
-                assert!(now.kilobytes < before.kilobytes + 16_384, "memory: {before:?}, then {now:?}");
+                assert!(now.kilobytes < before.kilobytes + 8192, "memory: {before:?}, then {now:?}");
                 assert!(now.sockets <= before.sockets + 12, "descriptors: {before:?}, then {now:?}");
                 // Look-ups of names come and go, never more than two at once.
                 assert!(now.threads <= before.threads + 2, "threads: {before:?}, then {now:?}");
