@@ -486,7 +486,7 @@ impl Auth {
             url: self.token_url.clone(),
             authorization,
             body: Some(body),
-            divisible: false,
+            room: None,
         };
         let (mut failures, begun) = (0, Instant::now());
         loop {

@@ -13,8 +13,8 @@ const SMALL: usize = 64 << 10;
 const LARGE: usize = 8 << 20;
 /// How much is kept at most.
 const KEPT: usize = 8 << 20;
-/// What bodies that can be asked for in smaller parts may hold together. As much as the pages of one
-/// scan are meant to hold (`pages::pace`), so that it matters only where they are larger than foreseen.
+/// What the bodies of one scan may hold together, where they can be asked for in smaller parts. As much as
+/// its pages are meant to hold (`pages::pace`), so that it matters only where they are larger than foreseen.
 const TOGETHER: usize = 18 << 20;
 /// A body as small as this is not given up for the sake of others.
 const SHARE: usize = 1 << 20;
@@ -23,13 +23,19 @@ const STEP: usize = 512 << 10;
 
 /// Buffers that wait to be used again, as long as somebody holds a [`Lease`].
 #[derive(Clone, Default)]
-pub(crate) struct Buffers(Arc<Room>);
+pub(crate) struct Buffers(Arc<Mutex<Kept>>);
 
+/// The bytes that the bodies of one scan hold.
 #[derive(Default)]
-struct Room {
-    kept: Mutex<Kept>,
-    /// The bytes of all bodies that somebody holds.
-    held: AtomicUsize,
+pub(crate) struct Room(AtomicUsize);
+
+impl Room {
+    /// Whether there is none for a body to become `length` bytes long, beside what others than its own
+    /// `have` bytes hold.
+    pub(crate) fn is_full_for(&self, have: usize, length: usize) -> bool {
+        let others = self.0.load(Ordering::Relaxed).saturating_sub(have);
+        length > SHARE && others.saturating_add(length) > TOGETHER
+    }
 }
 
 #[derive(Default)]
@@ -45,23 +51,12 @@ pub(crate) struct Lease(Buffers);
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
     home: Buffers,
+    room: Option<Arc<Room>>,
 }
 
 impl Buffers {
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether there is no room for a body to become `length` bytes long, beside what others than its
-    /// own `have` bytes hold.
-    fn lacks_room(&self, have: usize, length: usize) -> bool {
-        let others = self.0.held.load(Ordering::Relaxed).saturating_sub(have);
-        length > SHARE && others.saturating_add(length) > TOGETHER
-    }
-
-    /// Whether there is no room for a body of so many bytes, beside those that are held.
-    pub(crate) fn are_full_for(&self, length: usize) -> bool {
-        self.lacks_room(0, length)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps buffers until the lease is dropped.
@@ -71,8 +66,8 @@ impl Buffers {
     }
 
     /// An empty buffer with room for `expected` bytes, if so many can be expected at all: the
-    /// number is the peer's.
-    pub(crate) fn take(&self, expected: usize) -> Buffer {
+    /// number is the peer's. What it will hold counts in `room`.
+    pub(crate) fn take(&self, expected: usize, room: Option<&Arc<Room>>) -> Buffer {
         let mut expected = expected.min(LARGE);
         let mut found = None;
         if expected >= SMALL {
@@ -85,7 +80,7 @@ impl Buffers {
             found = chosen.map(|i| kept.free.swap_remove(i)).filter(|bytes| bytes.capacity() >= expected);
         }
         let bytes = found.unwrap_or_else(|| Vec::with_capacity(expected));
-        Buffer { bytes, home: self.clone() }
+        Buffer { bytes, home: self.clone(), room: room.cloned() }
     }
 }
 
@@ -102,12 +97,9 @@ impl Drop for Lease {
 impl Buffer {
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        self.home.0.held.fetch_add(bytes.len(), Ordering::Relaxed);
-    }
-
-    /// Whether there is no room for so many more bytes, beside the other bodies.
-    pub(crate) fn is_full_for(&self, more: usize) -> bool {
-        self.home.lacks_room(self.bytes.len(), self.bytes.len() + more)
+        if let Some(room) = &self.room {
+            room.0.fetch_add(bytes.len(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -128,7 +120,9 @@ impl DerefMut for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
-        self.home.0.held.fetch_sub(bytes.len(), Ordering::Relaxed);
+        if let Some(room) = &self.room {
+            room.0.fetch_sub(bytes.len(), Ordering::Relaxed);
+        }
         if !(SMALL..=LARGE).contains(&bytes.capacity()) {
             return;
         }
@@ -153,42 +147,43 @@ mod tests {
     fn a_buffer_is_used_again_while_a_scan_runs_and_never_with_what_was_in_it() {
         let buffers = Buffers::default();
         let lease = buffers.lease();
-        let mut first = buffers.take(1 << 20);
+        let mut first = buffers.take(1 << 20, None);
         first.extend(b"secret");
         drop(first);
         assert_eq!(free(&buffers), [1 << 20]);
-        let again = buffers.take(900 << 10);
+        let again = buffers.take(900 << 10, None);
         assert!(again.is_empty() && free(&buffers).is_empty());
         drop(again);
         drop(lease);
         assert_eq!(free(&buffers), [0_usize; 0]);
-        drop(buffers.take(1 << 20));
+        drop(buffers.take(1 << 20, None));
         assert_eq!(free(&buffers), [0_usize; 0], "kept although nobody reads");
     }
 
     #[test]
     fn bodies_together_are_bounded_and_small_ones_pass() {
-        let buffers = Buffers::default();
-        let mut first = buffers.take(0);
-        assert!(!buffers.are_full_for(TOGETHER) && buffers.are_full_for(TOGETHER + 1));
+        let (buffers, room) = (Buffers::default(), Arc::new(Room::default()));
+        let mut first = buffers.take(0, Some(&room));
+        assert!(!room.is_full_for(0, TOGETHER) && room.is_full_for(0, TOGETHER + 1));
         first.extend(&vec![0; 12 << 20]);
-        assert!(!first.is_full_for(6 << 20), "what it holds itself counts once");
-        assert!(buffers.are_full_for(7 << 20) && !buffers.are_full_for(6 << 20));
+        assert!(!room.is_full_for(12 << 20, 18 << 20), "what it holds itself counts once");
+        assert!(room.is_full_for(0, 7 << 20) && !room.is_full_for(0, 6 << 20));
         first.extend(&vec![0; 12 << 20]);
-        assert!(!buffers.are_full_for(SHARE));
+        assert!(!room.is_full_for(0, SHARE));
+        buffers.take(0, None).extend(&vec![0; 12 << 20]);
         drop(first);
-        assert!(!buffers.are_full_for(TOGETHER));
+        assert!(!room.is_full_for(0, TOGETHER), "another scan's bodies are in another room");
     }
 
     #[test]
     fn what_is_kept_is_bounded_and_so_is_what_a_peer_can_make_us_reserve() {
         let buffers = Buffers::default();
         let _lease = buffers.lease();
-        let many: Vec<Buffer> = (0..9).map(|_| buffers.take(3 << 20)).collect();
+        let many: Vec<Buffer> = (0..9).map(|_| buffers.take(3 << 20, None)).collect();
         drop(many);
         assert_eq!(free(&buffers).len(), 2);
-        assert!(buffers.take(usize::MAX).bytes.capacity() <= LARGE);
-        drop(buffers.take(100));
+        assert!(buffers.take(usize::MAX, None).bytes.capacity() <= LARGE);
+        drop(buffers.take(100, None));
         assert!(free(&buffers).iter().all(|capacity| *capacity >= SMALL));
     }
 }

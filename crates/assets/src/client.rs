@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Deserialize;
 
 use crate::budget::Endpoint;
+use crate::buffers::Room;
 use crate::check::{self, CheckStep};
 use crate::config::{Config, Credential};
 use crate::decode::scalar::Scalar;
@@ -14,7 +15,7 @@ use crate::error::{Error, Kind};
 use crate::metadata::Metadata;
 use crate::model::{Attribute, ObjectSchema, ObjectType};
 use crate::pages::{Facts, Reply, SMALLEST_PAGE};
-use crate::session::{self, Call, Session};
+use crate::session::{self, Call, Part, Session};
 use crate::shared::Shared;
 use crate::sizes::Sizes;
 use crate::stats::{Meter, ScanStats, Stats};
@@ -211,7 +212,7 @@ impl Client {
             body: None,
             endpoint: Endpoint::Other,
             meter: self.session.meter(),
-            too_long: None,
+            part: None,
         };
         self.call(call, session::json).await
     }
@@ -247,7 +248,7 @@ impl Client {
             body: Some(&body),
             endpoint: Endpoint::TotalCount,
             meter,
-            too_long: None,
+            part: None,
         };
         self.call(call, |bytes| {
             let count: Count<'_> = serde_json::from_slice(bytes)
@@ -269,6 +270,7 @@ impl Client {
         size: u32,
         layout: &Layout,
         stats: &ScanStats,
+        room: &Arc<Room>,
     ) -> Result<Reply, Error> {
         let divisible = size > SMALLEST_PAGE;
         let too_long = AtomicUsize::new(0);
@@ -287,7 +289,7 @@ impl Client {
             body: Some(&body),
             endpoint: Endpoint::ObjectAql,
             meter: self.session.meter_of(stats),
-            too_long: divisible.then_some(&too_long),
+            part: divisible.then_some(Part { room, too_long: &too_long }),
         };
         let known = self.metadata.definitions();
         let read = |bytes: &[u8]| Ok((decode::page(bytes, layout, &known)?, bytes.len()));

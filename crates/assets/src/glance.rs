@@ -39,7 +39,7 @@ impl Client {
         let mut pace = Pace::new(size, self.object_size(&columns));
         loop {
             let size = pace.size();
-            match self.page(aql, start, size, &layout, &ScanStats::default()).await? {
+            match self.page(aql, start, size, &layout, &ScanStats::default(), &Arc::default()).await? {
                 Reply::Page(answer, bytes) => {
                     pace.learn(answer.rows.len(), bytes);
                     self.keep_object_size(&columns, pace.object());

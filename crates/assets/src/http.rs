@@ -1,12 +1,13 @@
 //! One HTTP exchange: what goes out, how much may come back, and how it can fail. No retries here.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, Url, redirect};
 
-use crate::buffers::{Buffer, Buffers, Lease};
+use crate::buffers::{Buffer, Buffers, Lease, Room};
 use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::retry::Trouble;
@@ -29,8 +30,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) url: Url,
     pub(crate) authorization: Option<HeaderValue>,
     pub(crate) body: Option<Body<'a>>,
-    /// A smaller answer can be asked for: one for which there is no room is [`Failure::NoRoom`].
-    pub(crate) divisible: bool,
+    /// Where a smaller answer can be asked for: one for which there is no room is [`Failure::NoRoom`].
+    pub(crate) room: Option<&'a Arc<Room>>,
 }
 
 pub(crate) enum Body<'a> {
@@ -170,29 +171,30 @@ impl Http {
         let success = (200..300).contains(&status);
         let most = if success { self.max_bytes } else { ERROR_BODY.min(self.max_bytes) };
         let told = response.content_length().unwrap_or(0);
-        let divisible = success && outgoing.divisible;
+        let room = outgoing.room.filter(|_| success);
         let length = usize::try_from(told).unwrap_or(usize::MAX);
-        if divisible && (told > most || self.buffers.are_full_for(length)) {
+        if room.is_some_and(|room| told > most || room.is_full_for(0, length)) {
             return Err(Failure::NoRoom(length));
         }
         if success && told > most {
             return Err(Failure::TooLarge(most));
         }
-        let mut body = self.buffers.take(told.min(most) as usize);
+        let mut body = self.buffers.take(told.min(most) as usize, room);
         // The bytes counted here are decompressed ones, as they come.
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) => {
-                    let room = most.saturating_sub(body.len() as u64);
-                    if divisible && (chunk.len() as u64 > room || body.is_full_for(chunk.len())) {
+                    let (have, left) = (body.len(), most.saturating_sub(body.len() as u64));
+                    let too_much = chunk.len() as u64 > left;
+                    if room.is_some_and(|room| too_much || room.is_full_for(have, have + chunk.len())) {
                         // Where its length is not told, there is as much again to come, for all we know.
-                        return Err(Failure::NoRoom(length.max(2 * body.len())));
+                        return Err(Failure::NoRoom(length.max(2 * have).max(1)));
                     }
-                    if chunk.len() as u64 > room {
+                    if too_much {
                         if success {
                             return Err(Failure::TooLarge(most));
                         }
-                        body.extend(&chunk[..room as usize]);
+                        body.extend(&chunk[..left as usize]);
                         break;
                     }
                     body.extend(&chunk);
@@ -331,7 +333,7 @@ mod tests {
         let headers = headers.iter().map(|(name, value)| {
             (header::HeaderName::from_static(name), HeaderValue::from_str(value).expect("a header"))
         });
-        Incoming { status: 200, headers: headers.collect(), body: crate::buffers::Buffers::default().take(0) }
+        Incoming { status: 200, headers: headers.collect(), body: Buffers::default().take(0, None) }
     }
 
     #[test]

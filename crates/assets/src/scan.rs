@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
+use crate::buffers::Room;
 use crate::client::Client;
 use crate::decode::Layout;
 use crate::error::{Error, Kind};
@@ -67,6 +68,7 @@ pub async fn scan(
     let driver = Driver {
         client,
         filter: spec.filter.trim().into(),
+        room: Arc::default(),
         columns: spec.columns,
         layout,
         stats,
@@ -82,6 +84,7 @@ type Outcome = (u64, Result<Reply, Error>);
 struct Driver {
     client: Arc<Client>,
     filter: Arc<str>,
+    room: Arc<Room>,
     columns: Arc<[ColumnSpec]>,
     layout: Arc<Layout>,
     stats: Arc<ScanStats>,
@@ -192,9 +195,12 @@ impl Driver {
             let layout = self.layout.clone();
             let stats = self.stats.clone();
             let filter = self.filter.clone();
+            let room = self.room.clone();
             let task = self.tasks.spawn(async move {
                 let result = match what {
-                    What::Page { start, size } => client.page(&aql, start, size, &layout, &stats).await,
+                    What::Page { start, size } => {
+                        client.page(&aql, start, size, &layout, &stats, &room).await
+                    }
                     What::Count if client.counts_refused() => Ok(Reply::Count(None)),
                     What::Count => {
                         let meter = client.session.meter_of(&stats);

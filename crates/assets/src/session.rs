@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::auth::Auth;
 use crate::budget::{Budget, Endpoint, Sent, TooLong};
+use crate::buffers::Room;
 use crate::complaint;
 use crate::config::{Config, Credential, Deployment};
 use crate::decode::Unreadable;
@@ -69,8 +70,14 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Option<&'a [u8]>,
     pub(crate) endpoint: Endpoint,
     pub(crate) meter: Meter<'a>,
-    /// Where less can be asked for: gets the length of an answer for which there was no room.
-    pub(crate) too_long: Option<&'a AtomicUsize>,
+    pub(crate) part: Option<Part<'a>>,
+}
+
+/// Where less can be asked for: the room for the answer, and what gets the length of one that did not fit.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) room: &'a Arc<Room>,
+    pub(crate) too_long: &'a AtomicUsize,
 }
 
 /// A request with everything resolved but the authorization.
@@ -83,7 +90,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) endpoint: Endpoint,
     pub(crate) authorized: bool,
     meter: Meter<'a>,
-    too_long: Option<&'a AtomicUsize>,
+    part: Option<Part<'a>>,
 }
 
 impl Session {
@@ -188,8 +195,7 @@ impl Session {
             return (origin.clone(), Err(Failure::Redirect("nowhere".to_owned())));
         };
         let host = url.host_str().unwrap_or("?").to_owned();
-        let outgoing =
-            Outgoing { method: Method::GET, url, authorization: None, body: None, divisible: false };
+        let outgoing = Outgoing { method: Method::GET, url, authorization: None, body: None, room: None };
         self.meter().request(false);
         (host, self.http.send(&outgoing).await)
     }
@@ -289,7 +295,7 @@ impl Session {
             endpoint: call.endpoint,
             authorized: true,
             meter: call.meter,
-            too_long: call.too_long,
+            part: call.part,
         };
         self.exchange(exchange, read).await
     }
@@ -321,7 +327,7 @@ impl Session {
                 url: exchange.url.clone(),
                 authorization: header.as_ref().map(|header| header.value.clone()),
                 body: exchange.body.map(Body::Json),
-                divisible: exchange.too_long.is_some(),
+                room: exchange.part.map(|part| part.room),
             };
             exchange.meter.request(failures > 0 || renewed);
             let result = self.http.send(&outgoing).await;
@@ -361,8 +367,8 @@ impl Session {
                     }
                 }
                 Err(failure) => {
-                    if let (Failure::NoRoom(length), Some(too_long)) = (&failure, exchange.too_long) {
-                        too_long.store(*length, Ordering::Relaxed);
+                    if let (Failure::NoRoom(length), Some(part)) = (&failure, exchange.part) {
+                        part.too_long.store(*length, Ordering::Relaxed);
                     }
                     let trouble = match &failure {
                         Failure::Passing(trouble, _) => Some(*trouble),

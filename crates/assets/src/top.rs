@@ -75,7 +75,7 @@ pub async fn top(
     };
     let aql = format!("{condition} ORDER BY {by} {direction}");
     let size = limit.saturating_add(EXTRA).min(client.config().page_size.max(limit));
-    match client.page(&aql, 0, size, &layout, &stats).await? {
+    match client.page(&aql, 0, size, &layout, &stats, &Arc::default()).await? {
         // Our ORDER BY or the filter itself: the scan that follows tells.
         // Or more than there is room for: the scan asks for it in parts.
         Reply::Refused(_) | Reply::TooLong(_) | Reply::Count(_) => Ok(Top::Unproven),

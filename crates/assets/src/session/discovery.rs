@@ -52,7 +52,7 @@ impl Session {
             endpoint: Endpoint::Other,
             authorized: false,
             meter,
-            too_long: None,
+            part: None,
         };
         let tenant: Tenant = self.exchange(exchange, &json).await?;
         let cloud = self.plain_id(tenant.cloud, "the cloud id")?;
@@ -117,7 +117,7 @@ impl Session {
             endpoint: Endpoint::Other,
             authorized: true,
             meter,
-            too_long: None,
+            part: None,
         };
         let none = |detail: Option<&str>| {
             let cloud = match self.config.cloud_id {
