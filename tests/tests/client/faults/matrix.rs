@@ -185,6 +185,8 @@ fn a_sample_of_the_matrix_with_a_hostile_service() {
 #[derive(Debug, Clone, Copy)]
 struct Held {
     kilobytes: u64,
+    /// Those of PostgreSQL's memory contexts among them.
+    contexts: i64,
     sockets: usize,
     threads: usize,
 }
@@ -193,12 +195,14 @@ impl Held {
     fn most(&self, other: &Held) -> Held {
         Held {
             kilobytes: self.kilobytes.max(other.kilobytes),
+            contexts: self.contexts.max(other.contexts),
             sockets: self.sockets.max(other.sockets),
             threads: self.threads.max(other.threads),
         }
     }
 
-    fn by(pid: i32) -> Held {
+    fn by(client: &mut Client, pid: i32) -> Held {
+        let contexts = "SELECT (sum(total_bytes) / 1024)::bigint FROM pg_backend_memory_contexts";
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the backend's status");
         let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("a line of memory");
         let entries = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).expect("a process").flatten();
@@ -207,6 +211,7 @@ impl Held {
             |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|target| !target.starts_with("/"));
         Held {
             kilobytes: line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("kilobytes"),
+            contexts: one(client, contexts),
             sockets: entries("fd").filter(is_no_file).count(),
             threads: entries("task").count(),
         }
@@ -229,7 +234,7 @@ fn sessions_that_meet_faults_for_long_do_not_grow() {
         for place in &mut places {
             wrong.extend(place.round(&mut dice, turn));
         }
-        let held: Vec<Held> = places.iter().map(|place| Held::by(place.pid)).collect();
+        let held: Vec<Held> = places.iter_mut().map(|place| Held::by(&mut place.client, place.pid)).collect();
         println!("{:>6.0?} {held:?}", begun.elapsed());
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         if turns < 2 || begun.elapsed() < length / 4 {
@@ -240,6 +245,7 @@ fn sessions_that_meet_faults_for_long_do_not_grow() {
         } else {
             for (before, now) in before.iter().zip(&held) {
                 assert!(now.kilobytes < before.kilobytes + 8192, "memory: {before:?}, then {now:?}");
+                assert!(now.contexts <= before.contexts + 1024, "contexts: {before:?}, then {now:?}");
                 assert!(now.sockets <= before.sockets + 12, "descriptors: {before:?}, then {now:?}");
                 // Look-ups of names come and go, never more than two at once.
                 assert!(now.threads <= before.threads + 2, "threads: {before:?}, then {now:?}");
