@@ -298,6 +298,10 @@ fn every_step_that_fails_says_what_to_change_and_where() {
         true => reply(connection, 200, "Date: Mon, 01 Jan 2024 00:00:00 GMT\r\n", b"{\"cloudId\":\"c1\"}"),
         false => good(request, connection),
     });
+    let double = Peer::start(|request, connection| match request.is("servicedeskapi") {
+        true => reply(connection, 200, "", br#"{"values":[{"workspaceId":"w2"},{"workspaceId":"w1"}]}"#),
+        false => good(request, connection),
+    });
     let elsewhere = Peer::start(|_, connection| {
         reply(
             connection,
@@ -355,6 +359,7 @@ fn every_step_that_fails_says_what_to_change_and_where() {
         ("another web site", lead(elsewhere.url(), ""), nothing(), "workspace", "fail", &["Your site is not here", "site"]),
         ("a wrong workspace", "ALTER SERVER assets OPTIONS (ADD workspace_id '00000000-0000-0000-0000-000000000000')".into(),
          nothing(), "scope read:cmdb-schema:jira", "fail", &["workspace_id"]),
+        ("two workspaces", lead(double.url(), ""), nothing(), "workspace", "fail", &["w1, w2", "workspace_id"]),
         ("another clock", lead(late.url(), ""), nothing(), "clock", "warn", &["NTP"]),
         ("a spent limit", String::new(), Box::new(|| {
             live.sim.fault(Fault::new(FaultKind::TooMany { retry_after: Some("3600".into()) }).on(Endpoint::TotalCount));

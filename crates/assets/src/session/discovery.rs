@@ -137,8 +137,13 @@ impl Session {
         };
         match self.exchange(exchange, &json::<Workspaces>).await {
             Ok(found) => {
-                let first = found.values.into_iter().next().ok_or_else(|| none(None))?;
-                let workspace = self.plain_id(first.id, "the workspace id")?;
+                let mut ids: Vec<String> = found.values.into_iter().map(|workspace| workspace.id).collect();
+                ids.sort_unstable();
+                ids.dedup();
+                if ids.len() > 1 {
+                    return Err(several(&self.auth.clean(&ids.join(", "))));
+                }
+                let workspace = self.plain_id(ids.pop().ok_or_else(|| none(None))?, "the workspace id")?;
                 self.known().workspace = Some(workspace.clone());
                 Ok(workspace)
             }
@@ -155,4 +160,11 @@ impl Session {
         Err(Error::new(Kind::Protocol, format!("{what} that the service gave is not an id"))
             .with_detail(self.auth.clean(&id)))
     }
+}
+
+/// In which order they are listed is not documented: none of them is taken on a guess.
+fn several(ids: &str) -> Error {
+    Error::new(Kind::Config, "the site has several Assets workspaces")
+        .with_detail(format!("They are {ids}."))
+        .with_hint("Say which one is meant by the server option workspace_id.")
 }
