@@ -41,6 +41,8 @@ CREATE TABLE assets_fdw.replica_schema (
     looked         timestamptz,       -- when drift was looked for, whatever came of it
     compared       timestamptz,       -- when every type was compared
     seen           text,              -- of what the service showed then: the same again needs no comparison
+    obstacles      text,              -- of what depended on the tables then: where something is blocked, and this
+                                      -- differs, it is looked at again
     error          text,
     PRIMARY KEY (source_schema, owner)
 );

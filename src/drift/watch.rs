@@ -2,8 +2,10 @@
 //!
 //! A look happens in the worker of whichever refresh comes first when one is due
 //! (`assets_fdw.drift_interval`), as the owner, before that refresh begins. It costs two requests as long
-//! as nothing changed; then, and once every `full_every`, each type is compared. No transaction is open
-//! while the service is waited for. What becomes of a look is noted; the refresh goes on whatever it is.
+//! as nothing changed; then, and once every `full_every`, each type is compared. So it is before the very
+//! next refresh where something was blocked and what stands in the way has changed here: that is seen
+//! without a request. No transaction is open while the service is waited for. What becomes of a look is
+//! noted; the refresh goes on whatever it is.
 
 use pgrx::datum::Interval;
 use pgrx::pg_sys;
@@ -80,6 +82,11 @@ pub fn follow(schema: &str, user: pg_sys::Oid) -> Option<Follow> {
 pub fn synced(schema: &str, user: pg_sys::Oid, plan: &Plan) {
     let left = plan.changes.iter().filter(|c| c.blocked.is_some());
     note_drift(schema, user, left);
+    let sql = format!(
+        "UPDATE assets_fdw.replica_schema AS s SET obstacles = {OBSTACLES}
+         WHERE s.source_schema = $1 AND s.owner::oid = $2"
+    );
+    as_extension(|| execute(&sql, &[schema.into(), user.into()]));
 }
 
 fn note_drift<'a>(schema: &str, user: pg_sys::Oid, left: impl Iterator<Item = &'a Change>) {
@@ -106,6 +113,23 @@ fn note_drift<'a>(schema: &str, user: pg_sys::Oid, left: impl Iterator<Item = &'
         }
     });
 }
+
+/// Of all that may stand in the way of changes to a schema `s`: what depends on its tables and their replicas,
+/// whose those are, and which names are taken.
+const OBSTACLES: &str = "
+    (WITH relations AS (
+         SELECT c.oid, c.relowner, c.reltype FROM pg_class AS c
+         JOIN pg_namespace AS i ON i.oid = c.relnamespace AND i.nspname IN (s.source_schema, s.into_schema)
+         UNION SELECT c.oid, c.relowner, c.reltype FROM assets_fdw.replica_job AS j
+             JOIN pg_class AS f ON f.oid = j.source::oid
+             JOIN pg_namespace AS i ON i.oid = f.relnamespace AND i.nspname = s.source_schema
+             JOIN pg_class AS c ON c.oid IN (j.target::oid, j.history_table::oid))
+     SELECT md5(string_agg(line, ',' ORDER BY line)) FROM (
+         SELECT concat_ws(' ', r.oid, r.relowner) AS line FROM relations AS r
+         UNION ALL SELECT concat_ws(' ', d.classid, d.objid, d.objsubid, d.refobjid, d.refobjsubid, d.deptype)
+             FROM relations AS r JOIN pg_depend AS d ON
+                 d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid
+                 OR d.refclassid = 'pg_type'::regclass AND d.refobjid = r.reltype) AS lines)";
 
 /// A look that is due.
 struct Look {
@@ -150,20 +174,29 @@ fn claim(job: &Job) -> Option<Look> {
         return None;
     }
     let home = jobs::home();
-    let sql = "
+    let sql = format!(
+        "
         WITH due AS (
-            SELECT s.source_schema, s.owner FROM assets_fdw.replica_schema AS s
-            JOIN pg_namespace AS n ON n.nspname = s.source_schema JOIN pg_class AS c ON c.relnamespace = n.oid
+            SELECT s.source_schema, s.owner, o.free, o.obstacles FROM assets_fdw.replica_schema AS s
+            JOIN pg_namespace AS n ON n.nspname = s.source_schema
+            JOIN pg_class AS c ON c.relnamespace = n.oid
+            CROSS JOIN LATERAL (
+                SELECT o.obstacles, o.obstacles IS DISTINCT FROM s.obstacles AS free
+                FROM (SELECT CASE WHEN EXISTS (
+                          SELECT FROM assets_fdw.replica_drift AS d
+                          WHERE d.source_schema = s.source_schema AND d.owner = s.owner AND d.blocked_by IS NOT NULL)
+                      THEN {OBSTACLES} ELSE s.obstacles END AS obstacles) AS o) AS o
             WHERE c.oid = $1 AND s.owner::oid = $2 AND s.home = $3
-              AND coalesce(s.looked < clock_timestamp() - $4 * interval '1 millisecond', true)
+              AND (o.free OR coalesce(s.looked < clock_timestamp() - $4 * interval '1 millisecond', true))
             FOR NO KEY UPDATE OF s SKIP LOCKED)
-        UPDATE assets_fdw.replica_schema AS s SET looked = clock_timestamp()
+        UPDATE assets_fdw.replica_schema AS s SET looked = clock_timestamp(), obstacles = due.obstacles
         FROM due WHERE s.source_schema = due.source_schema AND s.owner = due.owner
         RETURNING s.source_schema::text, s.drift = 'apply',
-                  coalesce(s.compared < clock_timestamp() - s.full_every, true), s.seen";
+                  due.free OR coalesce(s.compared < clock_timestamp() - s.full_every, true), s.seen"
+    );
     let args = [job.source.into(), job.owner.into(), home.into(), gucs::DRIFT_INTERVAL.get().into()];
     as_extension(|| {
-        query_one(sql, &args, |row| Look {
+        query_one(&sql, &args, |row| Look {
             schema: row.must(1),
             apply: row.must(2),
             complete: row.must(3),
@@ -203,10 +236,12 @@ impl Look {
 
     /// Notes what the service showed when everything was compared.
     fn compared(&self, user: pg_sys::Oid, seen: &str) {
-        let sql = "
-            UPDATE assets_fdw.replica_schema AS s SET compared = clock_timestamp(), seen = $3
-            WHERE s.source_schema = $1 AND s.owner::oid = $2";
-        as_extension(|| execute(sql, &[self.schema.as_str().into(), user.into(), seen.into()]));
+        let sql = format!(
+            "UPDATE assets_fdw.replica_schema AS s
+             SET compared = clock_timestamp(), seen = $3, obstacles = {OBSTACLES}
+             WHERE s.source_schema = $1 AND s.owner::oid = $2"
+        );
+        as_extension(|| execute(&sql, &[self.schema.as_str().into(), user.into(), seen.into()]));
     }
 
     fn note(&self, user: pg_sys::Oid, failure: Option<&str>) {

@@ -2,7 +2,7 @@
 //! and replicas share it, so that both hold the same values and fail over the same ones.
 #![allow(unsafe_code)] // datums are raw values of the server
 
-use assets::value::Value;
+use assets::value::{Invalid, Value};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -50,13 +50,23 @@ impl Output {
                     "value \"{}\" of attribute \"{}\" of object {key} {}",
                     invalid.text, self.source, invalid.why
                 ),
-                format!(
-                    "Correct the object in Assets, or let such values read as NULL: ALTER FOREIGN TABLE … ALTER \
-                     COLUMN {} OPTIONS (ADD on_invalid 'null').",
-                    tables::ddl::ident(&self.column)
-                ),
+                self.advice(&invalid),
             ),
         }
+    }
+
+    fn advice(&self, invalid: &Invalid) -> String {
+        let column = tables::ddl::ident(&self.column);
+        let null = format!("ALTER FOREIGN TABLE … ALTER COLUMN {column} OPTIONS (ADD on_invalid 'null')");
+        if invalid.why != Invalid::SEVERAL {
+            return format!("Correct the object in Assets, or let such values read as NULL: {null}.");
+        }
+        format!(
+            "The attribute takes several values now. SELECT * FROM assets_fdw.sync_schema(…) shows the statements that \
+             make column {column} a list, in replicas too; run it with dry_run => false. Where blocked_by names a \
+             view, drop that before and make it anew after. To keep the column as it is, let such values read as \
+             NULL: {null}."
+        )
     }
 
     /// One WARNING a scan that counts the values that were read as NULL, if there were any.

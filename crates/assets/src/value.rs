@@ -149,6 +149,11 @@ pub struct Invalid {
     pub why: String,
 }
 
+impl Invalid {
+    /// What is wrong with a list in a column of one value.
+    pub const SEVERAL: &'static str = "has several values, and the column takes one";
+}
+
 /// One object of a page. `values` are in the order of the scan's columns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {

@@ -5,7 +5,7 @@ use super::member::Member;
 use super::object::{Context, Scratch, once};
 use super::scalar::{self, Scalar};
 use super::whole::{Whole, write_members};
-use crate::value::Value;
+use crate::value::{Invalid, Value};
 
 /// Where the attributes of an object go.
 pub(super) struct Attributes<'o, 'c, 'de> {
@@ -159,7 +159,7 @@ fn column_value(
         (Some(one), None) => one,
         (Some(_), Some(_)) => {
             let texts: Vec<_> = members.iter().map(|m| m.part(part).text()).collect();
-            scalar::invalid(&texts.join(", "), "has several values, and the column takes one")
+            scalar::invalid(&texts.join(", "), Invalid::SEVERAL)
         }
     }
 }

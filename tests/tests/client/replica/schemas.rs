@@ -119,8 +119,8 @@ fn types_and_attributes_come_and_go_by_themselves_where_drift_is_applied() {
         "ALTER TABLE \"itsm_replica\".\"server\" DROP COLUMN \"virtual\" view public.dashboard depends on it"
     );
     assert_eq!(text(&mut client, "SELECT state FROM assets_fdw.materialized_schemas"), "drifted");
+    // Nothing changes in Assets any more; that nothing is in the way is seen here.
     client.batch_execute("DROP VIEW public.dashboard").unwrap();
-    sim.describe("Vendor", None, "anew").unwrap();
     wait_for(&mut client, "nothing is left", "SELECT state = 'in step' FROM assets_fdw.materialized_schemas");
     assert!(!shape(&mut client, "itsm_replica.server").contains(&"virtual boolean".to_owned()));
     assert_eq!(server.crashes(), Vec::<String>::new());
@@ -154,6 +154,59 @@ fn a_report_shows_drift_and_changes_nothing_and_a_quiet_schema_costs_two_request
     assert!(told.iter().any(|line| line.contains("assets_fdw.materialize(")), "{told:#?}");
     assert_eq!(number(&mut client, "SELECT count(*) FROM assets_fdw.schema_drift"), 0);
     assert_eq!(count_of(&mut client, "itsm", 'f'), count_of(&mut client, "itsm_replica", 'r'));
+}
+
+#[test]
+fn what_was_blocked_is_done_before_the_next_refresh_after_the_view_is_gone_and_costs_nothing_until_then() {
+    // The next look at the service would be in an hour.
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.drift_interval", "1h")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client.batch_execute("SELECT assets_fdw.materialize('itsm.server', every => '1 second')").unwrap();
+    wait_for(
+        &mut client,
+        "the first load",
+        "SELECT bool_and(last_success IS NOT NULL) FROM assets_fdw.materializations",
+    );
+    client
+        .batch_execute(
+            "CREATE VIEW public.dashboard AS SELECT rack_unit FROM itsm_replica.server;
+             CREATE VIEW public.other AS SELECT key FROM itsm_replica.server",
+        )
+        .unwrap();
+    sim.change_kind("Server", "Rack.Unit", Kind::Text, true).unwrap();
+    client
+        .batch_execute("SELECT assets_fdw.materialize_schema('itsm', every => '1 second', drift => 'apply')")
+        .unwrap();
+    wait_for(
+        &mut client,
+        "it is blocked",
+        "SELECT count(*) > 0 FROM assets_fdw.schema_drift WHERE blocked_by LIKE '%dashboard%'",
+    );
+    // A value that the column cannot hold meanwhile: the replica says what to do, and keeps its rows.
+    let key = text(&mut client, "SELECT key FROM itsm_replica.server ORDER BY id LIMIT 1");
+    sim.update(&key, "Rack.Unit", &["1", "2"]).unwrap();
+    wait_for(&mut client, "it fails", "SELECT max(failures) > 0 FROM assets_fdw.materializations");
+    let hint = "SELECT hint FROM assets_fdw.refresh_history WHERE error LIKE '%several values%' ORDER BY id DESC LIMIT 1";
+    let hint = text(&mut client, hint);
+    assert!(
+        hint.contains("sync_schema") && hint.contains("blocked_by") && hint.contains("on_invalid"),
+        "{hint}"
+    );
+    sim.clear_log();
+    let runs = number(&mut client, "SELECT max(id) FROM assets_fdw.refresh_history");
+    let more =
+        format!("SELECT count(*) > 20 FROM assets_fdw.refresh_history WHERE id > {runs} AND outcome = 'ok'");
+    wait_for(&mut client, "refreshes go on", &more);
+    let looks = |sim: &Sim| sim.log().iter().filter(|e| e.endpoint == Endpoint::SchemaAttributes).count();
+    assert_eq!(looks(&sim), 0);
+    client.batch_execute("DROP VIEW public.dashboard").unwrap();
+    let done = "SELECT format_type(atttypid, atttypmod) = 'text[]' FROM pg_attribute
+                WHERE attrelid = 'itsm_replica.server'::regclass AND attname = 'rack_unit'";
+    wait_for(&mut client, "it is done", done);
+    let healthy = format!("SELECT rack_unit = '{{1,2}}' FROM itsm_replica.server WHERE key = '{key}'");
+    wait_for(&mut client, "both values", &healthy);
+    assert_eq!(text(&mut client, "SELECT state FROM assets_fdw.materialized_schemas"), "in step");
 }
 
 #[test]
