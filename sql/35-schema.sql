@@ -197,8 +197,11 @@ BEGIN
         BEGIN
             FOR refreshed IN SELECT * FROM assets_fdw.refresh_group(replica.relation, wanted, true) LOOP
                 -- What comes along may be in other schemas, may have been refreshed before, or is not compared in
-                -- full where that is wanted.
+                -- full where that is wanted or due.
                 CONTINUE WHEN refreshed.target::oid = ANY (done) OR (wanted = 'full' AND refreshed.mode <> 'full')
+                    OR (wanted = 'auto' AND refreshed.target::oid <> replica.relation::oid AND EXISTS (
+                        SELECT FROM assets_fdw.materializations AS m WHERE m.target = refreshed.target
+                        AND coalesce(m.last_full + m.full_every < clock_timestamp(), true)))
                     OR NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
                                    WHERE c.oid = refreshed.target::oid AND n.nspname = target_schema);
                 done := done || refreshed.target::oid;

@@ -65,12 +65,14 @@ pub struct Party<'a> {
 /// others, so the run says so.
 #[derive(Default)]
 struct Left {
+    targets: Vec<pg_sys::Oid>,
     named: Vec<String>,
     more: usize,
 }
 
 impl Left {
     fn add(&mut self, job: &Job, why: &str) {
+        self.targets.push(job.target);
         if self.named.len() < 5 {
             self.named.push(format!("{} ({why})", job.name));
         } else {
@@ -225,7 +227,7 @@ impl Group {
             let written =
                 failure::catch(|| transaction(|| self.write_all(referenced, &mut at, applying, patience)));
             match written {
-                Ok(()) => return,
+                Ok(()) => return self.owe(),
                 // Stopped from outside: nobody's own fault.
                 Err(failure) if failure.is_interruption() => failure.raise(None),
                 Err(failure) if failure.is_lock_timeout() && at == 0 && !scheduled => {
@@ -234,12 +236,10 @@ impl Group {
                     patience = None;
                 }
                 Err(failure) if failure.is_lock_timeout() && at != 0 && !scheduled => {
-                    self.tell_later(at);
                     self.leave_out(at, "another session has locked it");
                 }
                 Err(failure) => {
                     let failure = if failure.is_lock_timeout() { locked() } else { failure };
-                    self.tell_later(at);
                     self.fail(at, &failure);
                     if self.due().next().is_none() {
                         return;
@@ -307,15 +307,6 @@ impl Group {
         }
     }
 
-    /// A member that is not written does not hear again of what is gone: it has to compare everything, where
-    /// it may refer to that.
-    fn tell_later(&self, n: usize) {
-        let member = &self.members[n];
-        if !self.gone.is_empty() && !member.bound.references.is_empty() {
-            drop(failure::catch(|| transaction(|| member.want_full())));
-        }
-    }
-
     /// One member's own failure.
     fn fail(&mut self, n: usize, failure: &Failure) {
         let member = &mut self.members[n];
@@ -335,6 +326,20 @@ impl Group {
             if !self.members[n].failed {
                 self.members[n].figures.requests = if n == 0 { sent } else { 0 };
                 self.fail(n, failure);
+            }
+        }
+    }
+
+    /// That objects are gone is found once. Whoever was not written cannot put its references to them right
+    /// later, and compares everything.
+    fn owe(&self) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let failed = self.members.iter().filter(|m| m.failed && !m.bound.references.is_empty());
+        for target in failed.map(|m| m.job.target).chain(self.left.targets.iter().copied()) {
+            if let Err(failure) = failure::catch(|| transaction(|| standing::want_full(target))) {
+                failure.log("a full comparison could not be asked for");
             }
         }
     }
@@ -367,10 +372,12 @@ impl Group {
                 }
                 self.leave_out(n, why);
             } else if !self.members[n].failed {
+                self.left.targets.push(self.members[n].job.target);
                 locks::unlock(self.members[n].job.target);
             }
         }
-        self.members.truncate(1);
+        let failed = self.members.drain(1..).filter(|m| m.failed);
+        self.left.targets.extend(failed.map(|m| m.job.target));
         if let Some(lock) = self.lock.take() {
             lock.release();
         }

@@ -46,6 +46,16 @@ pub fn iso_instant(ms: i64) -> String {
     format!("{}T{h:02}:{m:02}:{s:02}.{milli:03}Z", iso_day(day))
 }
 
+/// The same in a zone of so many minutes east of UTC: `2021-02-16T22:04:41.527+0200`.
+pub fn iso_instant_in(ms: i64, zone_minutes: i32) -> String {
+    if zone_minutes == 0 {
+        return iso_instant(ms);
+    }
+    let local = iso_instant(ms + i64::from(zone_minutes) * 60_000);
+    let (sign, size) = (if zone_minutes < 0 { '-' } else { '+' }, zone_minutes.abs());
+    format!("{}{sign}{:02}{:02}", local.trim_end_matches('Z'), size / 60, size % 60)
+}
+
 /// A date as Assets shows it to people: `16/Feb/21`.
 pub fn display_day(day: i64) -> String {
     let (y, m, d) = civil(day);
@@ -156,6 +166,8 @@ mod tests {
         assert_eq!(parse_instant("2021-02-16T20:04:41.527Z", 60, false), Some(utc - 3_600_000));
         assert_eq!(parse_instant("2021-02-16T22:04:41.527+0200", 0, true), Some(utc));
         assert_eq!(parse_instant("2021-02-16T20:04:41.527123Z", 0, true), Some(utc));
+        assert_eq!(iso_instant_in(utc, -150), "2021-02-16T17:34:41.527-0230");
+        assert_eq!(parse_instant(&iso_instant_in(utc, 600), 0, true), Some(utc));
         assert_eq!(parse_instant("2021-02-30", 0, true), None);
         assert_eq!(parse_instant("2021-02-16 25:00", 0, true), None);
     }

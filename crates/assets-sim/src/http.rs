@@ -141,7 +141,9 @@ impl Reply {
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
-        let _ = write!(head, "Date: {}\r\n", clock::http_date(clock::now_ms()));
+        if !self.headers.iter().any(|(name, _)| name == "Date") {
+            let _ = write!(head, "Date: {}\r\n", clock::http_date(clock::now_ms()));
+        }
         let _ = write!(head, "Content-Length: {}\r\n\r\n", self.body.len());
         head
     }

@@ -106,7 +106,10 @@ impl Service {
         let mut switches = (*switched.switches).clone();
         change(&mut switches)?;
         switched.version += 1;
+        let clock = (switches.clock_offset_ms, switches.stamp_step_ms);
         switched.switches = Arc::new(switches);
+        drop(switched);
+        self.world.write().expect("world").set_clock(clock.0, clock.1);
         Ok(())
     }
 
@@ -224,6 +227,8 @@ impl Service {
             faults::spoil(kind, &mut reply);
         }
         let (_, switches) = self.switched();
+        let now = crate::clock::now_ms() + switches.clock_offset_ms + switches.date_offset_ms;
+        reply = reply.with("Date", crate::clock::http_date(now));
         let wants_gzip = request.header("accept-encoding").is_some_and(|a| a.contains("gzip"));
         if switches.gzip && wants_gzip && !reply.body.is_empty() {
             reply = reply.gzip();

@@ -341,6 +341,15 @@ pub struct Switches {
     pub index_lag_ms: u64,
     /// AQL sees a write only after so many searches (0, 0, 1).
     pub index_lag_searches: u32,
+    /// How far the service's clock is ahead of this machine's, in ms: what objects are stamped with, what `now()` gives
+    /// and the `Date` of answers (0, 0, 0).
+    pub clock_offset_ms: i64,
+    /// How far the `Date` of answers is ahead of that clock, in ms: another machine may write it (0, 0, 0).
+    pub date_offset_ms: i64,
+    /// `created` and `updated` are cut down to multiples of so many ms when an object is written (1, 1, 1).
+    pub stamp_step_ms: i64,
+    /// Minutes east of UTC of the zone in which `created` and `updated` are shown; 0 is written as Z (0, 0, 0).
+    pub stamp_zone_minutes: i32,
     /// Answers are compressed when the client accepts gzip (false, false, true; off by default because it costs more
     /// time on loopback than it saves).
     pub gzip: bool,

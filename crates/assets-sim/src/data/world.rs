@@ -93,6 +93,8 @@ pub struct World {
     pub(crate) history: HashMap<u64, Vec<History>>,
     next_id: u64,
     last_write: i64,
+    /// How far the service's clock is ahead, and to what its stamps are cut down, in ms.
+    clock: (i64, i64),
 }
 
 impl World {
@@ -109,6 +111,7 @@ impl World {
             pending: VecDeque::new(),
             history: HashMap::new(),
             last_write: 0,
+            clock: (0, 1),
         }
     }
 
@@ -128,10 +131,20 @@ impl World {
         self.next_id - 1
     }
 
-    /// The time of a write: now, but later than every write before.
+    /// Sets the clock: how far it is ahead of this machine's, and to what its stamps are cut down, in ms.
+    pub(crate) fn set_clock(&mut self, ahead: i64, step: i64) {
+        if self.clock != (ahead, step.max(1)) {
+            self.clock = (ahead, step.max(1));
+            // A clock that is set back stamps earlier than it did.
+            self.last_write = 0;
+        }
+    }
+
+    /// The time of a write: now, but, before it is cut down, later than every write before.
     pub(crate) fn write_time(&mut self) -> i64 {
-        self.last_write = clock::now_ms().max(self.last_write + 1);
-        self.last_write
+        let (ahead, step) = self.clock;
+        self.last_write = (clock::now_ms() + ahead).max(self.last_write + 1);
+        self.last_write.div_euclid(step) * step
     }
 
     /// Stores an object (`None`: deletes it), for AQL only after the lag.

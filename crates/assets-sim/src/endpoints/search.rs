@@ -50,7 +50,8 @@ impl Results {
 }
 
 fn context<'a>(call: &'a Call<'_>, view: View<'a>) -> Context<'a> {
-    Context { view, switches: &call.switches, me: call.identity.user, now: clock::now_ms() }
+    let now = clock::now_ms() + call.switches.clock_offset_ms;
+    Context { view, switches: &call.switches, me: call.identity.user, now }
 }
 
 fn found(

@@ -62,8 +62,8 @@ impl Render<'_> {
         let _ = write!(
             out,
             ",\"created\":\"{}\",\"updated\":\"{}\",\"hasAvatar\":false,\"timestamp\":{updated}",
-            clock::iso_instant(created),
-            clock::iso_instant(updated)
+            clock::iso_instant_in(created, self.switches.stamp_zone_minutes),
+            clock::iso_instant_in(updated, self.switches.stamp_zone_minutes)
         );
         if depth != Depth::Bare {
             out.push_str(",\"attributes\":");

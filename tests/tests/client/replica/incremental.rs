@@ -17,7 +17,7 @@ pub(super) fn group(database: &Database, sim: &Sim, tables: &[&str]) -> Client {
 
 /// Refreshes one incrementally; gives (seen, inserted, updated, deleted).
 #[track_caller]
-fn incremental(client: &mut Client, table: &str) -> (i64, i64, i64, i64) {
+pub(super) fn incremental(client: &mut Client, table: &str) -> (i64, i64, i64, i64) {
     let sql = format!(
         "SELECT mode, seen, inserted, updated, deleted FROM assets_fdw.refresh('{table}', 'incremental')"
     );

@@ -2,6 +2,7 @@
 
 mod altered;
 mod by_hand;
+mod clocks;
 mod death;
 mod elsewhere;
 mod gone;

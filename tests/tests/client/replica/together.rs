@@ -179,6 +179,50 @@ fn a_replica_that_somebody_has_locked_is_left_out_and_keeps_neither_the_others_n
 }
 
 #[test]
+fn references_to_what_is_gone_go_also_where_a_full_comparison_found_it_and_where_a_replica_was_locked() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = group(&database, &sim, &GROUP);
+    let owners = "SELECT owner_key FROM itsm_replica.server WHERE owner_key IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1";
+    let owners: Vec<String> = client.query(owners, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    // A full comparison finds it.
+    sim.delete(&owners[0]).unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee', 'full')").unwrap();
+    GROUP.iter().for_each(|table| same(&mut client, table));
+    // Those that refer to it are locked when it is found.
+    let mut other = database.connect();
+    other.batch_execute("BEGIN; LOCK TABLE itsm_replica.server IN SHARE MODE").unwrap();
+    sim.delete(&owners[1]).unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee')").unwrap();
+    other.batch_execute("COMMIT").unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    GROUP.iter().for_each(|table| same(&mut client, table));
+    // The one that is asked for waits, and the others find out by themselves.
+    other.batch_execute("BEGIN; LOCK TABLE itsm_replica.employee IN SHARE MODE").unwrap();
+    sim.delete(&owners[2]).unwrap();
+    let mut waiting = database.connect();
+    let work = std::thread::spawn(move || {
+        waiting.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee')")
+    });
+    wait_for(
+        &mut client,
+        "the run parts with the others",
+        "SELECT count(*) = 2 FROM assets_fdw.refresh_history WHERE outcome = 'skipped' AND error LIKE '%is waited for%'",
+    );
+    other.batch_execute("COMMIT").unwrap();
+    work.join().unwrap().unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh_schema('itsm_replica')").unwrap();
+    GROUP.iter().for_each(|table| same(&mut client, table));
+    // A value that does not fit keeps it from being written.
+    let key = text(&mut client, "SELECT key FROM itsm_replica.server ORDER BY id LIMIT 1");
+    sim.update(&key, "Memory GB", &["plenty"]).unwrap();
+    sim.delete(&owners[3]).unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee')").unwrap();
+    sim.update(&key, "Memory GB", &["64"]).unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    GROUP.iter().for_each(|table| same(&mut client, table));
+}
+
+#[test]
 fn a_scheduled_run_goes_on_without_a_replica_that_is_locked_and_gets_it_when_it_is_free() {
     let (sim, server) = (small(), preloaded(&[]));
     let database = server.create_database();
