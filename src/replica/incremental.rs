@@ -311,6 +311,9 @@ impl Group {
     fn fail(&mut self, n: usize, failure: &Failure) {
         let member = &mut self.members[n];
         member.failed = true;
+        if n > 0 && member.run.is_some() {
+            self.left.add(&member.job, &format!("it failed: {}", failure.message));
+        }
         if let Some(whole) = &mut member.whole {
             full::broken_off(&member.job, Some(&mut whole.load), failure);
         }

@@ -16,8 +16,8 @@
 //! | scheduler, launcher, shared, hooks | who starts them when the library is preloaded |
 //! | txn, spi, failure | transactions that may fail, SQL, and failures as data |
 //!
-//! No transaction is open while the network is waited for, and none that waits for another session
-//! holds anything that a third one needs: sessions only ever add to `replica_request`, or change the
+//! No transaction is open while the network is waited for, and none that waits for another session for
+//! more than a second holds anything that a third one needs: sessions only ever add to `replica_request`, or change the
 //! definition in `replica_job`; the state is the workers' own.
 
 pub mod api;

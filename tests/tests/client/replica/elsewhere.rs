@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use assets_fdw_tests::Stop;
+use assets_fdw_tests::{Server, Stop};
 
 use super::*;
 
@@ -77,4 +77,58 @@ fn a_dump_brings_jobs_back_paused_and_enabling_one_goes_on_with_its_rows() {
     let wrote = "SELECT inserted + updated + deleted FROM assets_fdw.refresh_history WHERE outcome = 'ok' ORDER BY id LIMIT 1";
     assert_eq!(number(&mut there, wrote), 0, "the rows were there");
     assert_eq!(number(&mut there, "SELECT count(*) FROM itsm_replica.server_history"), rows);
+}
+
+#[test]
+fn a_subscriber_of_a_publication_follows_every_kind_of_refresh() {
+    let (sim, here) = (small(), Server::start(&[("wal_level", "logical"), ("max_wal_senders", "4")]));
+    let there = Server::start(&[]);
+    let (database, other) = (here.create_database(), there.create_empty_database());
+    let mut client = super::incremental::group(&database, &sim, &["server", "employee"]);
+    client
+        .batch_execute("CREATE PUBLICATION cmdb FOR TABLE itsm_replica.server, itsm_replica.employee")
+        .unwrap();
+    let dump = here.command("pg_dump").args(["-s", "-n", "itsm_replica", "-d", database.name()]).output();
+    let dump = dump.expect("pg_dump runs").stdout;
+    let mut psql = there
+        .psql_command()
+        .args(["-q", "-v", "ON_ERROR_STOP=1", "-d", other.name()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("psql runs");
+    std::io::Write::write_all(&mut psql.stdin.take().expect("a pipe"), &dump).expect("the dump is read");
+    assert!(psql.wait().expect("psql ends").success());
+    let mut subscriber = other.connect();
+    subscriber
+        .batch_execute(&format!(
+            "CREATE SUBSCRIPTION cmdb CONNECTION 'host={} port=5432 user=postgres dbname={}' PUBLICATION cmdb",
+            here.socket_folder().display(),
+            database.name()
+        ))
+        .unwrap();
+    let shown = "SELECT concat_ws(' ', (SELECT md5(string_agg(s::text, '|' ORDER BY id)) FROM itsm_replica.server AS s),
+                                       (SELECT md5(string_agg(e::text, '|' ORDER BY id)) FROM itsm_replica.employee AS e))";
+    let mut arrives = |client: &mut Client, what: &str| {
+        let wanted = text(client, shown);
+        wait_until(what, PATIENCE, || text(&mut subscriber, shown) == wanted);
+    };
+    arrives(&mut client, "the rows there were");
+    for mode in ["incremental", "full", "incremental"] {
+        let rows = client.query(
+            "SELECT key, owner_key FROM itsm_replica.server WHERE owner_key IS NOT NULL ORDER BY id LIMIT 3",
+            &[],
+        );
+        let rows: Vec<(String, String)> = rows.unwrap().iter().map(|r| (r.get(0), r.get(1))).collect();
+        sim.update(&rows[0].0, "Operating System", &[&format!("OS {mode}")]).unwrap();
+        sim.delete(&rows[1].0).unwrap();
+        sim.update(&rows[2].1, "Name", &[&format!("Somebody {mode}")]).unwrap();
+        sim.create("Server", &format!("srv-{mode}"), &[]).unwrap();
+        let sql = format!("SELECT assets_fdw.refresh('itsm_replica.server', '{mode}')");
+        client.batch_execute(&sql).unwrap();
+        super::incremental::same(&mut client, "server");
+        arrives(&mut client, mode);
+    }
+    subscriber.batch_execute("DROP SUBSCRIPTION cmdb").unwrap();
+    assert_eq!((here.crashes(), there.crashes()), (vec![], vec![]));
 }

@@ -217,6 +217,7 @@ fn references_to_what_is_gone_go_also_where_a_full_comparison_found_it_and_where
     sim.update(&key, "Memory GB", &["plenty"]).unwrap();
     sim.delete(&owners[3]).unwrap();
     client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee')").unwrap();
+    assert!(note(&mut client).contains("itsm_replica.server (it failed: value"), "{}", note(&mut client));
     sim.update(&key, "Memory GB", &["64"]).unwrap();
     client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
     GROUP.iter().for_each(|table| same(&mut client, table));
