@@ -185,7 +185,7 @@ fn a_sample_of_the_matrix_with_a_hostile_service() {
 #[derive(Debug, Clone, Copy)]
 struct Held {
     kilobytes: u64,
-    /// Those of PostgreSQL's memory contexts among them.
+    /// Those in use in PostgreSQL's memory contexts: what it has taken for them doubles now and then.
     contexts: i64,
     sockets: usize,
     threads: usize,
@@ -202,7 +202,7 @@ impl Held {
     }
 
     fn by(client: &mut Client, pid: i32) -> Held {
-        let contexts = "SELECT (sum(total_bytes) / 1024)::bigint FROM pg_backend_memory_contexts";
+        let contexts = "SELECT (sum(used_bytes) / 1024)::bigint FROM pg_backend_memory_contexts";
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the backend's status");
         let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("a line of memory");
         let entries = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).expect("a process").flatten();
