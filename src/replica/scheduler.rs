@@ -153,7 +153,7 @@ impl Scheduler {
 
     /// A job that cannot run is noted when it is due, and stopped where that will not change by itself.
     fn report(&self, scheduled: &Scheduled, obstacle: &Obstacle, now: i64) {
-        let (at, reason) = schedule::due(&scheduled.facts, None);
+        let (at, reason) = schedule::due(&scheduled.facts, None, now);
         if at > now || self.launched.iter().any(|l| l.target == scheduled.target) {
             return;
         }

@@ -129,7 +129,11 @@ impl Reason {
 }
 
 /// When a replica is due next, and why. `recovered` is when its server last answered anybody.
-pub fn due(facts: &Facts, recovered: Option<Micros>) -> (Micros, Reason) {
+///
+/// What was noted by a clock that has been set back since lies further ahead than any schedule or pause
+/// reaches, and is due at once.
+pub fn due(facts: &Facts, recovered: Option<Micros>, now: Micros) -> (Micros, Reason) {
+    let within = |at: Micros, reach: Micros| if at.saturating_sub(now) > reach { Micros::MIN } else { at };
     if facts.requested {
         return (Micros::MIN, Reason::Request);
     }
@@ -137,12 +141,16 @@ pub fn due(facts: &Facts, recovered: Option<Micros>) -> (Micros, Reason) {
         let recovered = recovered.zip(facts.service_failed).filter(|(ok, failed)| ok > failed);
         return match recovered {
             Some((ok, _)) if ok < retry_at => (ok, Reason::Recovery),
-            _ => (retry_at, Reason::Retry),
+            _ => (within(retry_at, LONGEST_PAUSE), Reason::Retry),
         };
     }
     match facts.base {
         None => (Micros::MIN, Reason::FirstLoad),
-        Some(base) => (base.saturating_add(facts.every.max(SHORTEST_EVERY)), Reason::Schedule),
+        Some(base) => {
+            let every = facts.every.max(SHORTEST_EVERY);
+            // A run that was asked for ahead of its time leaves the grid, so up to twice that.
+            (within(base.saturating_add(every), every.saturating_mul(2)), Reason::Schedule)
+        }
     }
 }
 
@@ -185,7 +193,7 @@ pub fn choose(replicas: &[Facts], busy: &[u32], max_workers: usize, now: Micros)
     let mut ready: Vec<(bool, Micros, &Facts, Reason)> = replicas
         .iter()
         .filter(|r| !busy.contains(&r.id) && !r.party().is_some_and(|party| under_way.contains(&party)))
-        .map(|r| (r, due(r, recovered(r.server))))
+        .map(|r| (r, due(r, recovered(r.server), now)))
         .filter(|(_, (at, _))| *at <= now)
         .map(|(r, (at, reason))| (r.failures > 0, at, r, reason))
         .collect();

@@ -87,7 +87,20 @@ fn runs_that_were_missed_are_made_up_for_once_and_the_grid_stays() {
 fn a_clock_that_is_set_back_does_not_stop_the_schedule() {
     let base = Some(1_000 * MINUTE);
     assert_eq!(next_base(base, 5 * MINUTE, 10 * MINUTE), 10 * MINUTE);
+    for late in [
+        Facts { base, last_success: base, ..replica(1) },
+        Facts { retry_at: base, failures: 3, service_failed: base, ..replica(1) },
+        Facts { base, requested: true, ..replica(1) },
+    ] {
+        assert_eq!(choose(&[late], &[], 1, 10 * MINUTE).len(), 1, "{late:?}");
+    }
+    let runs = simulate(&mut [Facts { base, last_success: base, ..replica(1) }], 1, 11 * MINUTE, |_, _| {
+        (SECOND, true)
+    });
+    assert_eq!(runs.iter().map(|run| run.1).collect::<Vec<_>>(), [0, 5 * MINUTE, 10 * MINUTE]);
     // A run that was asked for a moment early leaves the grid alone.
+    let early = Facts { base: Some(20 * MINUTE), ..replica(1) };
+    assert_eq!(choose(&[early], &[], 1, 16 * MINUTE), []);
     assert_eq!(next_base(base, 5 * MINUTE, 999 * MINUTE), 1_000 * MINUTE);
 }
 

@@ -335,3 +335,23 @@ fn a_scheduler_that_only_looks_uses_up_no_transaction_ids() {
     wait_for(&mut client, "it has looked ten times", &looked);
     assert_eq!(number(&mut client, next), before);
 }
+
+#[test]
+fn the_history_is_kept_for_as_long_as_is_set() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.history_retention", "1h")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    loaded(&mut client, "1 day");
+    client
+        .batch_execute(
+            "UPDATE assets_fdw.replica_run SET started = started - interval '2 hours', finished = finished - interval '2 hours';
+             SELECT assets_fdw.refresh('itsm_replica.server')",
+        )
+        .unwrap();
+    assert_eq!(
+        text(&mut client, "SELECT string_agg(reason, ', ') FROM assets_fdw.refresh_history"),
+        "refresh()"
+    );
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    assert_eq!(number(&mut client, "SELECT count(*) FROM assets_fdw.refresh_history"), 2);
+}
