@@ -29,8 +29,8 @@ pub trait PageSink: Send {
         async {}
     }
 
-    /// Returns when the reader has taken all that was sent and wants more. Asked only where the
-    /// scan's limit has been reached, so that nothing is read ahead for a reader that stops there.
+    /// Returns when the reader has taken all that was sent and wants more. Asked where the scan's limit has
+    /// been reached, or its first page sent, so that nothing is read ahead for a reader that stops there.
     fn wanted(&mut self) -> impl Future<Output = Result<(), Closed>> + Send {
         async { Ok(()) }
     }
@@ -96,8 +96,10 @@ struct Driver {
 impl Driver {
     async fn run(mut self, limit: Option<u64>, mut sink: impl PageSink) -> Result<(), Error> {
         let mut handed_on = 0;
-        // A reader that means to stop gets its rows before anything else is asked.
-        let mut may_stop = limit.is_some();
+        // A reader that means to stop gets its rows before anything else is asked; and any reader its first
+        // page, since a cursor or a semi-join may stop there without having said so.
+        let limit = limit.unwrap_or(1);
+        let mut may_stop = true;
         loop {
             if !may_stop {
                 self.send_asks();
@@ -126,7 +128,7 @@ impl Driver {
             if self.walk.is_done() {
                 return Ok(());
             }
-            if may_stop && limit.is_none_or(|limit| handed_on >= limit) {
+            if may_stop && handed_on >= limit {
                 if sink.wanted().await.is_err() {
                     return Ok(());
                 }

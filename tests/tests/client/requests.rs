@@ -41,6 +41,26 @@ fn everyday_queries_over_100_000_objects_need_few_requests() {
 }
 
 #[test]
+fn a_cursor_that_stops_within_the_first_page_has_asked_for_no_other() {
+    let live = Live::imported(Profile::Documented, 3000);
+    let mut client = live.connect();
+    client.batch_execute("SELECT count(name) FROM itsm.server").unwrap();
+    let rest: i64 = one(&mut client, "SELECT count(*) - 30 FROM itsm.server");
+    for fetch in ["FETCH 1", "FETCH 20"] {
+        // Three counts one after the other: time enough for whatever else the cursor would ask for.
+        let sql = format!(
+            "BEGIN; DECLARE c CURSOR FOR SELECT key FROM itsm.server; {fetch} FROM c;
+             SELECT assets_fdw.count('assets', 'objectType = Room') FROM generate_series(1, 3); COMMIT"
+        );
+        assert_eq!(live.requests(&mut client, &sql), 1 + 3, "{fetch}");
+    }
+    // One that goes on gets the rest.
+    client.batch_execute("BEGIN; DECLARE c CURSOR FOR SELECT key FROM itsm.server").unwrap();
+    assert_eq!(client.query("FETCH 30 FROM c", &[]).unwrap().len(), 30);
+    assert_eq!(client.query("FETCH ALL FROM c", &[]).unwrap().len() as i64, rest);
+}
+
+#[test]
 fn a_rescan_that_changes_nothing_asks_nothing() {
     let live = Live::imported(Profile::Documented, 3000);
     let mut client = live.connect();
