@@ -13,6 +13,7 @@ mod hostile;
 mod identities;
 mod install;
 mod live;
+mod names;
 mod options;
 mod options_hostile;
 mod origins;
