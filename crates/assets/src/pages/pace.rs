@@ -30,12 +30,15 @@ pub(crate) struct Pace {
     guessed: bool,
     /// It is worth keeping for the next scan.
     telling: bool,
+    /// How large objects would be if those of a page without room were all there was. Each page that comes
+    /// halves it: it is a guess, and being wrong again costs one request.
+    doubt: usize,
 }
 
 impl Pace {
     /// `object` is how large an object was in an earlier scan, 0 if that is not known.
     pub(crate) fn new(page_size: u32, object: usize) -> Self {
-        Self { most: page_size.max(SMALLEST_PAGE), object, guessed: true, telling: false }
+        Self { most: page_size.max(SMALLEST_PAGE), object, guessed: true, telling: false, doubt: 0 }
     }
 
     /// Takes in how large a page was: its text, or what was decoded of it, whichever is more.
@@ -48,6 +51,7 @@ impl Pace {
         self.guessed &= !telling;
         self.telling |= telling;
         self.object = bytes.div_ceil(rows).max(before - before / 8);
+        self.doubt /= 2;
     }
 
     /// A page that was asked for with `size` objects has so many bytes or more, and there was no room for it:
@@ -55,7 +59,12 @@ impl Pace {
     pub(crate) fn cut(&mut self, size: u32, bytes: usize) {
         self.guessed = false;
         let size = size.max(1) as usize;
-        self.object = self.object.max(bytes.div_ceil(size)).max((2 * LONG_PAGE).div_ceil(size));
+        self.doubt = self.doubt.max(bytes.div_ceil(size)).max((2 * LONG_PAGE).div_ceil(size));
+    }
+
+    /// How large objects are taken to be.
+    fn reckoned(&self) -> usize {
+        self.object.max(self.doubt)
     }
 
     /// How large objects are, as far as pages have told.
@@ -65,13 +74,13 @@ impl Pace {
 
     /// `maxResults` of the next request.
     pub(crate) fn size(&self) -> u32 {
-        let room = LONG_PAGE / self.object.max(1);
+        let room = LONG_PAGE / self.reckoned().max(1);
         u32::try_from(room).unwrap_or(u32::MAX).clamp(SMALLEST_PAGE, self.most)
     }
 
     /// How many pages of so many objects may be under way or waiting.
     pub(super) fn room(&self, rows: usize) -> usize {
-        (TOGETHER / (self.object * rows).max(1)).saturating_sub(1).max(1)
+        (TOGETHER / (self.reckoned() * rows).max(1)).saturating_sub(1).max(1)
     }
 }
 
@@ -144,5 +153,21 @@ mod tests {
         pace = Pace::new(500, 0);
         pace.cut(500, 50_000_000);
         assert_eq!(pace.size(), 62, "as many as fit, where the length is told");
+    }
+
+    #[test]
+    fn after_a_page_without_room_pages_are_soon_as_long_as_before() {
+        let mut pace = Pace::new(500, 0);
+        pace.learn(500, 500 * 1_000);
+        while pace.size() > SMALLEST_PAGE {
+            pace.cut(pace.size(), 20 << 20);
+        }
+        let mut pages = 0;
+        while pace.size() < 500 {
+            let rows = pace.size() as usize;
+            pace.learn(rows, rows * 1_000);
+            pages += 1;
+        }
+        assert!(pages <= 11, "{pages}");
     }
 }
