@@ -143,12 +143,19 @@ impl<'a> Member<'a> {
     pub(super) fn part(&self, part: Part) -> &Scalar<'a> {
         let plain = || first([&self.value, &self.search_value, &self.display_value]);
         let found = match part {
-            Part::Value => self.label().or_else(|| self.typed_name()).or_else(|| {
+            Part::Value => self.typed_name().or_else(|| {
                 if self.is_reference() { self.display_value.some().or_else(plain) } else { plain() }
             }),
-            Part::Label => self.label().or_else(|| {
-                if self.is_reference() { self.display_value.some() } else { self.typed_name().or_else(plain) }
-            }),
+            Part::Label => {
+                let label = self.referenced_object.as_ref().and_then(|object| object.label.some());
+                label.or_else(|| {
+                    if self.is_reference() {
+                        self.display_value.some()
+                    } else {
+                        self.typed_name().or_else(plain)
+                    }
+                })
+            }
             Part::Key => {
                 let key = self.referenced_object.as_ref().and_then(|object| object.object_key.some());
                 key.or_else(|| first([&self.search_value, &self.value]))
@@ -171,11 +178,6 @@ impl<'a> Member<'a> {
             Part::Category => self.status.as_ref().and_then(|status| status.category.some()),
         };
         found.unwrap_or(&NOTHING)
-    }
-
-    /// The label that a referenced object has, be it an empty one: what is displayed then is not its label.
-    fn label(&self) -> Option<&Scalar<'a>> {
-        self.referenced_object.as_ref().map(|object| &object.label).filter(|label| **label != Scalar::Null)
     }
 
     fn typed_name(&self) -> Option<&Scalar<'a>> {

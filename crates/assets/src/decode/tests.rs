@@ -166,14 +166,6 @@ fn parts_of_references_users_groups_and_statuses() {
     for (values, part, expected) in table {
         assert_eq!(value(values.clone(), attribute(part, Decode::Text)), expected, "{part:?} {values}");
     }
-    // An empty label is none, as in the object's own table; where there is no label, what is shown is it.
-    let unnamed =
-        json!([{"referencedObject": {"id": "9", "label": "", "objectKey": "A-9"}, "displayValue": "A-9"}]);
-    let absent = json!([{"referencedObject": {"id": "9", "objectKey": "A-9"}, "displayValue": "Sydney"}]);
-    for part in [Part::Value, Part::Label] {
-        assert_eq!(value(unnamed.clone(), attribute(part, Decode::Text)), Value::Null);
-        assert_eq!(value(absent.clone(), attribute(part, Decode::Text)), text("Sydney"));
-    }
     assert_eq!(value(reference.clone(), attribute(Part::Id, Decode::Int)), Value::Int(87));
     assert_eq!(value(status.clone(), attribute(Part::Category, Decode::Int)), Value::Int(1));
     let table = [
