@@ -145,12 +145,14 @@ impl Group {
     /// Deals the objects of a page out to the members whose types they are of. Returns how many there are
     /// that this run had not seen so.
     fn sift(&mut self, page: &Page) -> Result<usize, Full> {
-        let unseen = |row: &&Row| self.seen.get(&row.id) != Some(&Seen::of(row));
-        let new: Vec<&Row> = page.rows.iter().filter(unseen).collect();
-        for row in &new {
-            self.seen.insert(row.id, Seen::of(row));
-            self.changed.insert(row.id, (row.key.to_string(), label_of(row)));
-            self.gone.remove(&row.id);
+        let mut new: Vec<&Row> = Vec::new();
+        for row in &page.rows {
+            let seen = Seen::of(row);
+            if self.seen.insert(row.id, seen) != Some(seen) {
+                self.changed.insert(row.id, (row.key.to_string(), label_of(row)));
+                self.gone.remove(&row.id);
+                new.push(row);
+            }
         }
         let ids: Vec<i64> = new.iter().map(|row| row.id).collect();
         for n in 0..self.members.len() {
