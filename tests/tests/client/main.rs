@@ -31,5 +31,6 @@ mod tables;
 mod tls;
 mod tokens;
 mod traps;
+mod updated;
 mod upper;
 mod verify;
