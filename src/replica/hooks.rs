@@ -101,12 +101,26 @@ unsafe fn database_of(node: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
             return None;
         }
         let user = pg_sys::GetUserId();
-        let may = if template {
-            pg_sys::have_createdb_privilege()
-        } else {
-            pg_compat::owns_database(database, user)
-        };
+        let may =
+            if template { may_create_databases(user) } else { pg_compat::owns_database(database, user) };
         may.then_some(database)
+    }
+}
+
+/// Whether a role may create databases. PostgreSQL's own function for it is exported by newer minors only.
+unsafe fn may_create_databases(role: pg_sys::Oid) -> bool {
+    // SAFETY: catalogue look-ups inside a transaction; the row is read before it is released.
+    unsafe {
+        if pg_sys::superuser_arg(role) {
+            return true;
+        }
+        let row = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::AUTHOID as i32, role.into());
+        if row.is_null() {
+            return false;
+        }
+        let may = (*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_authid>()).rolcreatedb;
+        pg_sys::ReleaseSysCache(row);
+        may
     }
 }
 

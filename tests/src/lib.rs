@@ -19,6 +19,6 @@ mod wait;
 mod workdir;
 
 pub use assets_sim;
-pub use prefix::{major, share_folder};
+pub use prefix::{library, major, oldest, share_folder};
 pub use server::{Database, Server, Stop};
 pub use wait::{is_running, wait_until};

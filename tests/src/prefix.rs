@@ -37,6 +37,31 @@ pub fn share_folder() -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).expect("a path in UTF-8").trim())
 }
 
+/// The built library, as it is in the copy.
+pub fn library() -> PathBuf {
+    let output =
+        Command::new(program("pg_config")).arg("--pkglibdir").output().expect("pg_config can be run");
+    PathBuf::from(String::from_utf8(output.stdout).expect("a path in UTF-8").trim()).join("assets_fdw.so")
+}
+
+/// A copy of the oldest minor of the servers' major that can be had, with the built library in it; made at the first
+/// call, which fetches it. Panics, saying why, where it cannot be had: a test that needs it must not pass without.
+pub fn oldest() -> &'static Path {
+    static OLDEST: OnceLock<PathBuf> = OnceLock::new();
+    OLDEST.get_or_init(|| {
+        let copy = format!("{}-oldest", major());
+        let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/pg"))
+            .args(["install", &copy])
+            .arg(library())
+            .env("ASSETS_FDW_PG_DIR", prefix().parent().expect("copies live in a folder"))
+            .output()
+            .expect("tools/pg can be run");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the oldest minor of PostgreSQL {} cannot be had:\n{said}", major());
+        prefix().with_file_name(copy)
+    })
+}
+
 /// One of the copy's programs; psql, which some copies lack, may be Debian's instead.
 pub(crate) fn program(name: &str) -> PathBuf {
     let own = prefix().join("bin").join(name);

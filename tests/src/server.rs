@@ -12,7 +12,7 @@ use std::time::Duration;
 use assets_sim::Sim;
 use postgres::{Client, NoTls};
 
-use crate::prefix::{as_server_user, clean_environment, prefix, program};
+use crate::prefix::{as_server_user, clean_environment, oldest, prefix, program};
 use crate::{is_running, wait_until, workdir};
 
 /// How long a server may take to start, and to stop.
@@ -38,6 +38,8 @@ const SETTINGS: &[(&str, &str)] = &[
 #[derive(Debug)]
 pub struct Server {
     folder: PathBuf,
+    /// The copy of PostgreSQL that it runs from.
+    prefix: &'static Path,
     postmaster: Mutex<Option<Child>>,
     /// What its processes find in their environment besides the harness's own.
     environment: Vec<(String, String)>,
@@ -62,24 +64,31 @@ impl Server {
 
     /// The same with variables in the environment of its processes.
     pub fn start_in(environment: &[(&str, &str)], settings: &[(&str, &str)]) -> Server {
-        let server = Server::prepare(environment, settings);
+        let server = Server::prepare(prefix(), environment, settings);
+        server.start_again();
+        server
+    }
+
+    /// The same of the oldest minor of this major that can be had.
+    pub fn start_oldest(settings: &[(&str, &str)]) -> Server {
+        let server = Server::prepare(oldest(), &[], settings);
         server.start_again();
         server
     }
 
     /// A server with a fresh data folder that does not run yet.
-    fn prepare(environment: &[(&str, &str)], settings: &[(&str, &str)]) -> Server {
+    fn prepare(prefix: &'static Path, environment: &[(&str, &str)], settings: &[(&str, &str)]) -> Server {
         let environment =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let folder = workdir::new_folder().expect("a folder for the server can be made");
         let copied = Command::new("cp")
             .args(["-a", "--reflink=auto"])
-            .arg(prefix().join("template"))
+            .arg(prefix.join("template"))
             .arg(folder.join("data"))
             .status()
             .expect("cp can be run");
         assert!(copied.success(), "the template data folder cannot be copied");
-        let server = Server { folder, postmaster: Mutex::new(None), environment };
+        let server = Server { folder, prefix, postmaster: Mutex::new(None), environment };
         let mut conf = File::options()
             .append(true)
             .open(server.data().join("postgresql.conf"))
@@ -101,7 +110,7 @@ impl Server {
         }
         self.stop(Stop::Fast);
         // Made anew, not copied: another cluster than this one.
-        let new = Server::prepare(&[], settings);
+        let new = Server::prepare(self.prefix, &[], settings);
         let (data, template) = (new.data(), new.folder.join("copy"));
         fs::rename(&data, &template).expect("the data folder can be moved");
         let made = as_server_user(&programs.join("initdb"))
@@ -142,7 +151,12 @@ impl Server {
             .output()
             .expect("pg_basebackup can be run");
         assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
-        let standby = Server { folder, postmaster: Mutex::new(None), environment: self.environment.clone() };
+        let standby = Server {
+            folder,
+            prefix: self.prefix,
+            postmaster: Mutex::new(None),
+            environment: self.environment.clone(),
+        };
         let mut conf = File::options()
             .append(true)
             .open(standby.data().join("postgresql.conf"))
@@ -323,7 +337,8 @@ impl Server {
             .output()
             .expect("pg_basebackup can be run");
         assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
-        let standby = Server { folder, postmaster: Mutex::new(None), environment: Vec::new() };
+        let standby =
+            Server { folder, prefix: self.prefix, postmaster: Mutex::new(None), environment: Vec::new() };
         let conf = File::options().append(true).open(standby.data().join("postgresql.conf"));
         writeln!(
             conf.expect("postgresql.conf can be opened"),
@@ -342,7 +357,7 @@ impl Server {
     fn spawn(&self) -> Child {
         let log =
             File::options().create(true).append(true).open(self.folder.join("log")).expect("the log opens");
-        as_server_user(&program("postgres"))
+        as_server_user(&self.prefix.join("bin/postgres"))
             .arg("-D")
             .arg(self.data())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

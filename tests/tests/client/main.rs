@@ -13,6 +13,7 @@ mod hostile;
 mod identities;
 mod install;
 mod live;
+mod minors;
 mod names;
 mod options;
 mod options_hostile;
