@@ -32,9 +32,16 @@ impl Request {
         self.query.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    /// A query parameter that is `true`; absent is false.
+    /// A query parameter that is a boolean in any case: a published Python client sends `True` and `False`
+    /// (assets-api.md section 14).
+    pub fn boolean(&self, name: &str) -> Option<bool> {
+        let text = self.parameter(name)?;
+        [true, false].into_iter().find(|b| text.eq_ignore_ascii_case(&b.to_string()))
+    }
+
+    /// A query parameter that is true; absent is false.
     pub fn flag(&self, name: &str) -> bool {
-        self.parameter(name) == Some("true")
+        self.boolean(name) == Some(true)
     }
 
     /// The body as JSON.

@@ -65,12 +65,16 @@ pub fn all() -> Vec<Identity> {
     vec![
         identity("reader@example.com", "classic-token", Credential::Classic, 0),
         Identity {
-            sees: Visibility { schemas: Some(vec![1]), restricted: true },
+            sees: Visibility { schemas: Some(vec![1]), restricted: true, ..Visibility::default() },
             ..identity("limited@example.com", "limited-token", Credential::Classic, 1)
         },
         identity("scoped@example.com", "scoped-token", Credential::Scoped, 2),
         identity("robot@serviceaccount.example.com", "service-token", Credential::ServiceToken, 3),
         identity("sim-client", "sim-secret", Credential::Client, 4),
+        Identity {
+            sees: Visibility { hidden_types: vec![16, 42], restricted: true, ..Visibility::default() },
+            ..identity("partial@example.com", "partial-token", Credential::Classic, 5)
+        },
     ]
 }
 

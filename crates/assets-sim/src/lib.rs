@@ -40,8 +40,8 @@ pub use log::LogEntry;
 pub use routes::{Endpoint, Route};
 pub use sim::{Options, Sim};
 pub use switches::{
-    DateForm, Definitions, Echo, Empty, Flag, Ids, KeyOrder, Like, LimitBody, OrderBy, Precision, Profile,
-    Quantifier, QuotedDot, Switches, Total, Unknown,
+    DateForm, Definitions, Echo, Empty, Flag, Fold, Ids, KeyOrder, Like, LimitBody, OrderBy, Precision,
+    Profile, Quantifier, QuotedDot, Switches, Total, Unknown, Unreadable,
 };
 
 /// The workspace id of every simulator.

@@ -1,8 +1,8 @@
 //! The defaults of each profile.
 
 use crate::switches::{
-    DateForm, Definitions, Echo, Empty, Flag, Ids, KeyOrder, Like, LimitBody, OrderBy, Precision, Quantifier,
-    QuotedDot, Switches, Total, Unknown,
+    DateForm, Definitions, Echo, Empty, Flag, Fold, Ids, KeyOrder, Like, LimitBody, OrderBy, Precision,
+    Quantifier, QuotedDot, Switches, Total, Unknown, Unreadable,
 };
 
 pub(crate) fn documented() -> Switches {
@@ -58,6 +58,12 @@ pub(crate) fn documented() -> Switches {
         reference_by_key: true,
         control_characters: true,
         services_prefix: false,
+        fold: Fold::Lower,
+        unreadable_type: Unreadable::Omitted,
+        unreadable_object: Unreadable::Omitted,
+        dangling: Unreadable::Omitted,
+        unreadable_path: false,
+        unreadable_value: false,
         empty_attributes: Empty::Omitted,
         values_as_strings: true,
         date_form: DateForm::Day,

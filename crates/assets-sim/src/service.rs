@@ -199,7 +199,7 @@ impl Service {
             aql: request.json().and_then(|b| b["qlQuery"].as_str().map(str::to_owned)),
             start_at: number("startAt"),
             max_results: number("maxResults"),
-            include_attributes: request.parameter("includeAttributes").and_then(|v| v.parse().ok()),
+            include_attributes: request.boolean("includeAttributes"),
             identity: None,
             status: 0,
             bytes: 0,
@@ -346,7 +346,7 @@ fn allowed(identity: &Identity, switches: &Switches, endpoint: Endpoint, request
     let has = |scope: &str| scopes.iter().any(|s| s == scope);
     // A read with attributes needs the scope of attributes too (assets-api.md section 13).
     let with_attributes = match endpoint {
-        Endpoint::ObjectAql => request.parameter("includeAttributes") != Some("false"),
+        Endpoint::ObjectAql => request.boolean("includeAttributes") != Some(false),
         Endpoint::ObjectGet | Endpoint::ObjectAttributes => true,
         _ => false,
     };

@@ -137,6 +137,35 @@ pub enum Like {
     Star,
 }
 
+/// Which letters AQL takes for the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fold {
+    /// Both sides in lower case, as a text: İ is i with a dot above, a sigma at the end of a word is ς, ß is ß.
+    Lower,
+    /// Full case folding: ß is ss, ﬁ is fi, ς is σ, ſ is s.
+    Full,
+    /// Letter by letter, without changing their number: ς is σ, ſ is s, İ and ı are i, ß is ß.
+    Simple,
+    /// A to Z only.
+    Ascii,
+    /// As `Lower` in Turkish: I is ı, İ is i.
+    Turkish,
+}
+
+/// What is shown of a reference whose object the identity may not read, or which is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unreadable {
+    /// Nothing: the value is not there, for AQL neither.
+    #[default]
+    Omitted,
+    /// A value without its object, label and key. It is not EMPTY.
+    Bare,
+    /// The object with label and key, as for anybody else. What is gone is `Bare` then.
+    Shown,
+}
+
 /// What is listed for an attribute without a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -310,6 +339,18 @@ pub struct Switches {
     pub control_characters: bool,
     /// Attributes of schemas of services have the prefix `a_` in AQL (false, false, true).
     pub services_prefix: bool,
+    /// Which letters AQL takes for the same, in values and in names (lower in all).
+    pub fold: Fold,
+    /// A reference to an object of a schema or type that the identity may not read (omitted in all).
+    pub unreadable_type: Unreadable,
+    /// A reference to an object that is hidden from the identity, of a type that it may read (omitted in all).
+    pub unreadable_object: Unreadable,
+    /// A reference to an object that was deleted (omitted in all).
+    pub dangling: Unreadable,
+    /// A dotted path walks into objects that the identity may not read (false in all).
+    pub unreadable_path: bool,
+    /// A reference to an object that the identity may not read compares by its label and key (false in all).
+    pub unreadable_value: bool,
 
     /// What is listed for an attribute without a value (omitted, omitted, list).
     pub empty_attributes: Empty,

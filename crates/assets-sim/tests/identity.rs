@@ -137,3 +137,43 @@ fn a_limited_identity_sees_one_schema_and_not_every_object_in_it() {
     let text = String::from_utf8(limited.aql("objectType = Server", 0, 100).body).unwrap();
     assert!(!text.contains("\"objectKey\":\"FAC-"), "references to what it cannot read are not shown");
 }
+
+#[test]
+fn what_an_identity_may_not_read_is_shown_as_told_and_asked_about_as_told() {
+    let sim = start(2000, Profile::Documented);
+    let partial = Client::with(sim.gateway(), basic("partial@example.com", "partial-token"));
+    let types = partial.get("/objectschema/1/objecttypes/flat").json();
+    let names: Vec<&str> = types.as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"Server") && !names.contains(&"Employee"));
+    // One that refers to an office, which this identity may not read.
+    let all = sim.dump(sim.type_id("Server").unwrap());
+    let place = |o: &assets_sim::DumpObject| match o.values("Location") {
+        [assets_sim::DumpValue::Object { key, label, .. }] => Some((key.clone(), label.clone())),
+        _ => None,
+    };
+    let (server, (key, label)) =
+        all.iter().filter(|o| o.id % 11 != 5).find_map(|o| Some((o, place(o)?))).unwrap();
+    let found = |filter: &str| {
+        partial.count(&format!("objectType = Server and objectId = {} and {filter}", server.id)) == 1
+    };
+    let by_path = format!("Location.Key = \"{key}\"");
+    let by_value = format!("Location = \"{key}\"");
+    let text = || String::from_utf8(partial.aql(&format!("objectId = {}", server.id), 0, 1).body).unwrap();
+    assert!(found("Location is empty") && !text().contains(&key));
+    sim.switches(|s| s.unreadable_type = assets_sim::Unreadable::Bare);
+    assert!(found("Location is not empty") && !text().contains(&key) && !text().contains(&label));
+    sim.switches(|s| s.unreadable_type = assets_sim::Unreadable::Shown);
+    assert!(found("Location is not empty") && text().contains(&key) && text().contains(&label));
+    assert!(!found(&by_path) && !found(&by_value) && found("Location.Key is empty"));
+    sim.switches(|s| s.unreadable_path = true);
+    assert!(found(&by_path) && !found(&by_value) && found("Location.Key is not empty"));
+    sim.switches(|s| s.unreadable_value = true);
+    assert!(found(&by_value) && found(&format!("Location = \"{label}\"")));
+    // What is gone leaves a reference behind, or does not.
+    let everyone = Client::new(&sim);
+    sim.delete(&key).unwrap();
+    let empty = format!("objectId = {} and Location is empty", server.id);
+    assert_eq!(everyone.count(&empty), 1);
+    sim.switches(|s| s.dangling = assets_sim::Unreadable::Bare);
+    assert_eq!(everyone.count(&empty), 0);
+}

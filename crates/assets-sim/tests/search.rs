@@ -475,3 +475,22 @@ fn a_page_carries_every_value_of_the_dump_in_every_profile() {
         }
     }
 }
+
+#[test]
+fn booleans_in_parameters_are_understood_in_any_case() {
+    let sim = start(300, Profile::Documented);
+    let client = Client::new(&sim);
+    let body = json!({ "qlQuery": "objectType = Server" });
+    for (text, expected) in
+        [("true", true), ("True", true), ("TRUE", true), ("false", false), ("False", false)]
+    {
+        let path = format!("/object/aql?startAt=0&maxResults=5&includeAttributes={text}");
+        let page = client.post(&path, &body).json();
+        assert_eq!(page["values"][0]["attributes"].is_array(), expected, "{text}");
+        assert_eq!(sim.log().last().unwrap().include_attributes, Some(expected), "{text}");
+        let counted =
+            client.get(&format!("/objectschema/1/objecttypes/flat?includeObjectCounts={text}")).json();
+        let counted = counted.as_array().unwrap().iter().any(|t| t["objectCount"].as_u64().unwrap() > 0);
+        assert_eq!(counted, expected, "{text}");
+    }
+}

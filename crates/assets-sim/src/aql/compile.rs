@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::Invalid;
 use super::ast::{Condition, Expr, Name, Operator, Part, Path, Test};
+use super::fold::fold;
 use super::search::Context;
 use crate::data::catalog::Catalog;
 use crate::data::model::Attribute;
@@ -58,6 +59,7 @@ pub enum ValueTest {
 #[derive(Debug, Default)]
 pub struct Lit {
     pub text: String,
+    /// Folded.
     pub lower: String,
     pub integer: Option<i64>,
     pub number: Option<f64>,
@@ -150,17 +152,17 @@ impl<'a> Compiler<'_, 'a> {
         if name.bytes().all(|b| b.is_ascii_digit()) {
             return None; // digits-only names fail, quoted or not (assets-api.md section 13)
         }
-        let lower = name.to_lowercase();
+        let lower = fold(name, switches.fold);
         let mut by_type: HashMap<u32, Vec<&'a Attribute>> = HashMap::new();
         for object_type in catalog.types.values().filter(|t| self.context.view.sees_type(t.id)) {
             let services = catalog.schema(object_type.schema_id).is_some_and(|s| s.services);
             let prefixed = services && switches.services_prefix;
             let matches = |a: &&Attribute| {
                 let known = if prefixed && !a.system { format!("a_{}", a.name) } else { a.name.clone() };
-                known == name || (switches.any_case_names && known.to_lowercase() == lower)
+                known == name || (switches.any_case_names && fold(&known, switches.fold) == lower)
             };
             let mut found: Vec<&Attribute> = catalog.effective(object_type.id);
-            if lower == "label" && !found.iter().any(&matches) {
+            if name.eq_ignore_ascii_case("label") && !found.iter().any(&matches) {
                 found.retain(|a| a.label);
             } else {
                 found.retain(matches);

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::ast::{Operator, Part};
 use super::compile::{Field, Filter, Lit, ValueTest};
+use super::fold::fold;
 use super::search::{Context, targets};
 use crate::clock::DAY_MS;
 use crate::data::model::Value;
@@ -32,7 +33,7 @@ impl Context<'_> {
                     let ids = values
                         .iter()
                         .filter_map(|v| if let Value::Object(id) = v { Some(*id) } else { None });
-                    let mut reached = ids.filter_map(|id| self.view.object(id)).peekable();
+                    let mut reached = ids.filter_map(|id| self.reach(id)).peekable();
                     if reached.peek().is_none() {
                         *unreached
                     } else {
@@ -58,6 +59,16 @@ impl Context<'_> {
             values.retain(|v| !matches!(v, Value::Text(t) if t.is_empty()));
         }
         Some(values)
+    }
+
+    /// The object that a dotted path comes to.
+    pub(super) fn reach(&self, id: u64) -> Option<Entry<'_>> {
+        if self.switches.unreadable_path { self.view.any_object(id) } else { self.view.object(id) }
+    }
+
+    /// The object that a reference compares by.
+    fn compared(&self, id: u64) -> Option<Entry<'_>> {
+        if self.switches.unreadable_value { self.view.any_object(id) } else { self.view.object(id) }
     }
 
     fn test(&self, test: &ValueTest, values: &[Value]) -> bool {
@@ -89,7 +100,7 @@ impl Context<'_> {
                     return false;
                 }
                 let matches = |v: &Value| {
-                    let text = self.shown(v).to_lowercase();
+                    let text = fold(&self.shown(v), self.switches.fold);
                     match part {
                         Part::Start => text.starts_with(lower.as_str()),
                         Part::End => text.ends_with(lower.as_str()),
@@ -125,9 +136,8 @@ impl Context<'_> {
     /// The text that LIKE and comparisons of texts look at.
     fn shown(&self, value: &Value) -> String {
         match value {
-            Value::Object(_) | Value::User(_) | Value::Group(_) | Value::Status(_) => {
-                self.view.display(value)
-            }
+            Value::Object(id) => self.compared(*id).map_or_else(String::new, |o| self.view.label(&o)),
+            Value::User(_) | Value::Group(_) | Value::Status(_) => self.view.display(value),
             plain => text_of(plain),
         }
     }
@@ -141,11 +151,12 @@ impl Context<'_> {
     }
 
     fn equal(&self, value: &Value, lit: &Lit, exact: bool) -> bool {
-        let same = |text: &str| if exact { text == lit.text } else { text.to_lowercase() == lit.lower };
+        let same =
+            |text: &str| if exact { text == lit.text } else { fold(text, self.switches.fold) == lit.lower };
         match value {
             Value::Text(text) => same(text),
-            Value::Boolean(b) => lit.lower == if *b { "true" } else { "false" },
-            Value::Object(id) => self.view.object(*id).is_some_and(|o| {
+            Value::Boolean(b) => lit.text.eq_ignore_ascii_case(if *b { "true" } else { "false" }),
+            Value::Object(id) => self.compared(*id).is_some_and(|o| {
                 let key = self.switches.reference_by_key && self.view.key(&o).eq_ignore_ascii_case(&lit.text);
                 key || same(&self.view.label(&o))
             }),
@@ -170,8 +181,8 @@ impl Context<'_> {
             Value::Date(day) => Some((day * DAY_MS).cmp(&lit.local?)),
             Value::DateTime(ms) => Some(self.cut(*ms).cmp(&self.cut(lit.instant?))),
             Value::Time(seconds) => Some(seconds.cmp(&lit.time?)),
-            Value::Boolean(b) => Some(b.cmp(&lit.lower.parse().ok()?)),
-            text => Some(self.shown(text).to_lowercase().cmp(&lit.lower)),
+            Value::Boolean(b) => Some(b.cmp(&lit.text.to_ascii_lowercase().parse().ok()?)),
+            text => Some(fold(&self.shown(text), self.switches.fold).cmp(&lit.lower)),
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::Invalid;
 use super::ast::{Expr, Function, Operand, Operator, Test};
 use super::compile::{Compiler, Filter, negate, unsupported};
+use super::fold::fold;
 use super::search;
 use crate::switches::Unknown;
 
@@ -105,8 +106,11 @@ impl<'a> Compiler<'_, 'a> {
     /// Key takes `=`, `!=`, IN and EMPTY only; a partial match fails the whole query (assets-api.md section 13).
     pub(super) fn key(&mut self, test: &Test, clause: &str) -> Result<Filter<'a>, Invalid> {
         let view = self.context.view;
+        // What is found is only what may be read; a path may end at other objects too.
+        let hidden = self.context.switches.unreadable_path;
+        let find = |key: &str| if hidden { view.any_object_by_key(key) } else { view.object_by_key(key) };
         let by_key = |operand: &Operand| match operand {
-            Operand::Literal(l) => Ok(view.object_by_key(self.trimmed(l)).map(|e| e.id())),
+            Operand::Literal(l) => Ok(find(self.trimmed(l)).map(|e| e.id())),
             Operand::Function(_) => Err(unsupported(clause)),
         };
         Ok(match test {
@@ -150,21 +154,23 @@ impl<'a> Compiler<'_, 'a> {
     }
 
     fn types_named(&self, name: &str, clause: &str) -> Result<HashSet<u32>, Invalid> {
-        let lower = name.to_lowercase();
+        let lower = fold(name, self.context.switches.fold);
         let known = self.context.view.catalog.types.values().filter(|t| self.context.view.sees_type(t.id));
-        let found: HashSet<u32> = known.filter(|t| t.name.to_lowercase() == lower).map(|t| t.id).collect();
+        let found: HashSet<u32> =
+            known.filter(|t| fold(&t.name, self.context.switches.fold) == lower).map(|t| t.id).collect();
         self.or_unknown(found, name, clause)
     }
 
     pub(super) fn schema_names(&mut self, test: &Test, clause: &str) -> Result<Filter<'a>, Invalid> {
         self.named(test, clause, |this, text| {
             let view = this.context.view;
-            let lower = text.to_lowercase();
+            let folding = this.context.switches.fold;
+            let lower = fold(text, folding);
             let schemas: Vec<u32> = view
                 .catalog
                 .schemas
                 .iter()
-                .filter(|s| s.name.to_lowercase() == lower)
+                .filter(|s| fold(&s.name, folding) == lower)
                 .map(|s| s.id)
                 .collect();
             let types = view.catalog.types.values().filter(|t| schemas.contains(&t.schema_id)).map(|t| t.id);

@@ -6,6 +6,7 @@ use super::Invalid;
 use super::ast::{Function, Literal, Operand, Test};
 use super::compile::{Compiler, Field, Filter, Lit, ValueTest, unsupported};
 use super::dates;
+use super::fold::fold;
 use crate::clock;
 use crate::data::model::Kind;
 use crate::switches::Unknown;
@@ -17,6 +18,7 @@ impl<'a> Compiler<'_, 'a> {
         test: &Test,
         clause: &str,
     ) -> Result<Filter<'a>, Invalid> {
+        let folding = self.context.switches.fold;
         let test = match test {
             Test::Compare(operator, operand) => {
                 ValueTest::Compare(*operator, self.lit(operand, &field, clause)?)
@@ -29,8 +31,8 @@ impl<'a> Compiler<'_, 'a> {
                 if name == "group" =>
             {
                 let catalog = self.context.view.catalog;
-                let wanted: Vec<String> = arguments.iter().map(|a| a.text.to_lowercase()).collect();
-                let is_wanted = |g: &usize| wanted.contains(&catalog.groups[*g].to_lowercase());
+                let wanted: Vec<String> = arguments.iter().map(|a| fold(&a.text, folding)).collect();
+                let is_wanted = |g: &usize| wanted.contains(&fold(catalog.groups[*g], folding));
                 if field.by_type.values().flatten().any(|a| a.kind == Kind::Group) {
                     let list = arguments.iter().map(|a| self.plain(&a.text)).collect();
                     ValueTest::In { negated: *negated, list }
@@ -56,7 +58,7 @@ impl<'a> Compiler<'_, 'a> {
                 ValueTest::Text {
                     negated: *negated,
                     part: *part,
-                    lower: self.trimmed(literal).to_lowercase(),
+                    lower: fold(self.trimmed(literal), folding),
                 }
             }
             Test::Empty { negated } => ValueTest::Empty { negated: *negated },
@@ -84,7 +86,7 @@ impl<'a> Compiler<'_, 'a> {
         let trimmed = text.trim();
         Lit {
             text: text.to_owned(),
-            lower: text.to_lowercase(),
+            lower: fold(text, switches.fold),
             integer: trimmed.parse().ok(),
             number: trimmed.parse().ok(),
             instant: clock::parse_instant(trimmed, switches.literal_zone_minutes, switches.literal_offset),
@@ -127,7 +129,7 @@ impl<'a> Compiler<'_, 'a> {
         let fits = |kind| match kind {
             Kind::Integer | Kind::Double => lit.number.is_some(),
             Kind::Date | Kind::DateTime => lit.instant.is_some(),
-            Kind::Boolean => lit.lower == "true" || lit.lower == "false",
+            Kind::Boolean => ["true", "false"].iter().any(|b| lit.text.eq_ignore_ascii_case(b)),
             _ => true,
         };
         if self.context.switches.unfit_literal == Unknown::Error && !lit.text.is_empty() && !kinds().any(fits)

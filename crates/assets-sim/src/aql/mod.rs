@@ -6,6 +6,7 @@ mod compile;
 mod dates;
 mod eval;
 mod fields;
+mod fold;
 mod lexer;
 mod literals;
 mod order;

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::Invalid;
 use super::ast::Order;
 use super::compile::{Compiler, Field, Target};
+use super::fold::fold;
 use super::search::Context;
 use crate::data::generator::mix;
 use crate::data::model::Value;
@@ -95,9 +96,7 @@ fn key(context: &Context<'_>, walk: &[Field<'_>], target: Option<&Target<'_>>, e
     let mut at = *entry;
     for field in walk {
         let next = context.values(field, &at).and_then(|values| {
-            values
-                .iter()
-                .find_map(|v| if let Value::Object(id) = v { context.view.object(*id) } else { None })
+            values.iter().find_map(|v| if let Value::Object(id) = v { context.reach(*id) } else { None })
         });
         match next {
             Some(entry) => at = entry,
@@ -106,7 +105,7 @@ fn key(context: &Context<'_>, walk: &[Field<'_>], target: Option<&Target<'_>>, e
     }
     let view = context.view;
     match target {
-        None => SortKey::Text(view.label(&at).to_lowercase()),
+        None => SortKey::Text(fold(&view.label(&at), context.switches.fold)),
         Some(Target::Key) if context.switches.key_order == KeyOrder::Numeric => {
             SortKey::Text(format!("{}-{:020}", view.catalog.key_prefix(at.type_id()), at.id()))
         }
@@ -114,7 +113,7 @@ fn key(context: &Context<'_>, walk: &[Field<'_>], target: Option<&Target<'_>>, e
         Some(Target::ObjectId | Target::Object) => SortKey::Whole(at.id() as i64),
         Some(Target::ObjectTypeId) => SortKey::Whole(i64::from(at.type_id())),
         Some(Target::ObjectType | Target::Schema | Target::SchemaId) => {
-            SortKey::Text(view.catalog.types[&at.type_id()].name.to_lowercase())
+            SortKey::Text(fold(&view.catalog.types[&at.type_id()].name, context.switches.fold))
         }
         Some(Target::Attribute(field)) => match context.values(field, &at).and_then(|v| v.into_iter().next())
         {
@@ -123,7 +122,7 @@ fn key(context: &Context<'_>, walk: &[Field<'_>], target: Option<&Target<'_>>, e
             Some(Value::Double(x)) => SortKey::Number(x),
             Some(Value::Date(n) | Value::DateTime(n)) => SortKey::Whole(n),
             Some(Value::Time(n)) => SortKey::Whole(i64::from(n)),
-            Some(other) => SortKey::Text(view.display(&other).to_lowercase()),
+            Some(other) => SortKey::Text(fold(&view.display(&other), context.switches.fold)),
         },
     }
 }

@@ -5,14 +5,35 @@ use super::generator::Generator;
 use super::model::{Attribute, Kind, Object, Value};
 use super::world::Layer;
 use crate::clock;
+use crate::switches::{Switches, Unreadable};
 
 /// What an identity may see (Assets' roles, assets-api.md section 1.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Visibility {
     /// Schemas it may read; `None` is all.
     pub schemas: Option<Vec<u32>>,
+    /// Types of those schemas that it may not read, nor their objects.
+    pub hidden_types: Vec<u32>,
     /// Some objects are hidden from it: those whose id divided by 11 leaves 5.
     pub restricted: bool,
+}
+
+/// What is shown of references that lead to nothing that the identity may read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct References {
+    unreadable_type: Unreadable,
+    unreadable_object: Unreadable,
+    dangling: Unreadable,
+}
+
+impl References {
+    pub(crate) fn of(switches: &Switches) -> References {
+        References {
+            unreadable_type: switches.unreadable_type,
+            unreadable_object: switches.unreadable_object,
+            dangling: switches.dangling,
+        }
+    }
 }
 
 /// An object, before any of its values is computed.
@@ -57,6 +78,7 @@ pub struct View<'a> {
     pub(crate) generator: &'a Generator,
     pub(crate) layer: &'a Layer,
     pub(crate) who: &'a Visibility,
+    pub(crate) references: References,
 }
 
 impl<'a> View<'a> {
@@ -67,7 +89,8 @@ impl<'a> View<'a> {
 
     /// True if the identity may read objects of a type.
     pub fn sees_type(&self, type_id: u32) -> bool {
-        self.catalog.types.get(&type_id).is_some_and(|t| self.sees_schema(t.schema_id))
+        let sees = |schema| self.sees_schema(schema) && !self.who.hidden_types.contains(&type_id);
+        self.catalog.types.get(&type_id).is_some_and(|t| sees(t.schema_id))
     }
 
     /// The object with an id, if it exists and is visible.
@@ -75,6 +98,11 @@ impl<'a> View<'a> {
         if self.who.restricted && id % 11 == 5 {
             return None;
         }
+        self.any_object(id).filter(|entry| self.sees_type(entry.type_id()))
+    }
+
+    /// The object with an id, if it exists, visible or not.
+    pub(crate) fn any_object(&self, id: u64) -> Option<Entry<'a>> {
         let entry = match self.layer.changed.get(&id) {
             Some(None) => return None,
             Some(Some(object)) => Entry::Stored(object),
@@ -83,16 +111,39 @@ impl<'a> View<'a> {
                 Entry::Generated { id, index, type_id: self.generator.place(index).0 }
             }
         };
-        self.sees_type(entry.type_id()).then_some(entry)
+        Some(entry)
+    }
+
+    /// What is shown of a reference to an object.
+    pub(crate) fn shown(&self, id: u64) -> Unreadable {
+        if self.object(id).is_some() {
+            return Unreadable::Shown;
+        }
+        match self.any_object(id) {
+            None if self.references.dangling == Unreadable::Omitted => Unreadable::Omitted,
+            None => Unreadable::Bare,
+            Some(entry) if !self.sees_type(entry.type_id()) => self.references.unreadable_type,
+            Some(_) => self.references.unreadable_object,
+        }
+    }
+
+    /// The object that a reference shows, with its label and key.
+    pub(crate) fn referenced(&self, id: u64) -> Option<Entry<'a>> {
+        if self.shown(id) == Unreadable::Shown { self.any_object(id) } else { None }
     }
 
     /// The object with a key in any case.
     pub fn object_by_key(&self, key: &str) -> Option<Entry<'a>> {
+        self.any_object_by_key(key).filter(|entry| self.object(entry.id()).is_some())
+    }
+
+    /// The object with a key in any case, visible or not.
+    pub(crate) fn any_object_by_key(&self, key: &str) -> Option<Entry<'a>> {
         let (prefix, number) = key.rsplit_once('-')?;
         if !number.bytes().all(|b| b.is_ascii_digit()) || number.starts_with('0') {
             return None;
         }
-        let entry = self.object(number.parse().ok()?)?;
+        let entry = self.any_object(number.parse().ok()?)?;
         self.catalog.key_prefix(entry.type_id()).eq_ignore_ascii_case(prefix).then_some(entry)
     }
 
@@ -163,7 +214,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Appends the values of an attribute. References to what is gone or hidden are left out.
+    /// Appends the values of an attribute. References to what is gone or hidden are left out, or not, as told.
     pub fn values(&self, entry: &Entry<'_>, attribute: &Attribute, out: &mut Vec<Value>) {
         if attribute.system {
             out.push(match (attribute.kind, attribute.name.as_str()) {
@@ -181,7 +232,7 @@ impl<'a> View<'a> {
         if out[from..].iter().any(|v| matches!(v, Value::Object(_))) {
             let mine = out.split_off(from);
             out.extend(mine.into_iter().filter(|v| match v {
-                Value::Object(id) => self.object(*id).is_some(),
+                Value::Object(id) => self.shown(*id) != Unreadable::Omitted,
                 _ => true,
             }));
         }
@@ -205,7 +256,7 @@ impl<'a> View<'a> {
         match value {
             Value::Date(day) => clock::display_day(*day),
             Value::DateTime(ms) => clock::display_instant(*ms),
-            Value::Object(id) => self.object(*id).map_or_else(String::new, |o| self.label(&o)),
+            Value::Object(id) => self.referenced(*id).map_or_else(String::new, |o| self.label(&o)),
             Value::User(user) => self.catalog.users[*user].display_name.clone(),
             Value::Group(group) => self.catalog.groups[*group].to_owned(),
             Value::Status(id) => self.catalog.status(*id).map_or_else(String::new, |s| s.name.to_owned()),

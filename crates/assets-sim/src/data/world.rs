@@ -10,7 +10,7 @@ use super::catalog::Catalog;
 use super::company;
 use super::generator::Generator;
 use super::model::Object;
-use super::view::{View, Visibility};
+use super::view::{References, View, Visibility};
 use crate::clock;
 
 /// Changed and created objects, and deleted ones as `None`.
@@ -117,12 +117,24 @@ impl World {
 
     /// What reads by id see.
     pub fn live<'a>(&'a self, who: &'a Visibility) -> View<'a> {
-        View { catalog: &self.catalog, generator: &self.generator, layer: &self.live, who }
+        View {
+            catalog: &self.catalog,
+            generator: &self.generator,
+            layer: &self.live,
+            who,
+            references: References::default(),
+        }
     }
 
     /// What AQL sees.
     pub fn indexed<'a>(&'a self, who: &'a Visibility) -> View<'a> {
-        View { catalog: &self.catalog, generator: &self.generator, layer: &self.index, who }
+        View {
+            catalog: &self.catalog,
+            generator: &self.generator,
+            layer: &self.index,
+            who,
+            references: References::default(),
+        }
     }
 
     /// An id for a new object.

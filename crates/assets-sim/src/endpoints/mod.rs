@@ -6,6 +6,7 @@ pub(crate) mod schemas;
 pub(crate) mod search;
 pub(crate) mod writes;
 
+use crate::data::view::{References, View};
 use crate::http::Reply;
 use crate::render::object::Render;
 use crate::routes::{Endpoint, Route};
@@ -56,8 +57,9 @@ pub(crate) fn with_render<T>(
     let world = service.world.read().expect("world");
     let fragments = service.fragments(&world, call.switches_version, &call.switches);
     let who = &call.identity.sees;
+    let view = if indexed { world.indexed(who) } else { world.live(who) };
     f(Render {
-        view: if indexed { world.indexed(who) } else { world.live(who) },
+        view: View { references: References::of(&call.switches), ..view },
         switches: &call.switches,
         place: &service.place,
         fragments: &fragments,

@@ -28,7 +28,8 @@ fn schema(render: Render<'_>, this: &Schema, counts: bool) -> String {
     render::string(&mut out, &this.key);
     out.push_str(",\"status\":\"Ok\",\"description\":");
     render::string(&mut out, &this.description);
-    let types = view.catalog.types.values().filter(|t| t.schema_id == this.id).count();
+    let types =
+        view.catalog.types.values().filter(|t| t.schema_id == this.id && view.sees_type(t.id)).count();
     let _ = write!(
         out,
         ",\"created\":\"{}\",\"updated\":\"{}\",\"objectCount\":{},\"objectTypeCount\":{},\"canManage\":{}}}",
@@ -94,7 +95,7 @@ pub(crate) fn types(service: &Service, call: &Call<'_>) -> Reply {
         let view = render.view;
         let counts = call.request.flag("includeObjectCounts");
         let filter = query_filter(call);
-        let all = view.catalog.types.values().filter(|t| t.schema_id == schema);
+        let all = view.catalog.types.values().filter(|t| t.schema_id == schema && view.sees_type(t.id));
         let all = all.filter(|t| !(call.request.flag("excludeAbstract") && t.abstract_type));
         let all = all.filter(|t| filter.as_ref().is_none_or(|q| t.name.to_lowercase().contains(q)));
         Reply::json(
@@ -124,8 +125,12 @@ pub(crate) fn attributes(service: &Service, call: &Call<'_>) -> Reply {
         let Some(schema) = visible(render.view, &call.routed.id) else {
             return not_found("object schema", &call.routed.id);
         };
-        let catalog = render.view.catalog;
-        let all = catalog.types.values().filter(|t| t.schema_id == schema).flat_map(|t| &t.attributes);
+        let (view, catalog) = (render.view, render.view.catalog);
+        let all = catalog
+            .types
+            .values()
+            .filter(|t| t.schema_id == schema && view.sees_type(t.id))
+            .flat_map(|t| &t.attributes);
         let all = filtered(call, all.filter_map(|id| catalog.attributes.get(id)).collect());
         let extended = call.request.flag("extended");
         Reply::json(

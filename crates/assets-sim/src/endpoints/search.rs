@@ -112,7 +112,7 @@ pub(crate) fn page(service: &Service, call: &Call<'_>) -> Reply {
     if asked == 0 {
         return Reply::errors(400, &["maxResults has to be greater than 0"], &[]);
     }
-    let attributes = call.request.parameter("includeAttributes") != Some("false");
+    let attributes = call.request.boolean("includeAttributes") != Some(false);
     catch_up(service);
     let reply = with_render(service, call, true, |render| {
         let ids = match found(service, call, render.view, &query, true) {

@@ -117,9 +117,7 @@ pub(crate) fn create(service: &Service, call: &Call<'_>) -> Reply {
         let mut world = service.world.write().expect("world");
         let wanted = text(&body["objectTypeId"]).unwrap_or_default();
         let known = wanted.parse().ok().and_then(|id: u32| world.catalog.types.get(&id));
-        let Some(object_type) =
-            known.filter(|t| call.identity.sees.schemas.as_ref().is_none_or(|s| s.contains(&t.schema_id)))
-        else {
+        let Some(object_type) = known.filter(|t| world.live(&call.identity.sees).sees_type(t.id)) else {
             return not_found("object type", &wanted);
         };
         if object_type.abstract_type {

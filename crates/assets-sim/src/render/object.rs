@@ -126,7 +126,7 @@ impl Render<'_> {
         out.push('{');
         match value {
             Value::Object(id) => {
-                if let Some(other) = self.view.object(*id) {
+                if let Some(other) = self.view.referenced(*id) {
                     out.push_str("\"referencedObject\":");
                     self.object(out, &other, Depth::Bare);
                     out.push(',');
