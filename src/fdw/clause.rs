@@ -339,13 +339,13 @@ impl Walker<'_> {
 /// Whether a value of `type_oid` compares with a column of `class` in the way the rules assume.
 fn compares(class: Class, op: Op, type_oid: pg_sys::Oid) -> bool {
     match class {
-        Class::Text => matches!(type_oid, pg_sys::TEXTOID | pg_sys::VARCHAROID),
+        Class::Text | Class::Varchar(_) => matches!(type_oid, pg_sys::TEXTOID | pg_sys::VARCHAROID),
         Class::Int => matches!(type_oid, pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID),
         Class::Double => type_oid == pg_sys::FLOAT8OID,
         Class::Bool => type_oid == pg_sys::BOOLOID,
         Class::Date => type_oid == pg_sys::DATEOID,
         // A day compares with an instant at midnight in the session's zone; the widening covers it.
-        Class::Timestamp => {
+        Class::Timestamp | Class::Coarse => {
             type_oid == pg_sys::TIMESTAMPTZOID
                 || (type_oid == pg_sys::DATEOID && !matches!(op, Op::In | Op::NotIn))
         }

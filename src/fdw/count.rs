@@ -82,7 +82,7 @@ impl Count {
     unsafe fn read(&mut self, node: *mut pg_sys::ForeignScanState) -> i64 {
         let mut count = 0;
         // SAFETY: the caller's node.
-        while unsafe { self.local.next(&mut self.scan, node) }.is_some() {
+        while unsafe { self.local.next(&mut self.scan, node, &mut |_, _| {}) }.is_some() {
             count += 1;
         }
         count

@@ -72,7 +72,10 @@ impl Conversion {
                 if collation == pg_sys::InvalidOid
                     || unsafe { pg_sys::get_collation_isdeterministic(collation) }
                 {
-                    aql::Class::Text
+                    match u32::try_from(self.typmod - pg_sys::VARHDRSZ as i32) {
+                        Ok(length) if self.element == pg_sys::VARCHAROID => aql::Class::Varchar(length),
+                        _ => aql::Class::Text,
+                    }
                 } else {
                     aql::Class::Opaque
                 }
@@ -81,6 +84,8 @@ impl Conversion {
             pg_sys::FLOAT8OID => aql::Class::Double,
             pg_sys::BOOLOID => aql::Class::Bool,
             pg_sys::DATEOID => aql::Class::Date,
+            // The service tells milliseconds.
+            pg_sys::TIMESTAMPTZOID if (0..3).contains(&self.typmod) => aql::Class::Coarse,
             pg_sys::TIMESTAMPTZOID => aql::Class::Timestamp,
             pg_sys::INETOID => aql::Class::Inet,
             _ => aql::Class::Opaque,
@@ -92,7 +97,7 @@ impl Conversion {
     pub fn natural(&self, kind: Kind) -> Decode {
         match (self.element, kind) {
             (pg_sys::JSONOID | pg_sys::JSONBOID, _) => Decode::Json,
-            (pg_sys::INT8OID, Kind::Integer) => Decode::Int,
+            (pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID, Kind::Integer) => Decode::Int,
             (pg_sys::FLOAT8OID, Kind::Double) => Decode::Double,
             (pg_sys::BOOLOID, Kind::Boolean) => Decode::Bool,
             (pg_sys::DATEOID, Kind::Date) => Decode::Date,
@@ -135,12 +140,12 @@ impl Conversion {
 
     fn scalar(&self, value: &Value) -> Result<pg_sys::Datum, Invalid> {
         Ok(match value {
-            Value::Int(n) => (*n).into(),
+            Value::Int(n) => self.whole(*n)?,
             Value::Double(x) => pg_sys::Datum::from(x.to_bits()),
             Value::Bool(b) => (*b).into(),
             Value::Date(days) => (*days - EPOCH_DAYS).into(),
-            Value::Time(us) => (*us).into(),
-            Value::Timestamp(us) => (*us - EPOCH_US).into(),
+            Value::Time(us) => rounded(*us, self.typmod).into(),
+            Value::Timestamp(us) => rounded(*us - EPOCH_US, self.typmod).into(),
             Value::Text(text) => match self.element {
                 pg_sys::TEXTOID => pg::text_datum(text),
                 pg_sys::VARCHAROID if self.typmod < 0 => pg::text_datum(text),
@@ -151,6 +156,18 @@ impl Conversion {
                 return Err(Invalid { text: String::new(), why: "is not a single value".into() });
             }
             Value::Invalid(invalid) => return Err((**invalid).clone()),
+        })
+    }
+
+    fn whole(&self, n: i64) -> Result<pg_sys::Datum, Invalid> {
+        let beyond = |name| Invalid {
+            text: n.to_string(),
+            why: format!("does not fit: value \"{n}\" is out of range for type {name}"),
+        };
+        Ok(match self.element {
+            pg_sys::INT2OID => i16::try_from(n).map_err(|_| beyond("smallint"))?.into(),
+            pg_sys::INT4OID => i32::try_from(n).map_err(|_| beyond("integer"))?.into(),
+            _ => n.into(),
         })
     }
 
@@ -174,6 +191,15 @@ impl Conversion {
         })
         .execute()
     }
+}
+
+/// Microseconds with as many digits behind the point as the column has, halves away from zero, as
+/// PostgreSQL rounds them.
+fn rounded(us: i64, typmod: i32) -> i64 {
+    let Ok(digits @ 0..6) = u32::try_from(typmod) else { return us };
+    let step = 10_i64.pow(6 - digits);
+    let up = us.unsigned_abs().saturating_add(step as u64 / 2) / step as u64;
+    i64::try_from(up).ok().and_then(|n| n.checked_mul(step)).map_or(us, |n| n * us.signum())
 }
 
 /// Classes 22 (data exception) and 23 (a domain's constraint).

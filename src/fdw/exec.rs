@@ -67,11 +67,13 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags
         let local = Local::new(quals, relation);
         let sorted = private.top.as_ref().and_then(|top| {
             let column = private.columns.iter().position(|attnum| *attnum == top.attnum)?;
-            Some((top.order(&resolved, column), top.limit))
+            Some((top.order(&resolved, column), top.limit, top.key()))
         });
         let made = match (counted, sorted) {
             (Some(_), _) => State::Count(Count::new(scan, local)),
-            (None, Some(((order, fact), limit))) => State::Top(Top::new(scan, local, order, fact, limit)),
+            (None, Some(((order, fact), limit, key))) => {
+                State::Top(Top::new(scan, local, order, fact, limit, key))
+            }
             (None, None) => {
                 if flags as u32 & pg_sys::EXEC_FLAG_REWIND != 0 {
                     scan.keep(node);
@@ -92,12 +94,7 @@ pub unsafe extern "C-unwind" fn iterate(node: *mut pg_sys::ForeignScanState) -> 
         pg::clear_slot(slot);
         match state(node) {
             Some(State::Scan(scan)) => scan.fill(node, slot),
-            Some(State::Top(top)) => {
-                if let Some(row) = top.next(node) {
-                    top.scan.store(&row, slot);
-                    top.scan.question.recheck(node, slot, &row.key);
-                }
-            }
+            Some(State::Top(top)) => top.fill(node, slot),
             Some(State::Count(count)) => {
                 if let Some(counted) = count.next(node) {
                     pg::store_one(slot, counted);
@@ -130,7 +127,7 @@ pub unsafe extern "C-unwind" fn end(node: *mut pg_sys::ForeignScanState) {
     unsafe {
         match state(node) {
             Some(State::Scan(scan)) => scan.end(),
-            Some(State::Top(top)) => top.scan.end(),
+            Some(State::Top(top)) => top.end(),
             Some(State::Count(count)) => count.scan.end(),
             None => {}
         }

@@ -22,11 +22,17 @@ impl Local {
         Self { quals, relation, made: None }
     }
 
-    /// The scan's next row that satisfies every clause.
+    /// The scan's next row that satisfies every clause, and `take` of it with a slot that holds it, in
+    /// memory that lasts no longer than the row.
     ///
     /// # Safety
     /// `node` is the executor's, the one that `scan` and the clauses were made for.
-    pub unsafe fn next(&mut self, scan: &mut Scan, node: *mut pg_sys::ForeignScanState) -> Option<Row> {
+    pub unsafe fn next(
+        &mut self,
+        scan: &mut Scan,
+        node: *mut pg_sys::ForeignScanState,
+        take: &mut impl FnMut(&Row, *mut pg_sys::TupleTableSlot),
+    ) -> Option<Row> {
         // SAFETY: the caller's promise; the slot is of the scanned table's row type, which the clauses
         // are over, and lives as long as the query.
         unsafe {
@@ -48,7 +54,11 @@ impl Local {
                     pg::clear_slot(slot);
                     scan.store(&row, slot);
                     (*context).ecxt_scantuple = slot;
-                    pg::satisfied(checks, context)
+                    let matches = pg::satisfied(checks, context);
+                    if matches {
+                        take(&row, slot);
+                    }
+                    matches
                 });
                 if matches {
                     found = Some(row);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! plan, joins, sorted, upper (estimates, paths) → private (JSON in the plan) → exec (begin, iterate, rescan, end)
-//!    └── clause (expressions → aql::Pred) ──────────────────── question ──┴── scan, top, count ── output, datum
+//!    └── clause (expressions → aql::Pred) ──────────────────── question ──┴── scan, top (sorter), count ── output, datum
 //! ```
 #![allow(unsafe_code)] // the handler, called by PostgreSQL itself
 
@@ -26,6 +26,7 @@ mod question;
 mod refusal;
 mod scan;
 mod sorted;
+mod sorter;
 mod top;
 mod upper;
 

@@ -251,7 +251,8 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
 }
 
 /// How many rows the query takes, where nothing between the scan and its LIMIT needs more: a
-/// hint for the size of the first page.
+/// hint for the size of the first page, and no more than that, since it is an estimate where the LIMIT is not
+/// a constant.
 unsafe fn limit(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo) -> Option<u64> {
     // SAFETY: the planner's nodes.
     unsafe {

@@ -42,8 +42,8 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// A scan of the columns `wanted`; sends nothing yet. `limit` is how many rows the query takes
-    /// at most, where the planner knows.
+    /// A scan of the columns `wanted`; sends nothing yet. `limit` is how many rows the query is
+    /// expected to take at most: it sizes the first page, and ends nothing.
     pub fn new(
         question: Question,
         table: &ForeignTable,

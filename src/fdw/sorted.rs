@@ -5,13 +5,15 @@
 use aql::order::Sort;
 use aql::{Expr, Pred};
 use assets::top::Order;
+use assets::value::Decode;
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Resolved;
+use crate::catalog::{Resolution, Resolved};
 use crate::fdw::clause::Walker;
 use crate::fdw::pg;
 use crate::fdw::plan::{self, PlanState};
+use crate::fdw::sorter::Key;
 use crate::fdw::upper;
 use crate::pg_compat;
 
@@ -29,7 +31,10 @@ pub struct TopOf {
     pub nulls_first: bool,
     /// Whether a wanted row may be NULL there.
     pub nullable: bool,
-    /// How many rows.
+    /// The `<` or `>` that sorts.
+    pub operator: u32,
+    /// How many rows are expected to be wanted: an estimate (a function's value while planning, say), and not
+    /// all with WITH TIES.
     pub limit: u32,
 }
 
@@ -38,8 +43,11 @@ impl TopOf {
     /// decoded; and the fact that proves it, if there is one. Where the service cannot be asked for it (any
     /// more), everything is read.
     pub fn order(&self, resolved: &Resolved, column: usize) -> (Order, Option<&'static str>) {
-        let subject = resolved.columns.get(&self.attnum).and_then(|r| r.subject.as_ref());
-        let sort = subject.and_then(Sort::new).filter(|sort| self.is_served_by(sort, &resolved.facts));
+        let sort = resolved
+            .columns
+            .get(&self.attnum)
+            .and_then(sort_of)
+            .filter(|sort| self.is_served_by(sort, &resolved.facts));
         let fact = sort.as_ref().map(|sort| sort.fact).filter(|fact| resolved.facts.has(fact));
         let order = Order {
             proven: fact.is_some(),
@@ -50,10 +58,14 @@ impl TopOf {
                 .map(Expr::to_string),
             by: sort.map(|sort| sort.by),
             descending: self.descending,
-            nulls_first: self.nulls_first,
             column,
         };
         (order, fact)
+    }
+
+    /// What to sort by here.
+    pub fn key(&self) -> Key {
+        Key { attnum: self.attnum, operator: pg_sys::Oid::from(self.operator), nulls_first: self.nulls_first }
     }
 
     /// Instants that every object has are tried without proof, since a page shows by itself whether it is
@@ -62,6 +74,35 @@ impl TopOf {
     fn is_served_by(&self, sort: &Sort, facts: &aql::Facts) -> bool {
         let instant = [aql::facts::ORDER_CREATED, aql::facts::ORDER_UPDATED].contains(&sort.fact);
         (instant || facts.has(sort.fact)) && (sort.present.is_none() || !self.nullable || !self.nulls_first)
+    }
+}
+
+/// How AQL orders by a column whose values, as they are decoded, show whether it does.
+fn sort_of(column: &Resolution) -> Option<Sort> {
+    let shows = matches!(column.spec.decode, Decode::Int | Decode::Double | Decode::Date | Decode::Timestamp);
+    column.subject.as_ref().filter(|_| shows).and_then(Sort::new)
+}
+
+/// The operator by which a path key sorts a column, where that is the order that every service has in mind:
+/// the one of the column's own type.
+unsafe fn operator(key: *mut pg_sys::PathKey, column_type: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: the planner's path key; catalogue look-ups.
+    unsafe {
+        let known = pg_sys::lookup_type_cache(column_type, pg_sys::TYPECACHE_BTREE_OPFAMILY as i32);
+        if (*key).pk_opfamily != (*known).btree_opf || !(*known).typbyval {
+            return None;
+        }
+        let strategy = match pg_compat::is_descending(key) {
+            true => pg_sys::BTGreaterStrategyNumber,
+            false => pg_sys::BTLessStrategyNumber,
+        };
+        let found = pg_sys::get_opfamily_member(
+            (*key).pk_opfamily,
+            column_type,
+            column_type,
+            strategy.try_into().ok()?,
+        );
+        (found != pg_sys::InvalidOid).then_some(found)
     }
 }
 
@@ -82,7 +123,7 @@ pub unsafe fn add_path(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptI
     }
 }
 
-/// The order and the limit of a query that wants the first rows of this relation alone by one column.
+/// The order of a query that wants the first rows of this relation alone by one column, and how many.
 ///
 /// # Safety
 /// As for [`add_path`].
@@ -108,21 +149,27 @@ pub unsafe fn top_of(
         let mut keys = pg::nodes::<pg_sys::PathKey>((*root).query_pathkeys);
         let (key, None) = (keys.next()?, keys.next()) else { return None };
         let resolved = state.resolved.as_ref()?;
-        pg::nodes::<pg_sys::EquivalenceMember>((*(*key).pk_eclass).ec_members).find_map(|member| {
+        let class = (*key).pk_eclass;
+        if (*class).ec_has_volatile {
+            return None;
+        }
+        pg::nodes::<pg_sys::EquivalenceMember>((*class).ec_members).find_map(|member| {
             let expr: *mut pg_sys::Node = (*member).em_expr.cast();
             if !pg::is_a(expr, pg_sys::NodeTag::T_Var) {
                 return None;
             }
             let var = expr.cast::<pg_sys::Var>();
-            if (*var).varno as pg_sys::Index != (*rel).relid {
+            let of_relation = (*var).varno as pg_sys::Index == (*rel).relid && (*var).varlevelsup == 0;
+            if !of_relation || (*member).em_is_child || (*member).em_datatype != (*var).vartype {
                 return None;
             }
-            let sort = Sort::new(resolved.columns.get(&(*var).varattno)?.subject.as_ref()?)?;
+            let sort = sort_of(resolved.columns.get(&(*var).varattno)?)?;
             let top = TopOf {
                 attnum: (*var).varattno,
                 descending: pg_compat::is_descending(key),
                 nulls_first: (*key).pk_nulls_first,
                 nullable: sort.present.is_some() && !is_required(rel, resolved, (*var).varattno),
+                operator: operator(key, (*var).vartype)?.to_u32(),
                 limit: limit as u32,
             };
             top.is_served_by(&sort, &resolved.facts).then_some(top)

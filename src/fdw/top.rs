@@ -1,14 +1,20 @@
 //! `ORDER BY … LIMIT n`: the first rows in one request, where the answer proves
-//! itself; else everything is read, and the first rows kept.
+//! itself; else, and for whoever wants more, everything is read, and sorted here.
+//!
+//! The limit is what the planner expects, never an end: WITH TIES, a limit that a function gives, a row that
+//! the executor drops all go beyond it.
 #![allow(unsafe_code)] // the executor's nodes
 
-use assets::top::{self, Order, keep_first};
+use std::collections::HashSet;
+
+use assets::top::{self, Order};
 use assets::value::{Row, ScanSpec};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::fdw::local::Local;
 use crate::fdw::scan::Scan;
+use crate::fdw::sorter::{Key, Sorter};
 use crate::{error, facts, runtime};
 
 /// The state of such a scan.
@@ -19,56 +25,94 @@ pub struct Top {
     pub order: Order,
     /// The fact that proves that the service keeps to it.
     pub fact: Option<&'static str>,
+    /// How many rows are expected to be wanted.
     limit: u32,
+    key: Key,
     local: Local,
-    /// The first rows, once they are known.
-    rows: Option<Vec<Row>>,
+    /// The first rows, once they have been asked for.
+    first: Option<First>,
     given: usize,
+    /// The sorted column of the last of them that was given.
+    last: Option<pg_sys::Datum>,
+    /// What follows them.
+    rest: Option<Sorter>,
+}
+
+/// The first rows, as far as a page proves them.
+#[derive(Default)]
+struct First {
+    rows: Vec<Row>,
+    /// Nothing follows them.
+    all: bool,
 }
 
 impl Top {
-    /// The first `limit` rows of `scan` in an order, checked with `local` where they have to be read.
-    pub fn new(scan: Scan, local: Local, order: Order, fact: Option<&'static str>, limit: u32) -> Self {
-        Self { scan, order, fact, limit, local, rows: None, given: 0 }
+    /// The rows of `scan` in an order, `limit` of which are expected to be wanted, checked with `local` where
+    /// they have to be read.
+    pub fn new(
+        scan: Scan,
+        local: Local,
+        order: Order,
+        fact: Option<&'static str>,
+        limit: u32,
+        key: Key,
+    ) -> Self {
+        Self { scan, order, fact, limit, key, local, first: None, given: 0, last: None, rest: None }
     }
 
-    /// The next row, or none after the last.
+    /// Fills the empty slot with the next row; leaves it empty after the last.
     ///
     /// # Safety
-    /// `node` is the executor's, the one that the scan was made for.
-    pub unsafe fn next(&mut self, node: *mut pg_sys::ForeignScanState) -> Option<Row> {
-        if self.rows.is_none() {
-            // SAFETY: the caller's promise.
-            self.rows = Some(unsafe { self.first(node) });
+    /// `node` is the executor's, the one that the scan was made for, and `slot` its scan slot.
+    pub unsafe fn fill(&mut self, node: *mut pg_sys::ForeignScanState, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.first.is_none() {
+                self.first = Some(self.ask(node));
+            }
+            let Some(first) = &self.first else { return };
+            if let Some(row) = first.rows.get(self.given) {
+                self.given += 1;
+                self.scan.store(row, slot);
+                self.scan.question.recheck(node, slot, &row.key);
+                self.last = self.key.of(slot);
+                return;
+            }
+            if first.all {
+                return;
+            }
+            if self.rest.is_none() {
+                self.rest = Some(self.read(node));
+            }
+            if let Some(rest) = &self.rest {
+                rest.next(slot);
+            }
         }
-        let row = self.rows.as_ref()?.get(self.given)?.clone();
-        self.given += 1;
-        Some(row)
     }
 
-    unsafe fn first(&mut self, node: *mut pg_sys::ForeignScanState) -> Vec<Row> {
+    unsafe fn ask(&mut self, node: *mut pg_sys::ForeignScanState) -> First {
         // SAFETY: the caller's node.
         let asked = unsafe { self.scan.question.exact(node) };
-        match asked {
-            Some(None) => return Vec::new(),
-            Some(Some(filter)) => {
-                let client = self.scan.question.connection.client.clone();
-                let spec = ScanSpec { filter, columns: self.scan.specs(), limit: None, most: None };
-                let (order, limit, stats) = (self.order.clone(), self.limit, self.scan.stats.clone());
-                let found = runtime::wait(async move { top::top(client, spec, order, limit, stats).await });
-                match error::or_raise(found) {
-                    top::Top::Rows(rows) if !rows.is_empty() || self.scan.question.know_after_nothing() => {
-                        return rows;
-                    }
-                    // No row has been given yet: what follows is right whatever the service does.
-                    top::Top::OutOfOrder => self.fact.into_iter().for_each(|fact| self.take_back(fact)),
-                    _ => {}
-                }
+        let filter = match asked {
+            Some(Some(filter)) => filter,
+            Some(None) => return First { rows: Vec::new(), all: true },
+            None => return First::default(),
+        };
+        let client = self.scan.question.connection.client.clone();
+        let spec = ScanSpec { filter, columns: self.scan.specs(), limit: None, most: None };
+        let (order, limit, stats) = (self.order.clone(), self.limit, self.scan.stats.clone());
+        let found = runtime::wait(async move { top::top(client, spec, order, limit, stats).await });
+        match error::or_raise(found) {
+            top::Top::Rows { rows, all } if !rows.is_empty() || self.scan.question.know_after_nothing() => {
+                First { rows, all }
             }
-            None => {}
+            // No row has been given yet: what follows is right whatever the service does.
+            top::Top::OutOfOrder => {
+                self.fact.into_iter().for_each(|fact| self.take_back(fact));
+                First::default()
+            }
+            _ => First::default(),
         }
-        // SAFETY: the caller's node.
-        unsafe { self.read(node) }
     }
 
     fn take_back(&self, fact: &'static str) {
@@ -84,27 +128,70 @@ impl Top {
         .report(PgLogLevel::WARNING);
     }
 
-    /// Reads everything and keeps the first rows; memory stays at a few times the limit.
-    unsafe fn read(&mut self, node: *mut pg_sys::ForeignScanState) -> Vec<Row> {
-        let limit = self.limit as usize;
-        let mut rows = Vec::new();
-        // SAFETY: the caller's node.
-        while let Some(row) = unsafe { self.local.next(&mut self.scan, node) } {
-            rows.push(row);
-            if rows.len() > 2 * limit + 1000 {
-                keep_first(&mut rows, &self.order, limit);
-            }
+    /// Reads everything but the rows that were given, and sorts it.
+    unsafe fn read(&mut self, node: *mut pg_sys::ForeignScanState) -> Sorter {
+        let rows = self.first.iter().flat_map(|first| &first.rows);
+        let given: HashSet<i64> = rows.map(|row| row.id).collect();
+        let (last, key) = (self.last, self.key);
+        let mut misplaced = None;
+        // SAFETY: the caller's node; slots hold rows of its table.
+        let sorter = unsafe {
+            let sorter = Sorter::new(node, &key);
+            let mut take = |row: &Row, slot| {
+                if given.contains(&row.id) {
+                    return;
+                }
+                if !given.is_empty() && key.precedes(key.of(slot), last) {
+                    misplaced.get_or_insert_with(|| row.key.clone());
+                }
+                sorter.put(slot);
+            };
+            while self.local.next(&mut self.scan, node, &mut take).is_some() {}
+            sorter.sort();
+            sorter
+        };
+        if let Some(object) = misplaced {
+            self.out_of_place(&object);
         }
-        keep_first(&mut rows, &self.order, limit);
-        rows
+        sorter
+    }
+
+    /// An object belongs before rows that were given already.
+    fn out_of_place(&self, object: &str) -> ! {
+        let server = &self.scan.question.connection.server_name;
+        if let Some(fact) = self.fact {
+            facts::revoke(server, &[fact], &format!("object {object} was not on the page where it belongs"));
+        }
+        error::raise_hint(
+            PgSqlErrorCode::ERRCODE_FDW_ERROR,
+            format!("object {object} belongs before rows that server \"{server}\" gave as the first ones"),
+            "It changed while the rows were read, or the service does not keep to the order: run the query again.",
+        );
     }
 
     /// Back to the first row. `same` says that every parameter has the value that it had.
     pub fn again(&mut self, same: bool) {
         self.given = 0;
-        if !same {
-            self.scan.restart();
-            self.rows = None;
+        if same {
+            // SAFETY: scans are driven by their query alone, while it runs.
+            self.rest.iter().for_each(|rest| unsafe { rest.again() });
+            return;
+        }
+        self.scan.restart();
+        self.first = None;
+        self.forget();
+    }
+
+    /// The end of the query.
+    pub fn end(&mut self) {
+        self.scan.end();
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            // SAFETY: as for `again`.
+            unsafe { rest.end() };
         }
     }
 }

@@ -266,12 +266,12 @@ fn literal(value: &Value, class: Class) -> Option<Literal> {
         (Value::Null, _) => Literal::Null,
         (Value::Text(text), Class::Int) => Literal::Int(text.parse().ok()?),
         (Value::Text(text), Class::Double) => Literal::Double(text.parse().ok()?),
-        (Value::Text(text), Class::Text | Class::Inet) => Literal::Text(text.to_string()),
+        (Value::Text(text), Class::Text | Class::Varchar(_) | Class::Inet) => Literal::Text(text.to_string()),
         (Value::Int(n), Class::Int) => Literal::Int(*n),
         (Value::Double(x), Class::Double) => Literal::Double(*x),
         (Value::Bool(b), Class::Bool) => Literal::Bool(*b),
         (Value::Date(day), Class::Date) => Literal::Date(*day),
-        (Value::Timestamp(us), Class::Timestamp) => Literal::Timestamp(*us),
+        (Value::Timestamp(us), Class::Timestamp | Class::Coarse) => Literal::Timestamp(*us),
         (Value::Array(items), _) => {
             Literal::List(items.iter().map(|item| literal(item, class)).collect::<Option<Vec<_>>>()?)
         }

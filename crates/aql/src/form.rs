@@ -6,7 +6,7 @@ use crate::eval;
 use crate::expr::{Cmp, Expr, Path, Value};
 use crate::like;
 use crate::name;
-use crate::pred::{Column, Leaf, Literal, Op, Operand, Part};
+use crate::pred::{Class, Column, Kind, Leaf, Literal, Op, Operand, Part};
 use crate::range::{Bounds, one_by_one, range};
 use crate::rules::Form;
 
@@ -25,7 +25,12 @@ pub fn build(leaf: &Leaf, form: Form) -> Option<Expr> {
     match &leaf.operand {
         Operand::Param(n) => Some(with_param(form, leaf.op, path, *n)),
         Operand::None => with_value(form, leaf.op, path, &Literal::Null),
-        Operand::Value(value) => with_value(form, leaf.op, path, value),
+        Operand::Value(value) => match leaf.subject.class {
+            Class::Varchar(length) if may_end_with_blanks(&leaf.subject.column) => {
+                of_cut_text(form, leaf, path, value, length as usize)
+            }
+            _ => with_value(form, leaf.op, path, value),
+        },
     }
 }
 
@@ -193,6 +198,60 @@ fn with_value(form: Form, op: Op, path: Path, value: &Literal) -> Option<Expr> {
             let parsed: std::net::Ipv4Addr = address.parse().ok()?;
             Some(Expr::Compare(path, Cmp::StartsWith, Value::Text(parsed.to_string())))
         }
+    }
+}
+
+/// Keys and account ids do not.
+fn may_end_with_blanks(column: &Column) -> bool {
+    matches!(column, Column::Attribute { part, .. } if !matches!(part, Part::Key | Part::AccountId))
+}
+
+/// The condition over values that are cut to `length` characters where blanks follow: a value that long is
+/// asked for as the beginning of what may be stored, and nothing is told of how that ends. Of texts only:
+/// what `startswith` makes of a status or a reference is not known.
+fn of_cut_text(form: Form, leaf: &Leaf, path: Path, value: &Literal, length: usize) -> Option<Expr> {
+    let op = leaf.op;
+    let plain = matches!(leaf.subject.column, Column::Attribute { kind: Kind::Text, .. });
+    // In another case a text may have another length.
+    let folded = matches!(op, Op::EqFolded | Op::ILike);
+    let may_be_cut = |v: &Literal| matches!(v, Literal::Text(t) if t.chars().count() == length || (folded && !t.is_ascii()));
+    let one = |path: Path, value: &Literal| match value {
+        Literal::Text(text) if may_be_cut(value) => plain.then(|| prefix_text(path, text))?,
+        _ => text_equal(path, value),
+    };
+    let any = match value {
+        Literal::List(list) => list.iter().any(may_be_cut),
+        one => may_be_cut(one),
+    };
+    match (form, value) {
+        (Form::Pattern, Literal::Text(pattern)) => {
+            let mut pattern = like::parse(pattern)?;
+            if pattern.is_plain() {
+                return one(path, &Literal::Text(pattern.runs.remove(0)));
+            }
+            pattern.anchored_end = false;
+            pattern_text(path, &pattern)
+        }
+        _ if !any => with_value(form, op, path, value),
+        (Form::TextEqual, _) => one(path, value),
+        (Form::AllOf, Literal::List(list)) => {
+            and(list.iter().map(|v| one(path.clone(), v)).collect::<Option<Vec<_>>>()?)
+        }
+        (Form::OneOf, Literal::List(list)) => {
+            let known = list.iter().filter(|v| **v != Literal::Null);
+            let (cut, rest): (Vec<&Literal>, Vec<&Literal>) = known.partition(|v| may_be_cut(v));
+            if cut.len() > ONE_BY_ONE {
+                return None;
+            }
+            let mut parts = cut.iter().map(|v| one(path.clone(), v)).collect::<Option<Vec<_>>>()?;
+            if !rest.is_empty() {
+                parts.push(list_of(path, &Literal::List(rest.into_iter().cloned().collect()))?);
+            }
+            Some(if parts.len() == 1 { parts.remove(0) } else { Expr::Or(parts) })
+        }
+        // To the letter only the stored text can be compared.
+        (Form::Same | Form::SameOneOf, _) => None,
+        _ => with_value(form, op, path, value),
     }
 }
 

@@ -26,14 +26,16 @@ impl Sort {
             return None;
         }
         let plain = |by: &str, fact| Some(Sort { by: by.to_owned(), fact, present: None });
-        let (name, kind) = match (&subject.column, subject.class) {
+        // Rounding keeps an order.
+        let class = subject.class.unmodified();
+        let (name, kind) = match (&subject.column, class) {
             (Column::Id, Class::Int) => return plain("objectId", ORDER_ID),
             (Column::Created, Class::Timestamp) => return plain("Created", ORDER_CREATED),
             (Column::Updated, Class::Timestamp) => return plain("Updated", ORDER_UPDATED),
             (Column::Attribute { name, kind, part: Part::Value }, _) if name::is_safe(name) => (name, *kind),
             _ => return None,
         };
-        let fact = match (kind, subject.class) {
+        let fact = match (kind, class) {
             (Kind::Integer, Class::Int) => ORDER_INTEGER,
             (Kind::Double, Class::Double) => ORDER_DOUBLE,
             (Kind::Date, Class::Date) => ORDER_DATE,
@@ -68,6 +70,18 @@ mod tests {
         assert_eq!(named("Name", Kind::Text, Class::Text), None);
         assert_eq!(named("Memory GB", Kind::Integer, Class::Text), None, "as text, 10 stands before 9");
         assert_eq!(named("Memory GB", Kind::Text, Class::Int), None);
+    }
+
+    #[test]
+    fn an_instant_that_is_rounded_here_stands_where_it_stood() {
+        let class = Class::Coarse;
+        let column = Column::Attribute { name: "Seen".into(), kind: Kind::DateTime, part: Part::Value };
+        for column in [column, Column::Updated] {
+            let exact = Subject { column, class: Class::Timestamp, multi: false, null_is_vague: false };
+            let sort = Sort::new(&Subject { class, ..exact.clone() });
+            assert!(sort.is_some());
+            assert_eq!(sort, Sort::new(&exact));
+        }
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub enum Part {
 pub enum Class {
     /// `text` or `varchar` under a deterministic collation.
     Text,
+    /// `varchar(n)`, likewise: what follows the first n characters of a value is cut off where it is
+    /// blanks, so that a value of n characters may be stored with more.
+    Varchar(u32),
     /// `smallint`, `integer`, `bigint`.
     Int,
     /// `double precision`.
@@ -57,10 +60,24 @@ pub enum Class {
     Date,
     /// `timestamptz`.
     Timestamp,
+    /// `timestamptz(0)` to `timestamptz(2)`: rounded more coarsely than the service tells instants. Rounding
+    /// keeps the order; what is equal, and what lies within bounds, is another matter.
+    Coarse,
     /// `inet`.
     Inet,
     /// Any other type: its values may compare in ways AQL's do not, so only emptiness is asked.
     Opaque,
+}
+
+impl Class {
+    /// The class without what a type modifier does to its values.
+    pub fn unmodified(self) -> Class {
+        match self {
+            Class::Varchar(_) => Class::Text,
+            Class::Coarse => Class::Timestamp,
+            other => other,
+        }
+    }
 }
 
 /// What AQL knows the column by.

@@ -349,7 +349,8 @@ impl Rule {
             One => !subject.multi,
             Many => subject.multi,
         };
-        target && arity && self.class.is_none_or(|class| class == subject.class) && self.ops.contains(&op)
+        let class = subject.class.unmodified();
+        target && arity && self.class.is_none_or(|c| c == class) && self.ops.contains(&op)
     }
 }
 
@@ -362,14 +363,19 @@ pub fn find(subject: &Subject, op: Op, facts: &Facts) -> Result<Found, String> {
     if facts.breaks(rule.name) {
         return Err(format!("this service was found to lose objects by it: {}", rule.name));
     }
-    let proof = rule.proof.filter(|proof| facts.has(proof.fact));
+    // What is rounded here is not what the service compares.
+    let compared = rule.class.is_some() && subject.class == Class::Coarse;
+    let proof = rule.proof.filter(|proof| facts.has(proof.fact) && !compared);
     let (form, fidelity) = match (proof, rule.fidelity) {
         (Some(proof), _) => (proof.form, proof.fidelity),
         (None, Some(fidelity)) => (rule.form, fidelity),
         (None, None) => return Err(format!("{}; it is unproven: {}", why_not(subject, op), rule.name)),
     };
-    // NULL here may be a value there; several values are one NULL test's, but open in the rest.
-    let vague = subject.null_is_vague || (subject.multi && matches!(op, Op::IsNull | Op::IsNotNull));
+    // NULL here may be a value there, of which the part is missing; several values are one NULL test's, but
+    // open in the rest.
+    let part = matches!(subject.column, Column::Attribute { part: Part::Other, .. });
+    let several = subject.multi && matches!(op, Op::IsNull | Op::IsNotNull);
+    let vague = subject.null_is_vague || part || several;
     let weaken = |fidelity| if vague { Inexact } else { fidelity };
     Ok(Found { rule, form, fidelity: weaken(fidelity), unproven: rule.fidelity.map(weaken) })
 }
@@ -379,13 +385,13 @@ fn why_not(subject: &Subject, op: Op) -> String {
         Op::NotLike | Op::NotILike | Op::NotPart | Op::NeFolded => {
             "AQL ignores case, so a negation would lose rows".into()
         }
-        Op::Ne | Op::NotIn if subject.class == Text => {
+        Op::Ne | Op::NotIn if subject.class.unmodified() == Text => {
             "AQL ignores case, so a negation would lose rows".into()
         }
         Op::ArrayNot | Op::Ne | Op::NotIn => {
             "how AQL negates over empty and several values is not documented".into()
         }
-        Op::Lt | Op::Le | Op::Gt | Op::Ge if subject.class == Text => {
+        Op::Lt | Op::Le | Op::Gt | Op::Ge if subject.class.unmodified() == Text => {
             "the order of text is a collation's".into()
         }
         Op::Like | Op::ILike | Op::Prefix | Op::Contains if subject.column == Column::Key => {

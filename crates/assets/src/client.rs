@@ -162,6 +162,10 @@ impl Client {
         self.metadata.keep_count(aql, count);
     }
 
+    pub(crate) fn forget_count(&self, aql: &str) {
+        self.metadata.forget_count(aql);
+    }
+
     /// What [`Client::types`] got in the last ten minutes, without a request.
     pub fn cached_types(&self, schema_id: i64) -> Option<Arc<[ObjectType]>> {
         self.metadata.types(schema_id)
@@ -223,8 +227,13 @@ impl Client {
         read: impl Fn(&[u8]) -> Result<T, Unreadable>,
     ) -> Result<T, Error> {
         let counting = call.endpoint == Endpoint::TotalCount;
-        let result = self.session.call(call, read).await;
-        let refused = result.as_ref().is_err_and(|e| e.kind().refuses_counts());
+        let mut result = self.session.call(call, &read).await;
+        let refuses = |result: &Result<T, Error>| result.as_ref().is_err_and(|e| e.kind().refuses_counts());
+        if counting && refuses(&result) && self.metadata.has_counted() {
+            // The service does count for us: that may have been something in between.
+            result = self.session.call(call, &read).await;
+        }
+        let refused = refuses(&result);
         if counting && (refused || result.is_ok()) {
             self.metadata.keep_counts_refused(refused);
         } else if result.as_ref().is_err_and(|e| matches!(e.kind(), Kind::NotFound | Kind::AqlRejected)) {

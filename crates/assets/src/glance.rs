@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::client::Client;
 use crate::decode::Layout;
 use crate::error::{Error, Kind};
-use crate::pages::{Pace, Reply};
+use crate::pages::{Pace, Reply, says_more};
 use crate::stats::ScanStats;
 use crate::value::{ColumnSpec, Row};
 
@@ -20,6 +20,8 @@ pub struct Glance {
     pub rows: Vec<Row>,
     /// Whether the service says that nothing follows.
     pub says_last: bool,
+    /// Whether it says that more follows, or should have been there.
+    pub says_more: bool,
 }
 
 impl Client {
@@ -44,7 +46,8 @@ impl Client {
                     pace.learn(answer.rows.len(), bytes);
                     self.keep_object_size(&columns, pace.object());
                     let says_last = answer.is_last == Some(true) && answer.has_more != Some(true);
-                    return Ok(Glance { rows: answer.rows, says_last });
+                    let says_more = says_more(&answer, start);
+                    return Ok(Glance { rows: answer.rows, says_last, says_more });
                 }
                 Reply::TooLong(bytes) => pace.cut(size, bytes),
                 Reply::Refused(error) => return Err(error),
@@ -62,10 +65,16 @@ impl Client {
     /// As [`Client::glance`]; [`Kind::Protocol`] where the pages do not end.
     pub async fn few_ids(&self, aql: &str, full: usize) -> Result<Vec<i64>, Error> {
         let mut ids: Vec<i64> = Vec::new();
+        // Times that an empty page which says that more follows is asked for again.
+        let mut doubts = 2;
         for _ in 0..MOST_PAGES {
             let page = self.glance(aql, ids.len() as u64, 100, Arc::from([])).await?;
             let came = page.rows.len();
             ids.extend(page.rows.iter().map(|row| row.id));
+            if came == 0 && page.says_more && doubts > 0 {
+                doubts -= 1;
+                continue;
+            }
             if came == 0 || (page.says_last && came < full) {
                 return Ok(ids);
             }

@@ -26,6 +26,8 @@ struct Inner {
     attributes: HashMap<i64, Kept<Arc<[Attribute]>>>,
     counts: HashMap<String, Kept<u64>>,
     uncounted: Option<Kept<()>>,
+    /// The service has counted for us.
+    has_counted: bool,
     definitions: Arc<Definitions>,
 }
 
@@ -84,7 +86,8 @@ impl Metadata {
     }
 
     pub(crate) fn forget(&self) {
-        *self.lock() = Inner::default();
+        let mut inner = self.lock();
+        *inner = Inner { has_counted: inner.has_counted, ..Inner::default() };
     }
 
     pub(crate) fn schemas(&self) -> Option<Arc<[ObjectSchema]>> {
@@ -143,8 +146,20 @@ impl Metadata {
         self.lock().uncounted.as_ref().and_then(Kept::fresh).is_some()
     }
 
+    /// Whether it ever has.
+    pub(crate) fn has_counted(&self) -> bool {
+        self.lock().has_counted
+    }
+
     pub(crate) fn keep_counts_refused(&self, refused: bool) {
-        self.lock().uncounted = refused.then(|| Kept::new(()));
+        let mut inner = self.lock();
+        inner.uncounted = refused.then(|| Kept::new(()));
+        inner.has_counted |= !refused;
+    }
+
+    /// A count that pages contradict.
+    pub(crate) fn forget_count(&self, aql: &str) {
+        self.lock().counts.remove(aql);
     }
 
     pub(crate) fn keep_count(&self, aql: &str, count: u64) {

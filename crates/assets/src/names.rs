@@ -9,6 +9,9 @@ use std::sync::Arc;
 use crate::client::Client;
 use crate::error::{Error, Kind};
 
+/// Times that a page is looked at.
+const LOOKS: u32 = 3;
+
 impl Client {
     /// Those of `conditions`, by number, that none of the objects of `base` satisfies, or that the service
     /// refuses; each is to be one that every object satisfies whose type has a certain attribute. None
@@ -68,6 +71,16 @@ impl Client {
                 result => return result.map(|count| count > 0),
             }
         }
-        Ok(!self.glance(aql, 0, 1, Arc::from([])).await?.rows.is_empty())
+        // An empty page that says that more follows shows nothing.
+        for _ in 0..LOOKS {
+            let page = self.glance(aql, 0, 1, Arc::from([])).await?;
+            if !page.rows.is_empty() || !page.says_more {
+                return Ok(!page.rows.is_empty());
+            }
+        }
+        Err(Error::new(
+            Kind::Protocol,
+            "a page is empty and says that more follows, and the service does not count",
+        ))
     }
 }

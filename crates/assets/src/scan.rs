@@ -180,6 +180,7 @@ impl Driver {
         if result.is_err() {
             // What was learnt on the way to an error may be wrong.
             self.client.learn(crate::pages::Facts::default());
+            self.client.forget_count(&self.filter);
         }
         self.under_way.retain(|ticket, task| {
             let live = walk.is_live(*ticket);

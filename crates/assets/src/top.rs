@@ -5,8 +5,12 @@
 //! that it is sorted; where it cannot, the caller reads everything and sorts.
 //! A sorted page that begins later than it should is not told from one that does not: an order has no
 //! second witness that would not be a scan.
+//!
+//! How many rows are wanted is what a planner expects. All that the page proves is given, so that a reader who
+//! wants a few more finds them; whoever wants more than that reads the rest and sorts it.
 
 use std::cmp::Ordering;
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use crate::client::Client;
@@ -23,7 +27,7 @@ const EXTRA: u32 = 40;
 const WITNESSES: usize = 8;
 /// Sorting may be as coarse as this: the last wanted row must lie further than this from the page's
 /// end, or an equally coarse neighbour beyond the page could belong before it. Microseconds.
-const COARSE_US: i64 = 60_000_000;
+const COARSE_US: u64 = 60_000_000;
 
 /// How rows are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +40,6 @@ pub struct Order {
     pub present: Option<String>,
     /// Latest or largest first.
     pub descending: bool,
-    /// Where an object without a value belongs.
-    pub nulls_first: bool,
     /// The position of the value among the scan's columns, decoded as a number, a date or a timestamp.
     pub column: usize,
 }
@@ -45,8 +47,13 @@ pub struct Order {
 /// What came of asking in an order.
 #[derive(Debug, PartialEq)]
 pub enum Top {
-    /// The wanted rows, in order.
-    Rows(Vec<Row>),
+    /// The wanted rows, in order, and those after them that are as sure.
+    Rows {
+        /// As many as are wanted at least, where there are.
+        rows: Vec<Row>,
+        /// Whether no other object matches.
+        all: bool,
+    },
     /// The page does not prove that these are the ones: nothing is known.
     Unproven,
     /// The page is not in the order that was asked for.
@@ -81,27 +88,33 @@ pub async fn top(
         Reply::Refused(_) | Reply::TooLong(_) | Reply::Count(_) => Ok(Top::Unproven),
         Reply::Page(answer, _) => {
             add(&stats.pages, 1);
-            let whole = says_all(&answer, size);
+            // A page and its total may be short together; what was counted before tells.
+            let count = client.cached_count(&spec.filter).filter(|_| order.present.is_none());
+            let short = count.is_some_and(|count| count > answer.rows.len() as u64);
+            let whole = says_all(&answer, size) && !short;
             let found = first(answer.rows, whole, &order, limit as usize);
-            if let Top::Rows(rows) = &found {
-                client.session.meter_of(&stats).objects(rows.len() as u64);
+            if let Top::Rows { rows, .. } = &found {
+                client.session.meter_of(&stats).objects(rows.len().min(limit as usize) as u64);
             }
             Ok(found)
         }
     }
 }
 
-/// The first `limit` of a page's rows in order, if they are surely the first of all.
+/// Those of a page's rows, in order, that are surely the first of all, if they are `limit` or more.
 fn first(mut rows: Vec<Row>, whole: bool, order: &Order, limit: usize) -> Top {
     let values: Option<Vec<&Value>> = rows.iter().map(|row| sortable(row, order.column)).collect();
     let Some(values) = values else { return Top::Unproven };
+    if values.windows(2).any(|pair| discriminant(pair[0]) != discriminant(pair[1])) {
+        return Top::Unproven;
+    }
     if whole {
         // Everything there is: the order is ours to make. Objects without a value are not among them.
         if order.present.is_some() && rows.len() < limit {
             return Top::Unproven;
         }
-        keep_first(&mut rows, order, limit);
-        return Top::Rows(rows);
+        sort(&mut rows, order);
+        return Top::Rows { rows, all: order.present.is_none() };
     }
     let in_order = |pair: &[&Value]| {
         let ordering = compare(pair[0], pair[1]);
@@ -111,35 +124,30 @@ fn first(mut rows: Vec<Row>, whole: bool, order: &Order, limit: usize) -> Top {
         return Top::OutOfOrder;
     }
     let different = 1 + values.windows(2).filter(|pair| compare(pair[0], pair[1]).is_ne()).count();
-    let wanted = limit.checked_sub(1).and_then(|n| values.get(n));
-    let (Some(last_wanted), Some(last)) = (wanted, values.last()) else { return Top::Unproven };
-    let apart = match (last_wanted, last) {
-        (Value::Timestamp(a), Value::Timestamp(b)) => (a - b).abs() > COARSE_US,
+    let Some(last) = values.last() else { return Top::Unproven };
+    let is_sure = |value: &&Value| match (value, last) {
+        (Value::Timestamp(a), Value::Timestamp(b)) => a.abs_diff(*b) > COARSE_US,
         // Exact values: one beyond the page is no better than the page's last.
         _ => true,
     };
-    if !apart || !(order.proven || different >= WITNESSES) {
+    let sure = values.iter().copied().take_while(is_sure).count();
+    if sure < limit.max(1) || !(order.proven || different >= WITNESSES) {
         return Top::Unproven;
     }
-    rows.truncate(limit);
-    Top::Rows(rows)
+    rows.truncate(sure);
+    Top::Rows { rows, all: false }
 }
 
-/// Keeps the first `limit` rows in an order, for a caller that reads everything. Rows of the same
-/// value stand by id, so that the result is the same each time.
-pub fn keep_first(rows: &mut Vec<Row>, order: &Order, limit: usize) {
+/// Rows of the same value stand by id, so that the result is the same each time.
+fn sort(rows: &mut [Row], order: &Order) {
     rows.sort_by(|a, b| {
         let by_value = match (sortable(a, order.column), sortable(b, order.column)) {
             (Some(a), Some(b)) if order.descending => compare(b, a),
             (Some(a), Some(b)) => compare(a, b),
-            (None, None) => Ordering::Equal,
-            (None, Some(_)) if order.nulls_first => Ordering::Less,
-            (Some(_), None) if !order.nulls_first => Ordering::Less,
-            _ => Ordering::Greater,
+            _ => Ordering::Equal,
         };
         by_value.then(a.id.cmp(&b.id))
     });
-    rows.truncate(limit);
 }
 
 /// Values of one column: of one variant.
@@ -162,14 +170,7 @@ mod tests {
     use super::*;
 
     fn latest() -> Order {
-        Order {
-            by: Some("Updated".to_owned()),
-            proven: false,
-            present: None,
-            descending: true,
-            nulls_first: true,
-            column: 0,
-        }
+        Order { by: Some("Updated".to_owned()), proven: false, present: None, descending: true, column: 0 }
     }
 
     fn earliest() -> Order {
@@ -187,15 +188,32 @@ mod tests {
 
     fn ids(top: Top) -> Option<Vec<i64>> {
         match top {
-            Top::Rows(rows) => Some(rows.iter().map(|row| row.id).collect()),
+            Top::Rows { rows, .. } => Some(rows.iter().map(|row| row.id).collect()),
             _ => None,
         }
+    }
+
+    /// The first of them, where a page proves so many.
+    fn some(n: usize, top: Top) -> Option<Vec<i64>> {
+        ids(top).map(|ids| ids[..n].to_vec())
     }
 
     #[test]
     fn a_page_that_is_sorted_and_long_enough_proves_its_first_rows() {
         let page = rows(&[100, 99, 95, 90, 80, 70, 60, 50, 40]);
-        assert_eq!(ids(first(page, false, &latest(), 3)), Some(vec![0, 1, 2]));
+        assert_eq!(some(3, first(page, false, &latest(), 3)), Some(vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn how_many_are_wanted_is_a_guess_and_all_that_is_proven_is_given() {
+        let page = rows(&[100, 99, 95, 90, 80, 70, 60, 50, 50, 50]);
+        assert_eq!(
+            ids(first(page, false, &latest(), 3)),
+            Some((0..7).collect()),
+            "up to the page's last value"
+        );
+        let Top::Rows { rows, all } = first(rows(&[5, 9, 7]), true, &latest(), 1) else { panic!() };
+        assert_eq!((rows.len(), all), (3, true), "a complete page is everything");
     }
 
     #[test]
@@ -210,7 +228,7 @@ mod tests {
         assert_eq!(first(rows(&[100, 99, 98]), false, &latest(), 2), Top::Unproven);
         assert_eq!(first(rows(&[100; 50]), false, &latest(), 2), Top::Unproven);
         let proven = Order { proven: true, ..latest() };
-        assert_eq!(ids(first(rows(&[100, 99, 90]), false, &proven, 1)), Some(vec![0]));
+        assert_eq!(some(1, first(rows(&[100, 99, 90]), false, &proven, 1)), Some(vec![0]));
         assert_eq!(first(rows(&[99, 100, 90]), false, &proven, 1), Top::OutOfOrder);
     }
 
@@ -233,8 +251,8 @@ mod tests {
 
     #[test]
     fn a_complete_page_needs_no_order_of_the_service() {
-        assert_eq!(ids(first(rows(&[5, 9, 7]), true, &latest(), 2)), Some(vec![1, 2]));
-        assert_eq!(ids(first(rows(&[5, 9, 7]), true, &earliest(), 2)), Some(vec![0, 2]));
+        assert_eq!(some(2, first(rows(&[5, 9, 7]), true, &latest(), 2)), Some(vec![1, 2]));
+        assert_eq!(some(2, first(rows(&[5, 9, 7]), true, &earliest(), 2)), Some(vec![0, 2]));
         assert_eq!(ids(first(rows(&[]), true, &earliest(), 2)), Some(vec![]));
     }
 
@@ -246,20 +264,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_everything_is_in_order_with_nulls_where_they_belong() {
-        let mut all = rows(&[5, 9, 7]);
-        all[0].values[0] = Value::Null;
-        let mut last = all.clone();
-        keep_first(&mut all, &latest(), 2);
-        assert_eq!(ids(Top::Rows(all)), Some(vec![0, 1]));
-        keep_first(&mut last, &Order { nulls_first: false, ..latest() }, 3);
-        assert_eq!(ids(Top::Rows(last)), Some(vec![1, 2, 0]));
-    }
-
-    #[test]
-    fn an_object_without_the_value_proves_nothing() {
-        let mut page = rows(&[100, 99, 95]);
-        page[1].values[0] = Value::Null;
-        assert_eq!(first(page, true, &latest(), 2), Top::Unproven);
+    fn an_object_without_a_value_that_sorts_proves_nothing() {
+        for odd in [Value::Null, Value::Text("99".into()), Value::Int(99)] {
+            let mut page = rows(&[100, 99, 95]);
+            page[1].values[0] = odd;
+            assert_eq!(first(page, true, &latest(), 2), Top::Unproven);
+        }
     }
 }

@@ -194,15 +194,28 @@ impl Common {
         (self.estimate, self.counted) = (Some(count), Some(count));
     }
 
-    /// What a count at the end of a mode means. Fewer than were handed on: some were deleted.
+    /// What a page's `total` told is to be told anew.
+    pub(super) fn untold(&mut self) {
+        (self.counted, self.at_least, self.estimate) = (None, None, self.start.count);
+        self.count_asked = false;
+    }
+
+    /// What a count at the end of a mode means. Fewer than were handed on: some were deleted. None: then what
+    /// was told before, by a page or by a count, is all there is to compare with.
     pub(super) fn compare(&mut self, count: Option<u64>) -> Step {
-        match count {
-            Some(count) if count > self.delivered => {
+        match (count, self.told_of()) {
+            (Some(count), _) if count > self.delivered => {
                 self.told(count);
                 Step::Missing(count)
             }
+            (None, Some(told)) if told > self.delivered => Step::Short(told),
             _ => Step::Done,
         }
+    }
+
+    /// How many objects anybody has told of, rightly or not any more.
+    pub(super) fn told_of(&self) -> Option<u64> {
+        self.counted.max(self.at_least).max(self.estimate)
     }
 
     /// Counts a request that brought nothing new.

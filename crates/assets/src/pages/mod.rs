@@ -16,7 +16,9 @@
 //! A scan that can have at most n objects, such as a look-up of n keys, ends with the n-th. Any other
 //! end is believed when what was handed on is as many as the service counts: by an exact `total`,
 //! or by one count while it runs or at its end; what was counted before it began proves nothing. Where it counts more, [`windows`] find by
-//! counting halves where the missing ones are, and read those ranges again. Where `total` is
+//! counting halves where the missing ones are, and read those ranges again. Where the service does not
+//! count for the credential, the pages are all there is: an end that a page's own signs, a `total` seen
+//! or an earlier count contradict is read again, and then an error. Where `total` is
 //! told, as documented, looking up a key is one request; a service that leaves it out is asked to
 //! count even for a page of no object that says it is the last.
 //!
@@ -47,10 +49,13 @@ use common::Common;
 pub(crate) use facts::Facts;
 use facts::Verdict;
 pub(crate) use pace::{Pace, SMALLEST_PAGE};
-pub(crate) use signs::says_all;
+pub(crate) use signs::{says_all, says_more};
 
 /// Requests without a new object, one after the other, before the scan gives up.
 const PATIENCE: u32 = 24;
+/// Times that an empty page is asked for again which says that more follows, and that a scan is begun again
+/// which ended with fewer objects than were told of, where the service does not count.
+const DOUBTS: u32 = 2;
 /// Times that an audit may find something missing. One that does so again and again reads pages
 /// that lose objects.
 const AUDITS: u32 = 4;
@@ -124,6 +129,8 @@ enum Step {
     RangesFail,
     /// The mode came to its end, but the service counts more.
     Missing(u64),
+    /// The mode came to its end, but so many were told of before, and the service does not count now.
+    Short(u64),
 }
 
 impl Walk {
@@ -207,6 +214,20 @@ impl Walk {
                 } else {
                     Mode::Windows(windows::Windows::audit(ids, count))
                 };
+            }
+            Step::Short(told) => {
+                common.missing += 1;
+                if common.missing > DOUBTS {
+                    return Err(protocol(format!(
+                        "the pages of a scan do not add up: {} objects were returned, {told} were told of, and the \
+                         service does not count",
+                        common.delivered
+                    )));
+                }
+                common.start_over();
+                common.untold();
+                let size = common.size();
+                self.mode = Mode::Probe(probe::Probe::new(common.facts.next_order(), size));
             }
             Step::RangesFail => {
                 common.facts.ranges = Verdict::Fails;

@@ -16,8 +16,8 @@ use std::collections::VecDeque;
 
 use super::common::Common;
 use super::facts::{OrderBy, SortBy, Verdict};
-use super::signs::{ascending, check_distinct, says_end};
-use super::{Ask, Reply, Step, What, protocol};
+use super::signs::{ascending, check_distinct, says_end, says_more};
+use super::{Ask, DOUBTS, Reply, Step, What, protocol};
 use crate::decode::Answer;
 use crate::error::Error;
 use crate::value::Row;
@@ -39,6 +39,10 @@ pub(super) struct Ordered {
     count_ticket: Option<u64>,
     /// The pages say that this is all; one count decides.
     ended: bool,
+    /// But for the last one, which says that more follows.
+    open: bool,
+    /// Times that such a page was asked for again since an object came.
+    doubts: u32,
     /// Steps back since a page last joined.
     steps_back: u32,
     tail: Tail,
@@ -89,6 +93,8 @@ impl Ordered {
             queue: VecDeque::new(),
             count_ticket: None,
             ended: false,
+            open: false,
+            doubts: 0,
             steps_back: 0,
             tail: Tail::Open,
             distrust_ranges: false,
@@ -178,7 +184,10 @@ impl Ordered {
                 _ => None,
             };
             if self.ended {
-                return Ok(common.compare(count));
+                return match count {
+                    None if self.open => self.doubt(common),
+                    _ => Ok(common.compare(count)),
+                };
             }
             if let Some(count) = count {
                 common.told(count);
@@ -249,10 +258,11 @@ impl Ordered {
         }
         let rows = answer.rows.len();
         let Some(first) = answer.rows.first() else {
+            let more = says_more(&answer, slot.offset);
             return if slot.offset == 0 {
-                Ok(self.end(common))
+                Ok(self.end(common, more))
             } else {
-                self.make_sure_of_end(common, Seen::Nothing(slot.offset))
+                self.make_sure_of_end(common, Seen::Nothing(slot.offset), more)
             };
         };
         if slot.offset > 0 && self.may_be_beyond_last(first) {
@@ -266,6 +276,7 @@ impl Ordered {
         self.steps_back = 0;
         let full = common.looks_full(rows, slot.size);
         let end = says_end(&answer, slot.offset) && !full;
+        let more = says_more(&answer, slot.offset);
         if !end {
             common.facts.learn_page(rows, slot.size);
         }
@@ -283,6 +294,7 @@ impl Ordered {
             self.keep_sorts(&fresh);
             self.last = Some(last);
             self.tail = Tail::Open;
+            self.doubts = 0;
             common.deliver(fresh, heap);
             if common.estimate.is_some_and(|estimate| common.delivered > 2 * estimate + 10_000) {
                 // More than there can be, as far as we know: count again.
@@ -293,13 +305,17 @@ impl Ordered {
             common.fruitless()?;
         }
         if end {
-            return Ok(self.end(common));
+            return Ok(self.end(common, false));
         }
         if !self.queue.is_empty() {
             return Ok(Step::Go);
         }
         if beyond == rows {
-            return self.make_sure_of_end(common, if ends_with_last { Seen::Last } else { Seen::Earlier });
+            return self.make_sure_of_end(
+                common,
+                if ends_with_last { Seen::Last } else { Seen::Earlier },
+                more,
+            );
         }
         // Nothing is under way: an id range needs no overlap and cannot shift. Without proof of
         // ranges the overlapping page is the next one.
@@ -414,15 +430,32 @@ impl Ordered {
         self.next_offset = 0;
     }
 
-    /// The pages end here. As many as expected: done; else one count is asked for.
-    fn end(&mut self, common: &mut Common) -> Step {
+    /// The pages end here, `open` where the last one says that more follows. As many as expected: done; else
+    /// one count is asked for.
+    fn end(&mut self, common: &mut Common, open: bool) -> Step {
         if common.is_all() {
             return Step::Done;
         }
         self.drop_queue(common);
         // A count that is still under way will do.
-        self.ended = true;
+        (self.ended, self.open) = (true, open);
         Step::Go
+    }
+
+    /// What says that more follows is not the end, and the service does not count: the page once more.
+    fn doubt(&mut self, common: &mut Common) -> Result<Step, Error> {
+        self.doubts += 1;
+        if self.doubts > DOUBTS {
+            return Err(protocol(format!(
+                "after {} objects of a scan, nothing comes where the service says that more follows, and it does \
+                 not count",
+                common.delivered
+            )));
+        }
+        common.fruitless()?;
+        (self.ended, self.tail) = (false, Tail::Open);
+        self.push_front(common, self.base, self.last_offset);
+        Ok(Step::Go)
     }
 
     fn drop_queue(&mut self, common: &mut Common) {
@@ -432,7 +465,7 @@ impl Ordered {
     }
 
     /// Nothing new came, and nothing said clearly that this is the end.
-    fn make_sure_of_end(&mut self, common: &mut Common, seen: Seen) -> Result<Step, Error> {
+    fn make_sure_of_end(&mut self, common: &mut Common, seen: Seen, more: bool) -> Result<Step, Error> {
         common.fruitless()?;
         if self.may_range(common) {
             self.rebase(common);
@@ -440,7 +473,7 @@ impl Ordered {
         }
         self.drop_queue(common);
         let (tail, offset) = match (self.tail, seen) {
-            (Tail::Again, Seen::Last) => return Ok(self.end(common)),
+            (Tail::Again, Seen::Last) => return Ok(self.end(common, more)),
             (_, Seen::Last) => (Tail::Beyond, self.last_offset + 1),
             (Tail::Beyond, Seen::Nothing(_)) => (Tail::Again, self.last_offset),
             (_, Seen::Earlier) => (Tail::Open, self.last_offset),

@@ -82,6 +82,7 @@ impl Plain {
             Reply::Count(Some(count)) => {
                 self.another_pass(common, format!("{} objects were returned, {count} match", self.found.len()))
             }
+            Reply::Count(None) if common.counted == Some(self.found.len() as u64) => Ok(Step::Done),
             Reply::Count(None) => Err(protocol(
                 "the service keeps no order, takes no id ranges and does not count: a scan cannot be shown to be complete"
                     .to_owned(),
@@ -123,6 +124,9 @@ impl Plain {
             self.counting = true;
             return Ok(Step::Go);
         }
+        if start == 0 {
+            common.learn_total(&answer);
+        }
         let end = !self.deceived && says_end(&answer, start) && !common.looks_full(rows, self.size);
         if !end {
             common.facts.learn_page(rows, self.size);
@@ -161,6 +165,7 @@ impl Plain {
             .with_hint("Objects may be changing faster than they can be read; try again later."));
         }
         common.start_over();
+        common.untold();
         *self = Self { pass: self.pass + 1, deceived: self.deceived, ..Self::new() };
         Ok(Step::Go)
     }

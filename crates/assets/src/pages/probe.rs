@@ -3,7 +3,7 @@
 use super::common::Common;
 use super::facts::{OrderBy, SortBy, Verdict};
 use super::signs::{ascending, check_distinct, says_end, says_more};
-use super::{Ask, Mode, Reply, Step, What, ordered, plain, protocol, windows};
+use super::{Ask, DOUBTS, Mode, Reply, Step, What, ordered, plain, protocol, windows};
 use crate::decode::Answer;
 use crate::error::Error;
 
@@ -18,10 +18,14 @@ pub(super) struct Probe {
     /// Empty answers that did not show that nothing is there; the next request counts what is.
     empties: u32,
     counting: bool,
+    /// The empty page said that something follows.
+    open: bool,
     /// An earlier page, in another order, had objects.
     had_rows: bool,
     /// A page that says it is all there is, until a count agrees.
     held: Option<Answer>,
+    /// Times that the page was asked for again.
+    doubts: u32,
 }
 
 impl Probe {
@@ -33,8 +37,10 @@ impl Probe {
             size,
             empties: 0,
             counting: false,
+            open: false,
             had_rows: false,
             held: None,
+            doubts: 0,
         }
     }
 
@@ -58,6 +64,27 @@ impl Probe {
         self.ticket = None;
     }
 
+    /// Something says that there is more, and the service does not count: the page once more, then no more.
+    fn doubt(&mut self, common: &mut Common) -> Result<Option<Mode>, Error> {
+        self.doubts += 1;
+        if self.doubts > DOUBTS {
+            return Err(match common.told_of() {
+                Some(told) => protocol(format!(
+                    "the pages of a scan do not add up: {} objects were returned, {told} were told of, and the \
+                     service does not count",
+                    common.delivered
+                )),
+                None => protocol(
+                    "a page of a scan is empty and says that more follows, and the service does not count"
+                        .to_owned(),
+                ),
+            });
+        }
+        self.counting = false;
+        self.again(self.order);
+        Ok(None)
+    }
+
     /// The mode to go on in, or none to go on probing.
     pub(super) fn reply(&mut self, common: &mut Common, reply: Reply) -> Result<Option<Mode>, Error> {
         let answer = match reply {
@@ -75,13 +102,19 @@ impl Probe {
                 self.again(None);
                 return Ok(None);
             }
-            // Nothing there, or the service does not count: an empty page is the end.
             Reply::Count(count) if self.held.is_some() => {
                 self.counting = false;
                 let Some(answer) = self.held.take() else { return Ok(None) };
-                if count.is_none_or(|count| count == answer.rows.len() as u64) {
+                let rows = answer.rows.len() as u64;
+                if count.is_none_or(|count| count == rows) {
                     common.deliver(answer.rows, answer.heap);
-                    return Ok(Some(Mode::Done));
+                    return match common.compare(count) {
+                        Step::Done => Ok(Some(Mode::Done)),
+                        _ => {
+                            common.start_over();
+                            self.doubt(common)
+                        }
+                    };
                 }
                 if let Some(count) = count {
                     common.told(count);
@@ -93,6 +126,10 @@ impl Probe {
                     "a page of a scan is empty, the one before was not, and the service does not count"
                         .to_owned(),
                 ));
+            }
+            // The service does not count: an empty page is the end where nothing says otherwise.
+            Reply::Count(None) if self.open || common.told_of().is_some_and(|told| told > 0) => {
+                return self.doubt(common);
             }
             Reply::Count(None | Some(0)) => return Ok(Some(Mode::Done)),
             Reply::Count(Some(count)) => {
@@ -108,8 +145,9 @@ impl Probe {
             *common.facts.order_mut(order) = Verdict::Fails;
         }
         if answer.rows.is_empty() {
-            let told = answer.total.is_some();
-            if told && !says_more(&answer) && !self.had_rows {
+            self.open = says_more(&answer, 0);
+            let told = answer.total.is_some() && common.told_of().is_none_or(|told| told == 0);
+            if told && !self.open && !self.had_rows {
                 return Ok(Some(Mode::Done));
             }
             self.empties += 1;

@@ -31,12 +31,13 @@ pub(super) fn is_round(rows: usize) -> bool {
     rows > 0 && (rows.is_multiple_of(10) || rows.is_multiple_of(25))
 }
 
-/// Whether anything on the page says that objects follow, or should have been there.
-pub(super) fn says_more(answer: &Answer) -> bool {
+/// Whether anything on the page says that objects follow it, or should have been on it.
+pub(crate) fn says_more(answer: &Answer, start: u64) -> bool {
+    let seen = start + answer.rows.len() as u64;
     answer.is_last == Some(false)
         || answer.last == Some(false)
         || answer.has_more == Some(true)
-        || answer.total.is_some_and(|total| total > 0)
+        || answer.total.is_some_and(|total| total > seen)
 }
 
 pub(super) fn ascending(rows: &[Row], sort: SortBy) -> bool {

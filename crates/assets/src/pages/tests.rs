@@ -2,6 +2,7 @@
 //! open, while objects come and go.
 
 mod large;
+mod uncounted;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

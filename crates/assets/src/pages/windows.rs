@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::common::Common;
 use super::facts::Verdict;
-use super::signs::{check_distinct, says_end};
+use super::signs::{check_distinct, says_end, says_more};
 use super::{Ask, Reply, Step, What};
 use crate::decode::Answer;
 use crate::error::Error;
@@ -196,9 +196,11 @@ impl Windows {
             return Ok(Step::RangesFail);
         }
         let rows = answer.rows.len();
-        let single = range.low.is_some() && range.low == range.high;
+        // Nothing at all, where something is known to be or is said to follow: the count of the range decides.
+        let doubtful = rows == 0 && (says_more(&answer, 0) || range.witness.is_some());
+        let single = rows > 0 && range.low.is_some() && range.low == range.high;
         let complete = single || (says_end(&answer, 0) && !common.looks_full(rows, size));
-        if !complete {
+        if !complete && rows > 0 {
             common.facts.learn_page(rows, size);
         }
         if common.facts.ranges != Verdict::Works
@@ -212,7 +214,7 @@ impl Windows {
                 return Ok(Step::RangesFail);
             }
         }
-        if complete || rows == 0 {
+        if (complete || rows == 0) && !doubtful {
             common.deliver(answer.rows, answer.heap);
         } else if rows < common.step() && !common.looks_full(rows, size) {
             self.counts.push((range, Box::new(answer)));
