@@ -24,6 +24,7 @@ pub(crate) fn documented() -> Switches {
         aql_per_window: 0,
         totalcount_per_window: 0,
         other_per_window: 0,
+        refuse_counts: None,
         rate_window_ms: 60_000,
         not_equal_finds_empty: false,
         not_in_finds_empty: false,

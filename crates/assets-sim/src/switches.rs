@@ -270,6 +270,9 @@ pub struct Switches {
     pub totalcount_per_window: u32,
     /// The same for any other endpoint by itself (0, 0, 0).
     pub other_per_window: u32,
+    /// `object/aql/totalcount` answers with this status and counts nothing: 403 as for an account that may not,
+    /// 404 as where there is no such endpoint (none in all).
+    pub refuse_counts: Option<u16>,
     /// The window of the limits in ms (60000 in all).
     pub rate_window_ms: u64,
 

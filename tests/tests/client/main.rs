@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod canary;
 mod cancel;
 mod checks;
@@ -32,6 +33,7 @@ mod tables;
 mod tls;
 mod tokens;
 mod traps;
+mod types;
 mod updated;
 mod upper;
 mod verify;

@@ -237,6 +237,9 @@ fn flag(out: &mut String, name: &str, how: Flag, value: bool) {
 
 /// The exact number of objects that a query finds.
 pub(crate) fn total_count(service: &Service, call: &Call<'_>) -> Reply {
+    if let Some(status) = call.switches.refuse_counts {
+        return Reply::errors(status, &["Objects are not counted for this account"], &[]);
+    }
     let query = match query(call) {
         Ok(query) => query,
         Err(reply) => return *reply,

@@ -74,6 +74,10 @@ impl Probe {
                      service does not count",
                     common.delivered
                 )),
+                None if self.had_rows => protocol(
+                    "a page of a scan is empty, the one before was not, and the service does not count"
+                        .to_owned(),
+                ),
                 None => protocol(
                     "a page of a scan is empty and says that more follows, and the service does not count"
                         .to_owned(),
@@ -121,14 +125,10 @@ impl Probe {
                 }
                 return self.incomplete(common, answer);
             }
-            Reply::Count(None) if self.had_rows => {
-                return Err(protocol(
-                    "a page of a scan is empty, the one before was not, and the service does not count"
-                        .to_owned(),
-                ));
-            }
             // The service does not count: an empty page is the end where nothing says otherwise.
-            Reply::Count(None) if self.open || common.told_of().is_some_and(|told| told > 0) => {
+            Reply::Count(None)
+                if self.open || self.had_rows || common.told_of().is_some_and(|told| told > 0) =>
+            {
                 return self.doubt(common);
             }
             Reply::Count(None | Some(0)) => return Ok(Some(Mode::Done)),
