@@ -25,6 +25,8 @@ pub struct ForeignTable {
     options: Options,
     /// Its columns, without dropped ones, in order.
     pub columns: Vec<Column>,
+    /// Columns that PostgreSQL computes from those, by number; virtual ones not among them.
+    pub generated: Vec<i16>,
 }
 
 /// A column of a foreign table.
@@ -76,8 +78,16 @@ impl ForeignTable {
         unsafe {
             let table = pg_sys::GetForeignTable(relid);
             let relation = PgRelation::open(relid);
-            let mut columns = Vec::new();
+            let (mut columns, mut generated) = (Vec::new(), Vec::new());
             for attribute in relation.tuple_desc().iter().filter(|a| !a.attisdropped) {
+                match attribute.attgenerated as u8 {
+                    0 => {}
+                    b's' => {
+                        generated.push(attribute.attnum);
+                        continue;
+                    }
+                    _ => continue,
+                }
                 let list = pg_sys::GetForeignColumnOptions(relid, attribute.attnum);
                 columns.push(Column {
                     attnum: attribute.attnum,
@@ -92,6 +102,7 @@ impl ForeignTable {
                 name: relation.name().to_owned(),
                 options: session::read_options((*table).options),
                 columns,
+                generated,
             }
         }
     }
@@ -428,7 +439,7 @@ impl Wanted {
             _ => self.conversion.natural(Kind::Text),
         };
         let mut resolution = self.resolution(
-            Source::Attribute { id: attribute.id, part },
+            Source::Attribute { id: attribute.id, part, kind: attribute.kind },
             natural,
             column,
             attribute.multi,

@@ -275,3 +275,51 @@ pub fn wait_event(what: WaitsFor) -> u32 {
         events[what as usize]
     }
 }
+
+/// Whether input functions can report what they refuse without an ERROR.
+pub const HAS_SOFT_ERRORS: bool = !cfg!(feature = "pg15");
+
+/// Whether a subtransaction may begin now: in the leader of a parallel plan only from PostgreSQL 17 on.
+pub fn may_begin_subtransaction() -> bool {
+    // SAFETY: no preconditions.
+    cfg!(any(feature = "pg17", feature = "pg18")) || !unsafe { pg_sys::IsInParallelMode() }
+}
+
+/// Calls an input function that reports a value that it refuses, instead of raising an ERROR, and gives its
+/// message then. Where there is no such thing ([`HAS_SOFT_ERRORS`]) it raises.
+///
+/// # Safety
+/// `input` is an input function, `text` a C string, `param` and `typmod` what the function takes.
+pub unsafe fn input_softly(
+    input: pg_sys::Oid,
+    text: *mut std::ffi::c_char,
+    param: pg_sys::Oid,
+    typmod: i32,
+) -> Result<pg_sys::Datum, String> {
+    // SAFETY: the caller's promise; the context says of itself what it is, and both live through the call.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            Ok(pg_sys::OidInputFunctionCall(input, text, param, typmod))
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            let mut function = pg_sys::FmgrInfo::default();
+            pg_sys::fmgr_info(input, &mut function);
+            let mut context = pg_sys::ErrorSaveContext {
+                type_: pg_sys::NodeTag::T_ErrorSaveContext,
+                details_wanted: true,
+                ..Default::default()
+            };
+            let mut datum = pg_sys::Datum::null();
+            let escape = (&raw mut context).cast();
+            if pg_sys::InputFunctionCallSafe(&mut function, text, param, typmod, escape, &mut datum) {
+                return Ok(datum);
+            }
+            let said = context.error_data.as_ref().map(|error| error.message);
+            Err(said
+                .filter(|said| !said.is_null())
+                .map_or_else(String::new, |said| crate::fdw::pg::text(said)))
+        }
+    }
+}

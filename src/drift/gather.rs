@@ -121,7 +121,8 @@ fn columns(relation: pg_sys::Oid) -> Vec<LocalColumn> {
         SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), col_description(a.attrelid, a.attnum),
                ARRAY(SELECT o.option_name FROM pg_options_to_table(a.attfdwoptions) AS o ORDER BY 1),
                ARRAY(SELECT o.option_value FROM pg_options_to_table(a.attfdwoptions) AS o ORDER BY o.option_name)
-        FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+        FROM pg_attribute AS a
+        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum";
     as_extension(|| {
         query(sql, &[relation.into()], |row| LocalColumn {
             name: row.must(1),

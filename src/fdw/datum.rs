@@ -1,15 +1,18 @@
 //! From a decoded value to a datum of the column's type.
 //!
 //! The types that import chooses are made directly; any other type a user declares gets the
-//! value's text through its input function.
+//! value's text through its input function. A domain is its base type, checked.
 #![allow(unsafe_code)] // datums, arrays and input functions
 
-use assets::model::Kind;
-use assets::value::{Decode, Invalid, Value};
-use pgrx::pg_sys;
-use pgrx::prelude::*;
+use std::cell::Cell;
 
+use assets::model::Kind;
+use assets::value::{Decode, Invalid, Value, moment_for_input};
+use pgrx::pg_sys;
+
+use crate::fdw::input::{Guard, Refused};
 use crate::fdw::pg;
+use crate::pg_compat;
 
 /// Days from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
 const EPOCH_DAYS: i32 = 10_957;
@@ -19,43 +22,59 @@ const EPOCH_US: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
 /// How the values of a column become datums.
 #[derive(Clone)]
 pub struct Conversion {
-    /// The type of one value: the array's elements, or the column itself.
-    element: pg_sys::Oid,
-    typmod: i32,
+    /// The column's type, where it is a domain: its constraints are checked on what is made.
+    domain: Option<pg_sys::Oid>,
     array: Option<Elements>,
+    /// The type of one value: the array's elements, or the column itself; the base type where it is a domain.
+    element: pg_sys::Oid,
+    /// The domain that the elements of an array are of.
+    element_domain: Option<pg_sys::Oid>,
+    typmod: i32,
     input: pg_sys::Oid,
     input_param: pg_sys::Oid,
 }
 
 #[derive(Clone, Copy)]
 struct Elements {
+    of: pg_sys::Oid,
     len: i16,
     byval: bool,
     align: std::ffi::c_char,
 }
 
+/// Why there is no datum.
+#[derive(Debug)]
+pub enum Misfit {
+    /// The value does not fit.
+    Value(Invalid),
+    /// The same, found by an ERROR after which the statement cannot go on.
+    Raised(Invalid),
+}
+
 impl Conversion {
     /// Looks a column's type up.
-    pub fn new(column_type: pg_sys::Oid, typmod: i32) -> Self {
-        // SAFETY: type look-ups inside a transaction.
+    pub fn new(column_type: pg_sys::Oid, mut typmod: i32) -> Self {
+        // SAFETY: type look-ups inside a transaction. A type modifier belongs to a domain's base type, an array's to
+        // its elements.
         unsafe {
-            let element = pg_sys::get_element_type(column_type);
-            let (element, array) = if element == pg_sys::InvalidOid {
-                (column_type, None)
+            let base = |declared: pg_sys::Oid, typmod: &mut i32| {
+                let base = pg_sys::getBaseTypeAndTypmod(declared, typmod);
+                (base, (base != declared).then_some(declared))
+            };
+            let (base_type, domain) = base(column_type, &mut typmod);
+            let of = pg_sys::get_element_type(base_type);
+            let (element, element_domain, array) = if of == pg_sys::InvalidOid {
+                (base_type, None, None)
             } else {
-                let mut elements = Elements { len: 0, byval: false, align: 0 };
-                pg_sys::get_typlenbyvalalign(
-                    element,
-                    &mut elements.len,
-                    &mut elements.byval,
-                    &mut elements.align,
-                );
-                (element, Some(elements))
+                let mut elements = Elements { of, len: 0, byval: false, align: 0 };
+                pg_sys::get_typlenbyvalalign(of, &mut elements.len, &mut elements.byval, &mut elements.align);
+                let (element, element_domain) = base(of, &mut typmod);
+                (element, element_domain, Some(elements))
             };
             let mut input = pg_sys::InvalidOid;
             let mut input_param = pg_sys::InvalidOid;
             pg_sys::getTypeInputInfo(element, &mut input, &mut input_param);
-            Self { element, typmod, array, input, input_param }
+            Self { domain, array, element, element_domain, typmod, input, input_param }
         }
     }
 
@@ -67,6 +86,7 @@ impl Conversion {
     /// How PostgreSQL compares the column's values, as far as pushdown tells types apart.
     pub fn class(&self, collation: pg_sys::Oid) -> aql::Class {
         match self.element {
+            _ if self.domain.is_some() || self.element_domain.is_some() => aql::Class::Opaque,
             pg_sys::TEXTOID | pg_sys::VARCHAROID => {
                 // SAFETY: a catalogue look-up inside a transaction.
                 if collation == pg_sys::InvalidOid
@@ -107,29 +127,83 @@ impl Conversion {
         }
     }
 
-    /// The datum of a value; none for NULL.
-    pub fn datum(&self, value: &Value) -> Result<Option<pg_sys::Datum>, Invalid> {
-        match (value, self.array) {
-            (Value::Null, _) => Ok(None),
-            (Value::Invalid(invalid), _) => Err((**invalid).clone()),
-            (Value::Array(items), Some(elements)) => self.array(items, elements).map(Some),
-            (Value::Array(_), None) => {
-                Err(Invalid { text: String::new(), why: "holds several values".into() })
-            }
+    /// The datum of a value; none for NULL. `or_null`: what does not fit reads as NULL, and the statement goes on.
+    pub fn datum(&self, value: &Value, or_null: bool) -> Result<Option<pg_sys::Datum>, Misfit> {
+        match value {
+            Value::Null => return Ok(None),
+            Value::Invalid(invalid) => return Err(Misfit::Value((**invalid).clone())),
+            _ => {}
+        }
+        let items = match (value, self.array) {
+            (Value::Array(_), None) => return Err(misfit("holds several values")),
+            (Value::Array(items), Some(_)) => &items[..],
             // A JSON array column never splits a list: the whole value is one element.
-            (one, Some(elements)) => self.array(std::slice::from_ref(one), elements).map(Some),
-            (one, None) => self.scalar(one).map(Some),
+            (one, _) => std::slice::from_ref(one),
+        };
+        let checked = self.domain.is_some() || self.element_domain.is_some();
+        if !checked && !items.iter().any(|item| self.is_read(item)) {
+            return self.make(items, Guard::Raise, &Cell::new(None)).map(Some);
+        }
+        let guard = if or_null { Guard::for_null(self.element, checked) } else { Guard::Raise };
+        // What was tried last is what was refused.
+        let tried = Cell::new(None);
+        match guard.run(|| self.make(items, guard, &tried)) {
+            Ok(made) => made.map(Some),
+            Err(Refused::Cleanly(why)) => Err(Misfit::Value(refused(tried.get(), &why))),
+            Err(Refused::Raised(why)) => Err(Misfit::Raised(refused(tried.get(), &why))),
         }
     }
 
-    fn array(&self, items: &[Value], elements: Elements) -> Result<pg_sys::Datum, Invalid> {
-        let mut datums = items.iter().map(|item| self.scalar(item)).collect::<Result<Vec<_>, _>>()?;
-        // SAFETY: `datums` are values of the element type, whose layout was looked up.
+    /// Whether a value goes through the type's input function.
+    fn is_read(&self, value: &Value) -> bool {
+        match value {
+            Value::Text(_) => {
+                !(self.element == pg_sys::TEXTOID || (self.element == pg_sys::VARCHAROID && self.typmod < 0))
+            }
+            Value::Json(_) => true,
+            _ => false,
+        }
+    }
+
+    fn make<'v>(
+        &self,
+        items: &'v [Value],
+        guard: Guard,
+        tried: &Cell<Option<&'v Value>>,
+    ) -> Result<pg_sys::Datum, Misfit> {
+        let datum = match self.array {
+            None => self.element(&items[0], guard, tried)?,
+            Some(elements) => self.list(items, elements, guard, tried)?,
+        };
+        if let Some(domain) = self.domain {
+            check(datum, domain);
+        }
+        Ok(datum)
+    }
+
+    fn list<'v>(
+        &self,
+        items: &'v [Value],
+        elements: Elements,
+        guard: Guard,
+        tried: &Cell<Option<&'v Value>>,
+    ) -> Result<pg_sys::Datum, Misfit> {
+        let mut nulls: Vec<bool> = items.iter().map(|item| *item == Value::Null).collect();
+        let datum = |item: &'v Value| match item {
+            Value::Null => Ok(pg_sys::Datum::null()),
+            item => self.element(item, guard, tried),
+        };
+        let mut datums = items.iter().map(datum).collect::<Result<Vec<_>, _>>()?;
+        let (mut length, mut lowest) = (datums.len() as i32, 1);
+        // SAFETY: one dimension of values of the element type, whose layout was looked up.
         unsafe {
-            Ok(pg_sys::construct_array(
+            Ok(pg_sys::construct_md_array(
                 datums.as_mut_ptr(),
-                datums.len() as i32,
-                self.element,
+                nulls.as_mut_ptr(),
+                1,
+                &mut length,
+                &mut lowest,
+                elements.of,
                 i32::from(elements.len),
                 elements.byval,
                 elements.align,
@@ -138,31 +212,40 @@ impl Conversion {
         }
     }
 
-    fn scalar(&self, value: &Value) -> Result<pg_sys::Datum, Invalid> {
-        Ok(match value {
+    fn element<'v>(
+        &self,
+        value: &'v Value,
+        guard: Guard,
+        tried: &Cell<Option<&'v Value>>,
+    ) -> Result<pg_sys::Datum, Misfit> {
+        tried.set(Some(value));
+        let datum = match value {
             Value::Int(n) => self.whole(*n)?,
             Value::Double(x) => pg_sys::Datum::from(x.to_bits()),
             Value::Bool(b) => (*b).into(),
             Value::Date(days) => (*days - EPOCH_DAYS).into(),
             Value::Time(us) => rounded(*us, self.typmod).into(),
             Value::Timestamp(us) => rounded(*us - EPOCH_US, self.typmod).into(),
-            Value::Text(text) => match self.element {
-                pg_sys::TEXTOID => pg::text_datum(text),
-                pg_sys::VARCHAROID if self.typmod < 0 => pg::text_datum(text),
-                _ => self.through_input(text)?,
-            },
-            Value::Json(text) => self.through_input(text)?,
-            Value::Null | Value::Array(_) => {
-                return Err(Invalid { text: String::new(), why: "is not a single value".into() });
+            Value::Text(text) | Value::Json(text) => {
+                if self.is_read(value) {
+                    self.through_input(text, guard)?
+                } else {
+                    pg::text_datum(text)
+                }
             }
-            Value::Invalid(invalid) => return Err((**invalid).clone()),
-        })
+            Value::Null | Value::Array(_) => return Err(misfit("is not a single value")),
+            Value::Invalid(invalid) => return Err(Misfit::Value((**invalid).clone())),
+        };
+        if let Some(domain) = self.element_domain {
+            check(datum, domain);
+        }
+        Ok(datum)
     }
 
-    fn whole(&self, n: i64) -> Result<pg_sys::Datum, Invalid> {
-        let beyond = |name| Invalid {
-            text: n.to_string(),
-            why: format!("does not fit: value \"{n}\" is out of range for type {name}"),
+    fn whole(&self, n: i64) -> Result<pg_sys::Datum, Misfit> {
+        let beyond = |name| {
+            let why = format!("value \"{n}\" is out of range for type {name}");
+            Misfit::Value(refused_text(&n.to_string(), &why))
         };
         Ok(match self.element {
             pg_sys::INT2OID => i16::try_from(n).map_err(|_| beyond("smallint"))?.into(),
@@ -171,25 +254,18 @@ impl Conversion {
         })
     }
 
-    /// Calls the type's input function. Failures that are about the value become [`Invalid`];
-    /// anything else (out of memory, a cancelled query) stays an ERROR.
-    fn through_input(&self, text: &str) -> Result<pg_sys::Datum, Invalid> {
-        let invalid = |why: String| Invalid { text: text.chars().take(200).collect(), why };
-        PgTryBuilder::new(|| {
-            // SAFETY: the input function takes a C string, its type parameter and the typmod.
-            Ok(unsafe {
-                pg_sys::OidInputFunctionCall(self.input, pg::to_server(text), self.input_param, self.typmod)
-            })
-        })
-        .catch_others(|caught| match caught {
-            pg_sys::panic::CaughtError::PostgresError(ref report)
-                if is_about_the_value(report.sql_error_code()) =>
-            {
-                Err(invalid(format!("does not fit: {}", report.message())))
+    fn through_input(&self, text: &str, guard: Guard) -> Result<pg_sys::Datum, Misfit> {
+        let moment = matches!(self.element, pg_sys::DATEOID | pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID);
+        let words = if moment { moment_for_input(text) } else { None };
+        let words = pg::to_server(words.as_deref().unwrap_or(text));
+        // SAFETY: the input function takes a C string, its type parameter and the typmod.
+        unsafe {
+            if guard == Guard::Soft {
+                return pg_compat::input_softly(self.input, words, self.input_param, self.typmod)
+                    .map_err(|why| Misfit::Value(refused_text(text, &why)));
             }
-            other => other.rethrow(),
-        })
-        .execute()
+            Ok(pg_sys::OidInputFunctionCall(self.input, words, self.input_param, self.typmod))
+        }
     }
 }
 
@@ -202,12 +278,29 @@ fn rounded(us: i64, typmod: i32) -> i64 {
     i64::try_from(up).ok().and_then(|n| n.checked_mul(step)).map_or(us, |n| n * us.signum())
 }
 
-/// Classes 22 (data exception) and 23 (a domain's constraint).
-fn is_about_the_value(code: PgSqlErrorCode) -> bool {
-    // SQLSTATEs are packed six bits a character, first character lowest.
-    let first_two = (code as i32) & 0xFFF;
-    let class = |a: u8, b: u8| i32::from(a - b'0') | (i32::from(b - b'0') << 6);
-    first_two == class(b'2', b'2') || first_two == class(b'2', b'3')
+/// Raises an ERROR where a value does not satisfy a domain.
+fn check(datum: pg_sys::Datum, domain: pg_sys::Oid) {
+    // SAFETY: a value of the domain's base type; nothing is kept from call to call.
+    unsafe { pg_sys::domain_check(datum, false, domain, std::ptr::null_mut(), pg_sys::CurrentMemoryContext) }
+}
+
+fn misfit(why: &str) -> Misfit {
+    Misfit::Value(Invalid { text: String::new(), why: why.to_owned() })
+}
+
+fn refused(value: Option<&Value>, why: &str) -> Invalid {
+    let text = match value {
+        Some(Value::Text(text) | Value::Json(text)) => text.to_string(),
+        Some(Value::Int(n)) => n.to_string(),
+        Some(Value::Double(x)) => x.to_string(),
+        Some(Value::Bool(b)) => b.to_string(),
+        _ => "…".to_owned(),
+    };
+    refused_text(&text, why)
+}
+
+fn refused_text(text: &str, why: &str) -> Invalid {
+    Invalid { text: text.chars().take(200).collect(), why: format!("does not fit: {why}") }
 }
 
 /// The literal that a datum is, as far as AQL has words for it. None for values that cannot be

@@ -6,11 +6,13 @@ use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::catalog::ForeignTable;
 use crate::fdw::count::Count;
+use crate::fdw::generated::Generated;
 use crate::fdw::local::Local;
 use crate::fdw::pg;
 use crate::fdw::private::Private;
 use crate::fdw::question::Question;
 use crate::fdw::scan::Scan;
+use crate::fdw::system;
 use crate::fdw::top::Top;
 use crate::{error, pg_compat, runtime, session};
 
@@ -64,7 +66,8 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags
         resolved.facts = connection.facts();
         let question = Question::new(connection, &resolved, quals, relid, node);
         let mut scan = Scan::new(question, &table, &resolved, &private.columns, private.limit);
-        let local = Local::new(quals, relation);
+        scan.generated = Generated::new((*node).ss.ps.state, relation, &private.generated);
+        let local = Local::new(quals, relation, relid);
         let sorted = private.top.as_ref().and_then(|top| {
             let column = private.columns.iter().position(|attnum| *attnum == top.attnum)?;
             Some((top.order(&resolved, column), top.limit, top.key()))
@@ -101,6 +104,11 @@ pub unsafe extern "C-unwind" fn iterate(node: *mut pg_sys::ForeignScanState) -> 
                 }
             }
             None => {}
+        }
+        if (*(*node).ss.ps.plan.cast::<pg_sys::ForeignScan>()).fsSystemCol
+            && (*slot).tts_flags & pg_sys::TTS_FLAG_EMPTY as u16 == 0
+        {
+            system::fill(slot);
         }
         slot
     }

@@ -7,19 +7,27 @@ use pgrx::{PgMemoryContexts, PgRelation, pg_sys};
 
 use crate::fdw::pg;
 use crate::fdw::scan::Scan;
+use crate::fdw::system;
 
 /// The plan's clauses, compiled for rows of the scanned table.
 pub struct Local {
     quals: *mut pg_sys::List,
     relation: pg_sys::Oid,
+    /// Whether the clauses look at system columns.
+    system: bool,
     made: Option<(*mut pg_sys::TupleTableSlot, *mut pg_sys::ExprState)>,
 }
 
 impl Local {
     /// Clauses over the foreign table `relation`: a List of expressions that lives as long as the
     /// query. Compiled when they are first needed.
-    pub fn new(quals: *mut pg_sys::List, relation: pg_sys::Oid) -> Self {
-        Self { quals, relation, made: None }
+    ///
+    /// # Safety
+    /// They are over the relation `relid` of the range table.
+    pub unsafe fn new(quals: *mut pg_sys::List, relation: pg_sys::Oid, relid: u32) -> Self {
+        // SAFETY: the caller's promise.
+        let system = unsafe { system::is_used(quals.cast(), relid) };
+        Self { quals, relation, system, made: None }
     }
 
     /// The scan's next row that satisfies every clause, and `take` of it with a slot that holds it, in
@@ -40,7 +48,7 @@ impl Local {
                 PgMemoryContexts::For((*(*node).ss.ps.state).es_query_cxt).switch_to(|_| {
                     let relation = PgRelation::open(self.relation);
                     let row_type = pg_sys::CreateTupleDescCopy((*relation.as_ptr()).rd_att);
-                    let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsVirtual);
+                    let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsHeapTuple);
                     (slot, pg_sys::ExecInitQual(self.quals, &raw mut (*node).ss.ps))
                 })
             });
@@ -53,6 +61,9 @@ impl Local {
                 let matches = inside.switch_to(|_| {
                     pg::clear_slot(slot);
                     scan.store(&row, slot);
+                    if self.system {
+                        system::fill(slot);
+                    }
                     (*context).ecxt_scantuple = slot;
                     let matches = pg::satisfied(checks, context);
                     if matches {

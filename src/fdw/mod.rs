@@ -15,6 +15,8 @@ mod count;
 pub mod datum;
 mod exec;
 mod explain;
+mod generated;
+mod input;
 mod joins;
 mod kept;
 mod local;
@@ -27,6 +29,7 @@ mod refusal;
 mod scan;
 mod sorted;
 mod sorter;
+mod system;
 mod top;
 mod upper;
 

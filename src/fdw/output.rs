@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use crate::catalog::{Column, Resolution};
 use crate::error;
-use crate::fdw::datum::Conversion;
+use crate::fdw::datum::{Conversion, Misfit};
 
 /// One column that a scan fills.
 pub struct Output {
@@ -38,13 +38,13 @@ impl Output {
     /// The datum of a value of the object `key`, in the current memory context; none for NULL.
     /// Raises HV024 for a value that does not fit, unless the column reads such values as NULL.
     pub fn datum(&mut self, key: &str, value: &Value) -> Option<pg_sys::Datum> {
-        match self.conversion.datum(value) {
+        match self.conversion.datum(value, self.null_if_invalid) {
             Ok(datum) => datum,
-            Err(_) if self.null_if_invalid => {
+            Err(Misfit::Value(_)) if self.null_if_invalid => {
                 self.invalid += 1;
                 None
             }
-            Err(invalid) => error::raise_hint(
+            Err(Misfit::Value(invalid) | Misfit::Raised(invalid)) => error::raise_hint(
                 PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
                 format!(
                     "value \"{}\" of attribute \"{}\" of object {key} {}",

@@ -15,7 +15,7 @@ use pgrx::{PgMemoryContexts, pg_sys};
 use crate::catalog::{ForeignTable, Resolved};
 use crate::fdw::clause::Walker;
 use crate::fdw::private::Private;
-use crate::fdw::{joins, pg, sorted, upper};
+use crate::fdw::{generated, joins, pg, sorted, upper};
 use crate::{facts, gucs, pg_compat, runtime, session};
 
 /// The number of objects of a type that the service does not tell.
@@ -34,6 +34,8 @@ const OBJECT_COST: f64 = 0.05;
 pub struct PlanState {
     /// The columns that the query uses, by attribute number.
     pub columns: Vec<i16>,
+    /// The generated columns that it uses beside them; what they are made of is among the others.
+    pub generated: Vec<i16>,
     /// What the table and its columns mean; none where the service would not say.
     pub resolved: Option<Resolved>,
     /// Objects that come over the network, before the local recheck.
@@ -48,10 +50,11 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
 ) {
     // SAFETY: called by the planner with live nodes; the state is dropped with its memory context.
     unsafe {
-        let columns = used_columns(rel, relid);
+        let (columns, generated) = used_columns(rel, relid);
         let known = resolve(root, rel, relid, &columns);
         let total = known.as_ref().map_or(DEFAULT_ROWS, |(_, total)| total.max(1.0));
-        let mut state = PlanState { columns, resolved: known.map(|(resolved, _)| resolved), fetched: total };
+        let mut state =
+            PlanState { columns, generated, resolved: known.map(|(resolved, _)| resolved), fetched: total };
         (*rel).tuples = total;
         pg_sys::set_baserel_size_estimates(root, rel);
         let mut fetched = total;
@@ -65,8 +68,8 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
     }
 }
 
-/// The attribute numbers that the query needs of the relation, of its live columns.
-unsafe fn used_columns(rel: *mut pg_sys::RelOptInfo, relid: pg_sys::Oid) -> Vec<i16> {
+/// The attribute numbers that the query needs of the relation, of its live columns; and of generated ones.
+unsafe fn used_columns(rel: *mut pg_sys::RelOptInfo, relid: pg_sys::Oid) -> (Vec<i16>, Vec<i16>) {
     // SAFETY: the planner's nodes.
     unsafe {
         let mut used: *mut pg_sys::Bitmapset = std::ptr::null_mut();
@@ -85,8 +88,12 @@ unsafe fn used_columns(rel: *mut pg_sys::RelOptInfo, relid: pg_sys::Oid) -> Vec<
         }
         let whole_row = members.contains(&0);
         let table = ForeignTable::load(relid);
+        let used = |attnum: &i16| whole_row || members.contains(&i32::from(*attnum));
+        let generated: Vec<i16> = table.generated.iter().copied().filter(used).collect();
+        let made_of: Vec<i16> =
+            generated.iter().flat_map(|attnum| generated::inputs(relid, *attnum)).collect();
         let live = table.columns.iter().map(|c| c.attnum);
-        live.filter(|attnum| whole_row || members.contains(&i32::from(*attnum))).collect()
+        (live.filter(|attnum| used(attnum) || made_of.contains(attnum)).collect(), generated)
     }
 }
 
@@ -233,7 +240,8 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
         // The only paths of ours with an order are those of `sorted`.
         let ordered = !(*path).path.pathkeys.is_null();
         let top = if ordered { sorted::top_of(root, rel, state) } else { None };
-        let private = Private { columns: state.columns.clone(), limit: limit(root, rel), top, count: None };
+        let (columns, generated) = (state.columns.clone(), state.generated.clone());
+        let private = Private { columns, generated, limit: limit(root, rel), top, count: None };
         // Every clause stays in the plan and is checked again on what comes back.
         let quals = pg_sys::extract_actual_clauses(clauses, false);
         let none = std::ptr::null_mut();

@@ -13,6 +13,9 @@ use crate::fdw::sorted::TopOf;
 pub struct Private {
     /// The columns the query uses, by attribute number.
     pub columns: Vec<i16>,
+    /// The generated columns among those the query uses.
+    #[serde(default)]
+    pub generated: Vec<i16>,
     /// How many rows the query is expected to take at most, where the planner has an idea; never an end.
     pub limit: Option<u64>,
     /// For the first rows in an order: which.

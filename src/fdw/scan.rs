@@ -11,6 +11,7 @@ use pgrx::pg_sys;
 
 use crate::catalog::{ForeignTable, Resolved};
 use crate::error;
+use crate::fdw::generated::Generated;
 use crate::fdw::kept::Kept;
 use crate::fdw::output::Output;
 use crate::fdw::question::{Query, Question};
@@ -22,6 +23,8 @@ pub struct Scan {
     pub question: Question,
     specs: Arc<[ColumnSpec]>,
     outputs: Vec<Output>,
+    /// The columns that are computed here.
+    pub generated: Option<Generated>,
     limit: Option<u64>,
     /// What is asked.
     asked: Vec<Query>,
@@ -65,6 +68,7 @@ impl Scan {
             question,
             specs: specs.into(),
             outputs,
+            generated: None,
             limit,
             asked: Vec::new(),
             queue: VecDeque::new(),
@@ -251,6 +255,9 @@ impl Scan {
                 }
             }
             pg_sys::ExecStoreVirtualTuple(slot);
+            if let Some(generated) = &self.generated {
+                generated.fill(slot);
+            }
         }
     }
 }

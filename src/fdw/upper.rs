@@ -134,6 +134,7 @@ pub unsafe fn count_plan(
         let rte = pg_sys::planner_rt_fetch((*input).relid, root);
         let private = Private {
             columns: state.columns.clone(),
+            generated: state.generated.clone(),
             limit: None,
             top: None,
             count: Some(CountOf {

@@ -159,7 +159,7 @@ pub fn shared_columns(source: pg_sys::Oid, target: pg_sys::Oid) -> Vec<Column> {
         FROM pg_catalog.pg_attribute AS s
         JOIN pg_catalog.pg_attribute AS t ON t.attname = s.attname
         WHERE s.attrelid = $1 AND t.attrelid = $2 AND s.attnum > 0 AND t.attnum > 0
-          AND NOT s.attisdropped AND NOT t.attisdropped AND t.attgenerated = ''
+          AND NOT s.attisdropped AND NOT t.attisdropped AND s.attgenerated = '' AND t.attgenerated = ''
         ORDER BY s.attnum";
     query(sql, &[source.into(), target.into()], |row| Column {
         attnum: row.must(1),

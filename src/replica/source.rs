@@ -143,7 +143,7 @@ impl Definition {
 /// Attributes of which a column shows keys; only references have any.
 fn references(columns: &[Column], specs: &[ColumnSpec]) -> Vec<Reference> {
     let part_of = |spec: &ColumnSpec| match spec.source {
-        Source::Attribute { id, part } => Some((id, part)),
+        Source::Attribute { id, part, .. } => Some((id, part)),
         Source::Field(_) => None,
     };
     let mut found = Vec::new();

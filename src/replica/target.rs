@@ -274,7 +274,10 @@ fn columns(relation: pg_sys::Oid) -> Vec<Column> {
                coalesce(a.attname ~ '_key$' OR o.part = 'key', false)
                    AND a.atttypid IN ('text'::pg_catalog.regtype, 'varchar'::pg_catalog.regtype,
                                       'text[]'::pg_catalog.regtype, 'varchar[]'::pg_catalog.regtype),
-               t.typcategory = 'A', pg_catalog.col_description(a.attrelid, a.attnum::int)
+               t.typcategory = 'A', pg_catalog.col_description(a.attrelid, a.attnum::int),
+               CASE WHEN a.attgenerated <> ''
+                    THEN (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef AS d
+                          WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END
         FROM pg_catalog.pg_attribute AS a
         JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
         CROSS JOIN LATERAL (
@@ -287,8 +290,13 @@ fn columns(relation: pg_sys::Oid) -> Vec<Column> {
     query(sql, &[relation.into()], |row| {
         let name: String = row.must(1);
         let collate = row.get::<String>(3).map(|c| format!(" COLLATE {c}")).unwrap_or_default();
+        // What the source computes of its columns, the replica does.
+        let generated = row
+            .get::<String>(8)
+            .map(|made| format!(" GENERATED ALWAYS AS ({made}) STORED"))
+            .unwrap_or_default();
         Column {
-            declaration: format!("{} {}{collate}", ident(&name), row.must::<String>(2)),
+            declaration: format!("{} {}{collate}{generated}", ident(&name), row.must::<String>(2)),
             field: row.get(4),
             reference: row.must(5),
             array: row.must(6),

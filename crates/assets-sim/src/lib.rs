@@ -41,7 +41,7 @@ pub use routes::{Endpoint, Route};
 pub use sim::{Options, Sim};
 pub use switches::{
     DateForm, Definitions, Echo, Empty, Flag, Fold, Ids, KeyOrder, Like, LimitBody, OrderBy, Precision,
-    Profile, Quantifier, QuotedDot, Switches, Total, Unknown, Unreadable,
+    Profile, Quantifier, QuotedDot, Stamps, SubObjects, Switches, Total, Unknown, Unreadable,
 };
 
 /// The workspace id of every simulator.

@@ -1,8 +1,10 @@
 //! The defaults of each profile.
 
+use std::collections::BTreeMap;
+
 use crate::switches::{
     DateForm, Definitions, Echo, Empty, Flag, Fold, Ids, KeyOrder, Like, LimitBody, OrderBy, Precision,
-    Quantifier, QuotedDot, Switches, Total, Unknown, Unreadable,
+    Quantifier, QuotedDot, Stamps, SubObjects, Switches, Total, Unknown, Unreadable,
 };
 
 pub(crate) fn documented() -> Switches {
@@ -71,6 +73,10 @@ pub(crate) fn documented() -> Switches {
         time_with_seconds: false,
         inline_definitions: false,
         hide_email: false,
+        sub_objects: SubObjects::Given,
+        stamps: Stamps::Text,
+        value_shapes: BTreeMap::new(),
+        byte_order_mark: false,
         media_client_config: true,
         ids: Ids::Strings,
         parent_id: Ids::Numbers,
@@ -155,6 +161,10 @@ pub(crate) fn hostile() -> Switches {
         time_with_seconds: true,
         inline_definitions: true,
         hide_email: true,
+        sub_objects: SubObjects::Given,
+        stamps: Stamps::Text,
+        value_shapes: BTreeMap::new(),
+        byte_order_mark: false,
         ids: Ids::Numbers,
         parent_id: Ids::Strings,
         plain_type: false,

@@ -230,6 +230,9 @@ impl Service {
         let now = crate::clock::now_ms() + switches.clock_offset_ms + switches.date_offset_ms;
         reply = reply.with("Date", crate::clock::http_date(now));
         let wants_gzip = request.header("accept-encoding").is_some_and(|a| a.contains("gzip"));
+        if switches.byte_order_mark && !reply.body.is_empty() {
+            reply.body.splice(..0, *b"\xef\xbb\xbf");
+        }
         if switches.gzip && wants_gzip && !reply.body.is_empty() {
             reply = reply.gzip();
         }

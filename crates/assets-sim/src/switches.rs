@@ -2,6 +2,8 @@
 //!
 //! The profiles are bundles of defaults. Every switch can be changed while the simulator runs.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::profiles;
@@ -208,6 +210,32 @@ pub enum DateForm {
     Instant,
 }
 
+/// The typed sub-objects of values: `referencedObject`, `user`, `group`, `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubObjects {
+    /// There.
+    Given,
+    /// Missing; `displayValue` and `searchValue` stay.
+    Absent,
+    /// Missing, and `value` holds the id (of an object the id, of a user the account id, of a group and a status too).
+    Ids,
+    /// `null`.
+    Null,
+}
+
+/// How `created` and `updated` are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stamps {
+    /// As text.
+    Text,
+    /// As milliseconds since 1970, a JSON number.
+    Millis,
+    /// The same as a JSON string.
+    MillisText,
+}
+
 /// What a 429 carries as its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -367,6 +395,15 @@ pub struct Switches {
     pub inline_definitions: bool,
     /// `emailAddress` of users is left out (false, false, true).
     pub hide_email: bool,
+    /// The typed sub-objects of values (given in all).
+    pub sub_objects: SubObjects,
+    /// How `created` and `updated` are written (text in all).
+    pub stamps: Stamps,
+    /// JSON that stands in place of the `objectAttributeValues` of an attribute, by the attribute's name for every
+    /// object, or by `KEY/name` for one: shapes that no value of the model has (none in all). AQL knows nothing of it.
+    pub value_shapes: BTreeMap<String, String>,
+    /// Answers begin with a byte-order mark (false in all).
+    pub byte_order_mark: bool,
     /// `avatar.mediaClientConfig` with its token is served (true, false, true).
     pub media_client_config: bool,
     /// How ids are written (strings, strings, numbers).

@@ -81,7 +81,11 @@ fn fixed() -> Vec<ColumnSpec> {
 fn columns(sim: &Sim, type_id: u32) -> Vec<ColumnSpec> {
     let attributes = sim.attributes(type_id);
     let columns = attributes.iter().filter(|a| !a.system).map(|attribute| ColumnSpec {
-        source: Source::Attribute { id: i64::from(attribute.id), part: Part::Value },
+        source: Source::Attribute {
+            id: i64::from(attribute.id),
+            part: Part::Value,
+            kind: assets::model::Kind::Text,
+        },
         decode: match attribute.kind {
             Kind::Integer => Decode::Int,
             Kind::Double => Decode::Double,

@@ -94,7 +94,18 @@ impl Drop for Lease {
     }
 }
 
+/// What some put before a text to say that it is UTF-8; JSON has no place for it, and its readers may pass
+/// over it (RFC 8259, 8.1).
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 impl Buffer {
+    /// Drops a byte-order mark from the beginning.
+    pub(crate) fn drop_mark(&mut self) {
+        if self.bytes.starts_with(MARK) {
+            self.bytes.drain(..MARK.len());
+        }
+    }
+
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         if let Some(room) = &self.room {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::decode::scalar::Scalar;
 use crate::decode::{self, Layout};
 use crate::mask;
+use crate::model::Kind;
 use crate::value::{ColumnSpec, Decode, Field, Part, Source, Value};
 use crate::{option, session, temporal, wire};
 
@@ -46,8 +47,10 @@ fn columns(attributes: &[i64]) -> Arc<[ColumnSpec]> {
     for id in attributes {
         for part in PARTS {
             for decode in DECODES {
-                let source = Source::Attribute { id: *id, part };
-                columns.extend([false, true].map(|array| ColumnSpec { source, decode, array }));
+                for kind in [Kind::Text, Kind::Object, Kind::User, Kind::Status] {
+                    let source = Source::Attribute { id: *id, part, kind };
+                    columns.extend([false, true].map(|array| ColumnSpec { source, decode, array }));
+                }
             }
         }
     }
@@ -89,7 +92,9 @@ fn promised(column: &ColumnSpec, value: &Value) {
         }
         Value::Array(list) => {
             assert!(column.array && !list.is_empty(), "a list where none was asked for");
-            list.iter().for_each(|value| of_form(column.decode, value));
+            list.iter()
+                .filter(|value| **value != Value::Null)
+                .for_each(|value| of_form(column.decode, value));
         }
         value => {
             assert!(!column.array, "no list where one was asked for");
@@ -113,6 +118,8 @@ fn of_form(decode: Decode, value: &Value) {
             // From 1970 to 2000, as PostgreSQL counts.
             assert!(micros.checked_sub(946_684_800_000_000).is_some(), "beyond a timestamp");
         }
+        // Beyond what microseconds from 1970 hold, and not beyond PostgreSQL.
+        (Decode::Timestamp, Value::Text(text)) => assert!(text.starts_with("2942"), "{text}"),
         (Decode::Date, Value::Date(days)) => assert!(days.checked_sub(10_957).is_some(), "beyond a date"),
         (Decode::Int, Value::Int(_)) | (Decode::Bool, Value::Bool(_)) => {}
         other => panic!("another form than was asked for: {other:?}"),

@@ -205,6 +205,7 @@ impl Http {
                 Err(e) => return Err(failure(&e)),
             }
         }
+        body.drop_mark();
         Ok(Incoming { status, headers, body })
     }
 }
@@ -248,7 +249,7 @@ impl Incoming {
             // No moment of this century: seconds from now.
             Ok(seconds @ 0..1_000_000_000) => return Some(Duration::from_secs(seconds.unsigned_abs())),
             Ok(seconds) => temporal::system_time(seconds.checked_mul(1_000_000)?)?,
-            Err(_) => temporal::system_time(temporal::instant(value)?)?,
+            Err(_) => temporal::system_time(i64::try_from(temporal::instant(value)?).ok()?)?,
         };
         Some(until(at, now))
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::decode::{self, Layout};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind as ErrorKind};
+use crate::model::Kind;
 
 /// A fixed part of every object, beside its attributes (assets-api.md 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +65,8 @@ pub enum Source {
         id: i64,
         /// Which part of its values.
         part: Part,
+        /// What its values are, as far as the metadata tells: a value need not say it itself.
+        kind: Kind,
     },
 }
 
@@ -121,7 +124,8 @@ pub enum Value {
     Timestamp(i64),
     /// JSON text.
     Json(Box<str>),
-    /// A non-empty list; never nested, no nulls inside.
+    /// A non-empty list, never nested. A null inside stands for a value that lacks the part that is shown (a
+    /// person without an e-mail address), so that lists of several parts go together.
     Array(Vec<Value>),
     /// A value that does not fit what the column asked for.
     Invalid(Box<Invalid>),
@@ -147,6 +151,12 @@ pub struct Invalid {
     pub text: String,
     /// What was wrong, a clause without capital or full stop: `is not a whole number`.
     pub why: String,
+}
+
+/// The text of a date or an instant in the words of PostgreSQL's input functions, where it has others for the
+/// same; none where they read it as it is.
+pub fn moment_for_input(text: &str) -> Option<String> {
+    crate::temporal::for_input(text)
 }
 
 impl Invalid {
@@ -179,11 +189,11 @@ impl Page {
     /// decoding is measured. Attributes wanted as JSON are named as the page itself names them.
     ///
     /// # Errors
-    /// [`Kind::Protocol`] for an answer that cannot be read.
+    /// [`ErrorKind::Protocol`] for an answer that cannot be read.
     pub fn read(bytes: &[u8], columns: &Arc<[ColumnSpec]>) -> Result<Page, Error> {
         let layout = Layout::new(columns.clone(), None);
         let answer = decode::page(bytes, &layout, &decode::Definitions::new())
-            .map_err(|unreadable| Error::new(Kind::Protocol, unreadable.what))?;
+            .map_err(|unreadable| Error::new(ErrorKind::Protocol, unreadable.what))?;
         Ok(Page { rows: answer.rows, bytes: answer.heap })
     }
 }

@@ -167,12 +167,34 @@ impl Type {
     }
 }
 
-#[derive(Deserialize)]
-struct DefaultType {
-    #[serde(deserialize_with = "integer")]
-    id: Option<i64>,
+/// A number that may be missing, or something else where nothing depends on it.
+fn loose<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    Ok(Scalar::deserialize(deserializer)?.int())
 }
 
+/// A type code. Another form than a number is a code that is not known.
+fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let scalar = Scalar::deserialize(deserializer)?;
+    Ok(if scalar.is_none() { None } else { Some(scalar.int().unwrap_or(UNKNOWN_CODE)) })
+}
+
+const UNKNOWN_CODE: i64 = i64::MAX;
+
+/// `defaultType.id`, in whatever it stands.
+fn default_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let said = serde_json::Value::deserialize(deserializer)?;
+    if said.is_null() {
+        return Ok(None);
+    }
+    let id = said.get("id").and_then(|id| match id {
+        serde_json::Value::String(text) => text.trim().parse().ok(),
+        other => other.as_i64(),
+    });
+    Ok(Some(id.unwrap_or(UNKNOWN_CODE)))
+}
+
+/// One definition that says of itself what nobody expected must not be in the way of the others: only its id has
+/// to be one.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Attribute {
@@ -182,11 +204,11 @@ pub(crate) struct Attribute {
     name: String,
     #[serde(default, deserialize_with = "text")]
     description: String,
-    #[serde(rename = "type", default, deserialize_with = "integer")]
+    #[serde(rename = "type", default, deserialize_with = "code")]
     code: Option<i64>,
-    #[serde(default)]
-    default_type: Option<DefaultType>,
-    #[serde(default, deserialize_with = "integer")]
+    #[serde(default, deserialize_with = "default_type")]
+    default_type: Option<i64>,
+    #[serde(default, deserialize_with = "loose")]
     maximum_cardinality: Option<i64>,
     #[serde(default, deserialize_with = "flag")]
     label: bool,
@@ -196,7 +218,7 @@ pub(crate) struct Attribute {
     hidden: bool,
     #[serde(default, deserialize_with = "flag")]
     unique_attribute: bool,
-    #[serde(default, deserialize_with = "integer")]
+    #[serde(default, deserialize_with = "loose")]
     position: Option<i64>,
     #[serde(default, deserialize_with = "optional_id")]
     reference_object_type_id: Option<i64>,
@@ -206,7 +228,7 @@ pub(crate) struct Attribute {
 
 impl Attribute {
     pub(crate) fn into_model(self) -> model::Attribute {
-        let kind = kind(self.code, self.default_type.and_then(|t| t.id));
+        let kind = kind(self.code, self.default_type);
         model::Attribute {
             id: self.id,
             name: self.name,

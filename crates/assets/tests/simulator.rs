@@ -179,7 +179,11 @@ async fn values_are_those_of_the_service_in_every_profile() {
                 let mut columns = vec![ID];
                 for attribute in attributes.iter().filter(|a| !a.system) {
                     columns.push(ColumnSpec {
-                        source: Source::Attribute { id: attribute.id, part: Part::Value },
+                        source: Source::Attribute {
+                            id: attribute.id,
+                            part: Part::Value,
+                            kind: attribute.kind,
+                        },
                         decode: wanted(attribute.kind),
                         array: attribute.multi,
                     });
@@ -488,7 +492,8 @@ async fn a_first_page_of_large_objects_is_given_up_before_it_is_read_and_the_nex
     let (filter, expected) = (format!("objectTypeId = {laptop}"), expected(&sim, laptop));
     assert!(expected.len() > 500, "{}", expected.len());
     let name = sim.attributes(laptop).iter().find(|a| a.name == "Name").expect("a name").id;
-    let source = Source::Attribute { id: i64::from(name), part: Part::Value };
+    let source =
+        Source::Attribute { id: i64::from(name), part: Part::Value, kind: assets::model::Kind::Text };
     let columns = [ID, ColumnSpec { source, decode: Decode::Text, array: false }];
     let client = client(&sim);
     client.total_count("").await.expect("a way");

@@ -36,4 +36,5 @@ mod traps;
 mod types;
 mod updated;
 mod upper;
+mod values;
 mod verify;

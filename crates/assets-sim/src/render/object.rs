@@ -6,7 +6,7 @@ use super::{AVATAR, Fragments, Place, head, number, string};
 use crate::clock;
 use crate::data::model::Value;
 use crate::data::view::{Entry, View, double_text, text_of};
-use crate::switches::{DateForm, Empty, Switches};
+use crate::switches::{DateForm, Empty, Stamps, SubObjects, Switches};
 
 /// What objects are rendered with.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +61,9 @@ impl Render<'_> {
         let (created, updated) = (view.created(entry), view.updated(entry));
         let _ = write!(
             out,
-            ",\"created\":\"{}\",\"updated\":\"{}\",\"hasAvatar\":false,\"timestamp\":{updated}",
-            clock::iso_instant_in(created, self.switches.stamp_zone_minutes),
-            clock::iso_instant_in(updated, self.switches.stamp_zone_minutes)
+            ",\"created\":{},\"updated\":{},\"hasAvatar\":false,\"timestamp\":{updated}",
+            self.stamp(created),
+            self.stamp(updated)
         );
         if depth != Depth::Bare {
             out.push_str(",\"attributes\":");
@@ -82,6 +82,24 @@ impl Render<'_> {
         }
     }
 
+    fn stamp(&self, ms: i64) -> String {
+        match self.switches.stamps {
+            Stamps::Text => format!("\"{}\"", clock::iso_instant_in(ms, self.switches.stamp_zone_minutes)),
+            Stamps::Millis => ms.to_string(),
+            Stamps::MillisText => format!("\"{ms}\""),
+        }
+    }
+
+    /// What stands in place of an attribute's values.
+    fn shape(&self, entry: &Entry<'_>, attribute: &str) -> Option<&str> {
+        let shapes = &self.switches.value_shapes;
+        if shapes.is_empty() {
+            return None;
+        }
+        let one = shapes.get(&format!("{}/{attribute}", self.view.key(entry)));
+        one.or_else(|| shapes.get(attribute)).map(String::as_str)
+    }
+
     /// The attributes of an object (section 3.4).
     pub fn attributes(&self, out: &mut String, entry: &Entry<'_>, definitions: bool) {
         let mut values = Vec::new();
@@ -90,7 +108,8 @@ impl Render<'_> {
         for attribute in self.view.catalog.effective(entry.type_id()) {
             values.clear();
             self.view.values(entry, attribute, &mut values);
-            if values.is_empty() && self.switches.empty_attributes == Empty::Omitted {
+            let shape = self.shape(entry, &attribute.name);
+            if values.is_empty() && shape.is_none() && self.switches.empty_attributes == Empty::Omitted {
                 continue;
             }
             if !std::mem::take(&mut first) {
@@ -106,14 +125,20 @@ impl Render<'_> {
             }
             out.push_str(",\"objectTypeAttributeId\":");
             number(out, self.switches.ids, u64::from(attribute.id));
-            out.push_str(",\"objectAttributeValues\":[");
-            for (i, value) in values.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
+            out.push_str(",\"objectAttributeValues\":");
+            if let Some(shape) = shape {
+                out.push_str(shape);
+            } else {
+                out.push('[');
+                for (i, value) in values.iter().enumerate() {
+                    if i > 0 {
+                        out.push(',');
+                    }
+                    self.value(out, value);
                 }
-                self.value(out, value);
+                out.push(']');
             }
-            out.push_str("],\"objectId\":");
+            out.push_str(",\"objectId\":");
             number(out, self.switches.ids, entry.id());
             out.push('}');
         }
@@ -125,6 +150,12 @@ impl Render<'_> {
         let mut references = false;
         out.push('{');
         match value {
+            Value::Object(_) | Value::User(_) | Value::Group(_) | Value::Status(_)
+                if self.switches.sub_objects != SubObjects::Given =>
+            {
+                search = Some(self.bare(out, value));
+                references = matches!(value, Value::Object(_));
+            }
             Value::Object(id) => {
                 if let Some(other) = self.view.referenced(*id) {
                     out.push_str("\"referencedObject\":");
@@ -182,6 +213,38 @@ impl Render<'_> {
         out.push_str("\"displayValue\":");
         string(out, &self.view.display(value));
         let _ = write!(out, ",\"referencedType\":{references}}}");
+    }
+
+    /// A thing without its sub-object; gives its `searchValue`.
+    fn bare(&self, out: &mut String, value: &Value) -> String {
+        let catalog = self.view.catalog;
+        let (name, id, search) = match value {
+            Value::Object(id) => {
+                let key = self.view.object(*id).map_or_else(String::new, |other| self.view.key(&other));
+                ("referencedObject", id.to_string(), key)
+            }
+            Value::User(user) => {
+                let account = &catalog.users[*user].account_id;
+                ("user", account.clone(), account.clone())
+            }
+            Value::Group(group) => {
+                ("group", catalog.groups[*group].to_owned(), catalog.groups[*group].to_owned())
+            }
+            Value::Status(id) => ("status", id.to_string(), id.to_string()),
+            _ => return String::new(),
+        };
+        match self.switches.sub_objects {
+            SubObjects::Null => {
+                let _ = write!(out, "\"{name}\":null,\"value\":null,");
+            }
+            SubObjects::Ids => {
+                out.push_str("\"value\":");
+                string(out, &id);
+                out.push(',');
+            }
+            SubObjects::Absent | SubObjects::Given => {}
+        }
+        search
     }
 
     fn plain(&self, value: &Value) -> String {

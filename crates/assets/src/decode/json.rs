@@ -1,11 +1,10 @@
 //! Reading JSON as far as a page needs it: whoever reads says what it expects next and takes or
 //! passes over it. No tree is built and nothing is allocated, but for strings with escapes.
 //!
-//! Grammar: RFC 8259. Strings with escapes and numbers beyond 18 digits are left to `serde_json`.
+//! Grammar: RFC 8259. Strings with escapes are left to `serde_json`. What is JSON and yet nothing that PostgreSQL
+//! has (half a surrogate pair, a member twice) is no reason to refuse a page: see [`Scalar::Bad`].
 
 use std::borrow::Cow;
-
-use serde::Deserialize;
 
 use super::Unreadable;
 use super::scalar::Scalar;
@@ -19,14 +18,20 @@ pub(super) fn wrong(what: impl Into<String>) -> Box<Unreadable> {
     Box::new(Unreadable { broken: false, what: what.into() })
 }
 
-/// A member whose name has been there before.
-pub(super) fn twice(name: &str) -> Box<Unreadable> {
-    wrong(format!("duplicate field `{name}`"))
-}
-
 /// No JSON, or cut off.
 fn broken(what: impl Into<String>) -> Box<Unreadable> {
     Box::new(Unreadable { broken: true, what: what.into() })
+}
+
+/// What stands where an object with scalar members is expected.
+#[derive(Debug, PartialEq)]
+pub(super) enum Members<'de, const N: usize> {
+    /// `null`.
+    Null,
+    /// The members asked for; absent ones are null.
+    Read([Scalar<'de>; N]),
+    /// Something else.
+    Other(Scalar<'de>),
 }
 
 /// A position in a text of JSON.
@@ -141,7 +146,7 @@ impl<'de> Reader<'de> {
         self.at += 1;
         let name = match self.quoted()? {
             (raw, true) => Cow::Borrowed(raw),
-            (raw, false) => Cow::Owned(escaped(raw)?.into_bytes()),
+            (raw, false) => Cow::Owned(escaped(raw)?.text().into_owned().into_bytes()),
         };
         if self.peek()? != b':' {
             return Err(self.no_json("`:`"));
@@ -165,7 +170,27 @@ impl<'de> Reader<'de> {
         Ok((raw, plain))
     }
 
-    /// A string, a number, a boolean or null.
+    /// Whatever is next, where a scalar belongs: an object or a list is kept as it was written.
+    #[inline]
+    pub(super) fn any(&mut self) -> Read<Scalar<'de>> {
+        if !matches!(self.peek()?, b'{' | b'[') {
+            return self.scalar();
+        }
+        let raw = str::from_utf8(self.raw()?).map_err(|_| broken("it is not UTF-8"))?;
+        Ok(Scalar::Shape(raw))
+    }
+
+    /// Whether an object is next.
+    pub(super) fn is_object(&mut self) -> Read<bool> {
+        Ok(self.peek()? == b'{')
+    }
+
+    /// Whether a list is next.
+    pub(super) fn is_list(&mut self) -> Read<bool> {
+        Ok(self.peek()? == b'[')
+    }
+
+    /// A string, a number, a boolean or null, and nothing else.
     #[inline]
     pub(super) fn scalar(&mut self) -> Read<Scalar<'de>> {
         match self.peek()? {
@@ -173,7 +198,7 @@ impl<'de> Reader<'de> {
                 self.at += 1;
                 Ok(Scalar::Text(match self.quoted()? {
                     (raw, true) => Cow::Borrowed(str::from_utf8(raw).map_err(|_| broken("it is not UTF-8"))?),
-                    (raw, false) => Cow::Owned(escaped(raw)?),
+                    (raw, false) => return escaped(raw),
                 }))
             }
             b'-' | b'0'..=b'9' => self.number(),
@@ -210,27 +235,29 @@ impl<'de> Reader<'de> {
             let number = digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
             return Ok(Scalar::Int(if digits.len() < token.len() { -number } else { number }));
         }
-        parse(token)
+        if !is_number(token) {
+            return Err(broken("no JSON: invalid number"));
+        }
+        str::from_utf8(token).map(Scalar::Number).map_err(|_| broken("it is not UTF-8"))
     }
 
-    /// Those members of an object that have these names and are scalars; absent ones are null. `None`:
-    /// there is no object, but `null`.
-    pub(super) fn fields<const N: usize>(&mut self, names: [&str; N]) -> Read<Option<[Scalar<'de>; N]>> {
+    /// Those members of an object that have these names.
+    pub(super) fn fields<const N: usize>(&mut self, names: [&str; N]) -> Read<Members<'de, N>> {
         if self.null()? {
-            return Ok(None);
+            return Ok(Members::Null);
         }
-        self.object("an object or null")?;
+        if !self.is_object()? {
+            return self.any().map(Members::Other);
+        }
+        self.object("an object")?;
         let mut found = [const { None }; N];
         while let Some(name) = self.member()? {
-            let Some(which) = names.iter().position(|known| known.as_bytes() == &*name) else {
-                self.skip()?;
-                continue;
-            };
-            if found[which].replace(self.scalar()?).is_some() {
-                return Err(twice(names[which]));
+            match names.iter().position(|known| known.as_bytes() == &*name) {
+                Some(which) => told(&mut found[which], self.any()?),
+                None => self.skip()?,
             }
         }
-        Ok(Some(found.map(Option::unwrap_or_default)))
+        Ok(Members::Read(found.map(Option::unwrap_or_default)))
     }
 
     /// Passes over whatever is next.
@@ -285,16 +312,100 @@ impl<'de> Reader<'de> {
     }
 }
 
-/// What a string with escapes says, or with what belongs in none.
-fn escaped(raw: &[u8]) -> Read<String> {
-    parse(&[b"\"", raw, b"\""].concat())
+/// Takes what a member says. One that is there twice and says two things says neither.
+pub(super) fn told<'de>(slot: &mut Option<Scalar<'de>>, says: Scalar<'de>) {
+    *slot = match slot.take() {
+        Some(before) if before != says => Some(Scalar::Bad(Box::new((says.text().into_owned(), TWICE)))),
+        _ => Some(says),
+    };
 }
 
-fn parse<'t, T: Deserialize<'t>>(token: &'t [u8]) -> Read<T> {
-    serde_json::from_slice(token).map_err(|error| {
-        let said = error.to_string();
-        // The place that it names is one in the token.
-        let said = said.split_once(" at line ").map_or(&*said, |(said, _)| said);
-        broken(said.to_owned())
-    })
+const TWICE: &str = "is one of two that stand there under one name";
+
+/// Whether a token is a number of JSON.
+fn is_number(token: &[u8]) -> bool {
+    fn digits(rest: &mut &[u8]) -> usize {
+        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        *rest = &rest[count..];
+        count
+    }
+    let mut rest = token.strip_prefix(b"-").unwrap_or(token);
+    let zero = rest.first() == Some(&b'0');
+    let whole = digits(&mut rest);
+    if whole == 0 || (zero && whole > 1) {
+        return false;
+    }
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        rest = fraction;
+        if digits(&mut rest) == 0 {
+            return false;
+        }
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        rest = exponent.strip_prefix(b"-").or_else(|| exponent.strip_prefix(b"+")).unwrap_or(exponent);
+        if digits(&mut rest) == 0 {
+            return false;
+        }
+    }
+    rest.is_empty()
+}
+
+/// What a string with escapes says, or with what belongs in none.
+fn escaped<'de>(raw: &[u8]) -> Read<Scalar<'de>> {
+    match serde_json::from_slice::<String>(&[b"\"", raw, b"\""].concat()) {
+        Ok(text) => Ok(Scalar::Text(Cow::Owned(text))),
+        Err(error) => match torn(raw) {
+            Some(text) => Ok(Scalar::Bad(Box::new((text, TORN)))),
+            None => {
+                let said = error.to_string();
+                // The place that it names is one in the token.
+                let said = said.split_once(" at line ").map_or(&*said, |(said, _)| said);
+                Err(broken(said.to_owned()))
+            }
+        },
+    }
+}
+
+const TORN: &str = "holds half of a surrogate pair, which is no character";
+
+/// The text of a string in which a `\u` stands for half a character, with U+FFFD in its place; none where
+/// something else is wrong with it.
+fn torn(raw: &[u8]) -> Option<String> {
+    let mut rest = str::from_utf8(raw).ok()?;
+    let mut text = String::with_capacity(rest.len());
+    while let Some((plain, behind)) = rest.split_once('\\') {
+        text.push_str(plain);
+        let mut letters = behind.chars();
+        let letter = letters.next()?;
+        rest = letters.as_str();
+        text.push(match letter {
+            '"' | '\\' | '/' => letter,
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let unit = code_unit(&mut rest)?;
+                let low = rest.strip_prefix("\\u").map(|mut low| (code_unit(&mut low), low));
+                match low {
+                    Some((Some(low @ 0xDC00..=0xDFFF), behind)) if (0xD800..0xDC00).contains(&unit) => {
+                        rest = behind;
+                        char::from_u32(0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00))?
+                    }
+                    _ => char::from_u32(unit).unwrap_or('\u{fffd}'),
+                }
+            }
+            _ => return None,
+        });
+    }
+    text.push_str(rest);
+    (!raw.iter().any(|byte| *byte < 0x20)).then_some(text)
+}
+
+/// The four hexadecimal digits of a `\u`.
+fn code_unit(rest: &mut &str) -> Option<u32> {
+    let digits = rest.get(..4).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    *rest = &rest[4..];
+    u32::from_str_radix(digits, 16).ok()
 }

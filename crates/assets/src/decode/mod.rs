@@ -47,7 +47,7 @@ pub(crate) struct Layout {
 /// The columns over one attribute.
 struct WantedAttribute {
     id: i64,
-    columns: Vec<(usize, Part)>,
+    columns: Vec<(usize, Part, Kind)>,
 }
 
 impl Layout {
@@ -57,9 +57,9 @@ impl Layout {
         for (i, column) in columns.iter().enumerate() {
             match column.source {
                 Source::Field(field) => fields.push((i, field)),
-                Source::Attribute { id, part } => match attributes.iter_mut().find(|w| w.id == id) {
-                    Some(wanted) => wanted.columns.push((i, part)),
-                    None => attributes.push(WantedAttribute { id, columns: vec![(i, part)] }),
+                Source::Attribute { id, part, kind } => match attributes.iter_mut().find(|w| w.id == id) {
+                    Some(wanted) => wanted.columns.push((i, part, kind)),
+                    None => attributes.push(WantedAttribute { id, columns: vec![(i, part, kind)] }),
                 },
             }
         }
@@ -172,7 +172,7 @@ impl Place {
 fn envelope(reader: &mut Reader<'_>, cx: &object::Context<'_>) -> Read<Answer> {
     let at = cx.at;
     let mut answer = Answer::default();
-    let mut values = false;
+    let (mut values, mut null) = (false, false);
     reader.object("an object with the list `values`")?;
     while let Some(name) = reader.member()? {
         match &*name {
@@ -181,7 +181,10 @@ fn envelope(reader: &mut Reader<'_>, cx: &object::Context<'_>) -> Read<Answer> {
                 if std::mem::replace(&mut values, true) {
                     return Err(wrong("stands there twice"));
                 }
-                (answer.rows, answer.heap) = rows(reader, cx)?;
+                null = reader.null()?;
+                if !null {
+                    (answer.rows, answer.heap) = rows(reader, cx)?;
+                }
             }
             b"isLast" => flag(reader, at, "isLast", &mut answer.is_last)?,
             b"last" => flag(reader, at, "last", &mut answer.last)?,
@@ -196,6 +199,14 @@ fn envelope(reader: &mut Reader<'_>, cx: &object::Context<'_>) -> Read<Answer> {
     }
     if !values {
         return Err(wrong("missing field `values`"));
+    }
+    // Some write an empty list so. That it is one, and no list that got lost, the page has to say.
+    let says_end = answer.is_last.or(answer.last) == Some(true) || answer.total == Some(0);
+    if null && (!says_end || answer.has_more == Some(true)) {
+        at.member("values");
+        return Err(wrong(
+            "invalid type: null, expected a list of objects: the page does not say that it is the last",
+        ));
     }
     Ok(answer)
 }
@@ -223,7 +234,13 @@ fn rows<'de>(reader: &mut Reader<'de>, cx: &object::Context<'_>) -> Read<(Vec<Ro
     reader.list("a list of objects")?;
     while reader.element()? {
         cx.at.object(rows.len());
-        let (row, bytes) = object::read(reader, cx, &mut scratch)?;
+        let here = reader.clone();
+        let (row, bytes) = object::read(reader, cx, &mut scratch).map_err(|mut unreadable| {
+            if let Some(name) = object::name(here) {
+                unreadable.what = format!("{} ({name})", unreadable.what);
+            }
+            unreadable
+        })?;
         heap += bytes;
         rows.push(row);
     }
@@ -239,23 +256,29 @@ fn definitions(bytes: &[u8], at: &Place) -> Read<Option<Definitions>> {
         if &*name == b"objectTypeAttributes" {
             at.member("objectTypeAttributes");
             let list = reader.raw()?;
-            let wire: Option<Vec<crate::wire::Attribute>> = crate::session::json(list)?;
-            object::once(&mut found, wire)?;
+            found = Some(list);
             at.outside();
         } else {
             reader.skip()?;
         }
     }
-    Ok(found.flatten().map(|list| {
-        list.into_iter()
-            .map(|wire| {
-                let attribute = wire.into_model();
-                let definition =
-                    Definition { name: attribute.name.into(), kind: attribute.kind, multi: attribute.multi };
-                (attribute.id, definition)
-            })
-            .collect()
-    }))
+    let Some(list) = found else { return Ok(None) };
+    // They only name what is shown: one that cannot be read is not there.
+    let mut definitions = Definitions::new();
+    let mut reader = Reader::new(list);
+    if !reader.is_list()? {
+        return Ok(None);
+    }
+    reader.list("a list of attributes")?;
+    while reader.element()? {
+        if let Ok(wire) = crate::session::json::<crate::wire::Attribute>(reader.raw()?) {
+            let attribute = wire.into_model();
+            let definition =
+                Definition { name: attribute.name.into(), kind: attribute.kind, multi: attribute.multi };
+            definitions.insert(attribute.id, definition);
+        }
+    }
+    Ok(Some(definitions))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One object of a page into one row.
 
 use super::attribute::Attributes;
-use super::json::{Read, Reader, wrong};
+use super::json::{Members, Read, Reader, told, wrong};
 use super::member::Member;
 use super::scalar::Scalar;
 use super::whole::Whole;
@@ -27,8 +27,14 @@ impl Context<'_> {
 pub(super) struct Scratch<'de> {
     /// Values of the attribute that is being read.
     pub(super) members: Vec<Member<'de>>,
-    /// Attribute ids met in the object that is being read.
-    pub(super) seen: Vec<i64>,
+    /// Where the values of the attribute that is being read stand.
+    pub(super) lists: Vec<Reader<'de>>,
+    /// Attributes met in the object that is being read, and where their values stand.
+    pub(super) seen: Vec<(i64, Reader<'de>)>,
+    /// The same, those without values too.
+    pub(super) met: Vec<i64>,
+    /// What stands where the id of an attribute of this object should.
+    pub(super) unplaced: Option<String>,
 }
 
 #[derive(Default)]
@@ -53,6 +59,8 @@ pub(super) fn read<'de>(
     let mut whole = layout.whole.then(|| Whole::new(cx));
     let mut attributes = false;
     scratch.seen.clear();
+    scratch.met.clear();
+    scratch.unplaced = None;
     reader.object("an object with `id` and `objectKey`")?;
     while let Some(name) = reader.member()? {
         match &*name {
@@ -68,26 +76,38 @@ pub(super) fn read<'de>(
             }
             b"label" if layout.wants(Field::Label) => {
                 cx.at.member("label");
-                once(&mut fixed.label, reader.scalar()?)?;
+                told(&mut fixed.label, reader.any()?);
             }
             b"objectType" if layout.wants(Field::ObjectType) || layout.wants(Field::ObjectTypeId) => {
                 cx.at.member("objectType");
-                once(&mut fixed.object_type, reader.fields(["id", "name"])?.unwrap_or_default())?;
+                // One that is a text would be its name.
+                let [id, name] = match reader.fields(["id", "name"])? {
+                    Members::Null => Default::default(),
+                    Members::Read(members) => members,
+                    Members::Other(other) => [Scalar::Null, other],
+                };
+                let [mut ids, mut names] =
+                    fixed.object_type.take().map_or([None, None], |both| both.map(Some));
+                told(&mut ids, id);
+                told(&mut names, name);
+                fixed.object_type = Some([ids.unwrap_or_default(), names.unwrap_or_default()]);
             }
             b"created" if layout.wants(Field::Created) => {
                 cx.at.member("created");
-                once(&mut fixed.created, reader.scalar()?)?;
+                told(&mut fixed.created, reader.any()?);
             }
             b"updated" if layout.wants(Field::Updated) => {
                 cx.at.member("updated");
-                once(&mut fixed.updated, reader.scalar()?)?;
+                told(&mut fixed.updated, reader.any()?);
             }
             b"attributes" if layout.needs_attributes() => {
                 cx.at.member("attributes");
                 if std::mem::replace(&mut attributes, true) {
                     return Err(wrong("stands there twice"));
                 }
-                Attributes { cx, scratch, values: &mut values, whole: whole.as_mut() }.read(reader)?;
+                let mut all = Attributes { cx, scratch, values: &mut values, whole: whole.as_mut() };
+                all.read(reader)?;
+                all.doubt();
             }
             _ => {
                 cx.at.member("");
@@ -123,12 +143,26 @@ pub(super) fn once<T>(slot: &mut Option<T>, value: T) -> Read<()> {
     }
 }
 
+/// Which object the next one is, for the message that it cannot be read: its key, else its id.
+pub(super) fn name(mut reader: Reader<'_>) -> Option<String> {
+    let Members::Read(said) = reader.fields(["objectKey", "id"]).ok()? else { return None };
+    said.into_iter().find(|scalar| matches!(scalar, Scalar::Text(text) if !text.is_empty())).map(|scalar| {
+        let text: String = scalar.text().chars().filter(|c| !c.is_control()).take(100).collect();
+        format!("object {text}")
+    })
+}
+
 impl Fixed<'_> {
     /// The fixed parts into their columns.
     fn place(&self, cx: &Context<'_>, id: i64, key: &str, whole: Option<Whole<'_>>, values: &mut [Value]) {
         let mut whole = whole.map(Whole::finish);
         let read = |scalar: &Option<Scalar<'_>>, decode| match scalar {
             Some(scalar) => scalar.decode(decode),
+            None => Value::Null,
+        };
+        // Whatever the column is, it is a moment.
+        let stamp = |scalar: &Option<Scalar<'_>>, decode| match scalar {
+            Some(scalar) => scalar.clone().stamp().decode(decode),
             None => Value::Null,
         };
         for (i, field) in &cx.layout.fields {
@@ -145,8 +179,8 @@ impl Fixed<'_> {
                     Some(id) => Value::Int(id),
                     None => Value::Null,
                 },
-                Field::Created => read(&self.created, column.decode),
-                Field::Updated => read(&self.updated, column.decode),
+                Field::Created => stamp(&self.created, column.decode),
+                Field::Updated => stamp(&self.updated, column.decode),
                 Field::Url => match &cx.layout.site {
                     Some(site) => Scalar::Text(format!("{site}/jira/servicedesk/assets/object/{id}").into())
                         .decode(column.decode),

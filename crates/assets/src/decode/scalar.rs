@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::temporal;
 use crate::value::{Decode, Invalid, Value};
@@ -19,6 +19,14 @@ pub(crate) enum Scalar<'a> {
     Uint(u64),
     Float(f64),
     Text(Cow<'a, str>),
+    /// A number that 18 digits do not hold, as it was written.
+    Number(&'a str),
+    /// An object or a list where a scalar belongs, as it was written.
+    Shape(&'a str),
+    /// What could be read of something that cannot be taken for a value, and why it cannot.
+    Bad(Box<(String, &'static str)>),
+    /// Something that is there but is not told, and why that is known.
+    Untold(&'static str),
 }
 
 impl<'a> Scalar<'a> {
@@ -45,11 +53,21 @@ impl<'a> Scalar<'a> {
             Scalar::Uint(number) => Cow::Owned(number.to_string()),
             Scalar::Float(number) => Cow::Owned(number.to_string()),
             Scalar::Text(text) => Cow::Borrowed(text),
+            Scalar::Number(number) => Cow::Borrowed(number),
+            Scalar::Shape(raw) => match shape(raw) {
+                Ok(json) => Cow::Owned(json),
+                Err(_) => Cow::Borrowed("…"),
+            },
+            Scalar::Bad(bad) => Cow::Borrowed(&bad.0),
+            Scalar::Untold(_) => Cow::Borrowed(""),
         }
     }
 
     /// For messages: what it is, in quotes, cut short.
     pub(crate) fn brief(&self) -> String {
+        if let Scalar::Untold(what) = self {
+            return (*what).to_owned();
+        }
         let text = self.text();
         let cut = if text.chars().nth(40).is_some() { "…" } else { "" };
         format!("{:?}{cut}", text.chars().take(40).collect::<String>())
@@ -83,6 +101,7 @@ impl<'a> Scalar<'a> {
                 Some(*number as i64)
             }
             Scalar::Text(text) => exact_int(text),
+            Scalar::Number(number) => exact_int(number),
             _ => None,
         }
     }
@@ -94,6 +113,7 @@ impl<'a> Scalar<'a> {
             Scalar::Float(number) => *number,
             // Rust also reads "inf" and "nan"; those have no digit.
             Scalar::Text(text) if text.bytes().any(|b| b.is_ascii_digit()) => text.trim().parse().ok()?,
+            Scalar::Number(number) => number.parse().ok()?,
             _ => return None,
         };
         number.is_finite().then_some(number)
@@ -104,23 +124,24 @@ impl<'a> Scalar<'a> {
         if self.is_none() {
             return Value::Null;
         }
+        match self {
+            Scalar::Bad(bad) => return invalid(&bad.0, bad.1),
+            Scalar::Untold(why) => return invalid("", why),
+            Scalar::Shape(raw) => return shape_value(raw, decode),
+            _ => {}
+        }
         let (value, why) = match decode {
             Decode::Text => (text_value(&self.text()), HAS_NUL),
             Decode::Json => {
                 let mut json = String::new();
                 (self.write_json(&mut json).then(|| Value::Json(json.into_boxed_str())), HAS_NUL)
             }
-            Decode::Int => (self.int().map(Value::Int), "is not a whole number of 64 bits"),
-            Decode::Double => (self.double().map(Value::Double), "is not a finite number"),
-            Decode::Bool => (self.bool().map(Value::Bool), "is not true or false"),
-            Decode::Date => (self.as_text().and_then(temporal::date).map(Value::Date), "is not a date"),
-            Decode::Time => {
-                (self.as_text().and_then(temporal::time).map(Value::Time), "is not a time of day")
-            }
-            Decode::Timestamp => (
-                self.as_text().and_then(temporal::instant).map(Value::Timestamp),
-                "is not an instant with a time zone",
-            ),
+            Decode::Int => (self.int().map(Value::Int), NO_INT),
+            Decode::Double => (self.double().map(Value::Double), NO_DOUBLE),
+            Decode::Bool => (self.bool().map(Value::Bool), NO_BOOL),
+            Decode::Date => (self.date().map(Value::Date), NO_DATE),
+            Decode::Time => (self.as_text().and_then(temporal::time).map(Value::Time), NO_TIME),
+            Decode::Timestamp => (self.instant(), NO_INSTANT),
         };
         value.unwrap_or_else(|| invalid(&self.text(), why))
     }
@@ -129,6 +150,49 @@ impl<'a> Scalar<'a> {
         match self {
             Scalar::Text(text) => Some(text.trim()),
             _ => None,
+        }
+    }
+
+    /// A day, also as the milliseconds at which it begins.
+    fn date(&self) -> Option<i32> {
+        match self.as_text().and_then(temporal::date) {
+            None => temporal::day_of(self.millis()?),
+            day => day,
+        }
+    }
+
+    /// An instant. The last thirty years of those that PostgreSQL holds are too far from 1970 for a
+    /// [`Value::Timestamp`]: they are the text that its type reads.
+    fn instant(&self) -> Option<Value> {
+        let instant = match self.as_text().and_then(temporal::instant) {
+            None => i128::from(self.millis()?) * 1000,
+            Some(instant) => instant,
+        };
+        match i64::try_from(instant) {
+            Ok(micros) => Some(Value::Timestamp(micros)),
+            Err(_) => temporal::text(instant).map(|text| Value::Text(text.into())),
+        }
+    }
+
+    /// Milliseconds since 1970, as a number or as its digits (assets-api.md 14, `created`). Fewer than nine
+    /// digits in a text are more likely a year, or a day without its dashes.
+    pub(crate) fn millis(&self) -> Option<i64> {
+        match self {
+            Scalar::Text(text) => {
+                let text = text.trim();
+                let digits = text.strip_prefix('-').unwrap_or(text);
+                let millis = digits.len() >= 9 && digits.bytes().all(|b| b.is_ascii_digit());
+                millis.then(|| text.parse().ok()).flatten()
+            }
+            number => number.int(),
+        }
+    }
+
+    /// What `created` and `updated` say, however it is written, in the form in which it usually comes.
+    pub(crate) fn stamp(self) -> Self {
+        match self.millis().and_then(|millis| temporal::text(i128::from(millis) * 1000)) {
+            Some(text) => Scalar::Text(Cow::Owned(text)),
+            None => self,
         }
     }
 
@@ -144,11 +208,100 @@ impl<'a> Scalar<'a> {
                 push_json_double(*number, out);
                 true
             }
+            Scalar::Bad(_) | Scalar::Untold(_) => false,
+            Scalar::Shape(raw) => match shape(raw) {
+                Ok(json) => {
+                    out.push_str(&json);
+                    true
+                }
+                Err(_) => false,
+            },
             _ => {
                 out.push_str(&self.text());
                 true
             }
         }
+    }
+
+    /// Writes it as JSON that PostgreSQL holds, whatever it is: beside other values, none may be in their way.
+    pub(crate) fn write_json_anyhow(&self, out: &mut String) {
+        match self {
+            // Beyond what a numeric holds, as likely as not.
+            Scalar::Number(number) if self.double().is_none() => write_json_text_anyhow(number, out),
+            Scalar::Untold(_) => out.push_str("null"),
+            _ => {
+                let begin = out.len();
+                if !self.write_json(out) {
+                    out.truncate(begin);
+                    write_json_text_anyhow(&self.text(), out);
+                }
+            }
+        }
+    }
+}
+
+const NO_INT: &str = "is not a whole number of 64 bits";
+const NO_DOUBLE: &str = "is not a finite number";
+const NO_BOOL: &str = "is not true or false";
+const NO_DATE: &str = "is not a date";
+const NO_TIME: &str = "is not a time of day";
+const NO_INSTANT: &str = "is not an instant with a time zone";
+const UNREADABLE: &str = "is an object or a list that cannot be read: nested too deeply, or no JSON";
+
+/// What is in an object or a list that nobody may see: it opens the pictures of the service.
+const SECRET: [&str; 4] = ["avatar", "icon", "mediaClientConfig", "mediaJwtToken"];
+
+fn shape_value(raw: &str, decode: Decode) -> Value {
+    let why = match decode {
+        Decode::Text | Decode::Json => match shape(raw) {
+            Ok(json) if decode == Decode::Json => return Value::Json(json.into_boxed_str()),
+            Ok(json) => return Value::Text(json.into_boxed_str()),
+            Err(why) => return invalid("…", why),
+        },
+        Decode::Int => NO_INT,
+        Decode::Double => NO_DOUBLE,
+        Decode::Bool => NO_BOOL,
+        Decode::Date => NO_DATE,
+        Decode::Time => NO_TIME,
+        Decode::Timestamp => NO_INSTANT,
+    };
+    invalid(&Scalar::Shape(raw).text(), why)
+}
+
+/// An object or a list as JSON that PostgreSQL holds, as it was written unless there is something to leave
+/// out of it.
+fn shape(raw: &str) -> Result<String, &'static str> {
+    let mut json: serde_json::Value = serde_json::from_str(raw).map_err(|_| UNREADABLE)?;
+    if has_nul(&json) {
+        return Err(HAS_NUL);
+    }
+    Ok(if without_secrets(&mut json) { json.to_string() } else { raw.to_owned() })
+}
+
+fn has_nul(json: &serde_json::Value) -> bool {
+    match json {
+        serde_json::Value::String(text) => text.contains('\0'),
+        serde_json::Value::Array(list) => list.iter().any(has_nul),
+        serde_json::Value::Object(map) => {
+            map.iter().any(|(name, value)| name.contains('\0') || has_nul(value))
+        }
+        _ => false,
+    }
+}
+
+/// Whether something was left out.
+fn without_secrets(json: &mut serde_json::Value) -> bool {
+    match json {
+        serde_json::Value::Array(list) => {
+            list.iter_mut().fold(false, |left, one| without_secrets(one) | left)
+        }
+        serde_json::Value::Object(map) => {
+            let count = map.len();
+            map.retain(|name, _| !SECRET.contains(&name.as_str()));
+            let left = map.len() < count;
+            map.values_mut().fold(left, |left, one| without_secrets(one) | left)
+        }
+        _ => false,
     }
 }
 
@@ -182,6 +335,13 @@ pub(crate) fn write_json_text(text: &str, out: &mut String) -> bool {
     }
     out.push('"');
     true
+}
+
+/// Writes a JSON string, with U+FFFD for every NUL.
+pub(crate) fn write_json_text_anyhow(text: &str, out: &mut String) {
+    if !write_json_text(text, out) {
+        write_json_text(&text.replace('\0', "\u{fffd}"), out);
+    }
 }
 
 /// A finite double as a JSON number.
@@ -256,6 +416,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
             }
             fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
                 Ok(Scalar::Text(Cow::Owned(value.to_owned())))
+            }
+            /// Something else: whoever needs it says what is wrong, the others go without.
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Scalar::Untold("is an object"))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Scalar::Untold("is a list"))
             }
             fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
                 Ok(Scalar::Null)
