@@ -1,6 +1,18 @@
 -- Nothing in these scripts is looked up anywhere but in the system's own schema; each file says so for itself.
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
+-- Assets holds text of every language, and the library holds text as UTF-8.
+DO $$
+BEGIN
+    IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = pg_catalog.format('assets_fdw needs a database whose encoding is UTF8, and this one''s is %s',
+                                        pg_catalog.getdatabaseencoding()),
+            HINT = 'Use a database made with CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0. Clients may use any encoding.';
+    END IF;
+END
+$$;
+
 -- The schema is made by CREATE EXTENSION (control file: schema = assets_fdw), unless it is there already: a
 -- restore makes it first, empty and as a superuser. Whoever else made it, or may create in it, could change
 -- what the extension's code calls.

@@ -4,3 +4,15 @@
 -- updated against a new one: the same functions, tables, triggers, rights and comments.
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
+
+-- Assets holds text of every language, and the library holds text as UTF-8.
+DO $$
+BEGIN
+    IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = pg_catalog.format('assets_fdw needs a database whose encoding is UTF8, and this one''s is %s',
+                                        pg_catalog.getdatabaseencoding()),
+            HINT = 'Use a database made with CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0. Clients may use any encoding.';
+    END IF;
+END
+$$;

@@ -2,7 +2,7 @@
 //! it. The two come apart between the installation of a package and `ALTER EXTENSION assets_fdw UPDATE`,
 //! and where a server goes on with the library that it has preloaded. Then nobody reads or writes the
 //! extension's tables: their layout may be another one.
-#![allow(unsafe_code)] // the time at which the transaction began
+#![allow(unsafe_code)] // the time at which the transaction began, and the database's encoding
 
 use std::cell::Cell;
 
@@ -19,8 +19,25 @@ pub enum Installed {
     Absent,
     /// SQL objects that this library is made for.
     Known,
-    /// Those of another version, which is this.
-    Other(String),
+    /// Something that this library cannot be used with.
+    Unfit(Unfit),
+}
+
+/// What is wrong with the extension in a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    code: PgSqlErrorCode,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: &'static str,
+}
+
+impl Unfit {
+    /// Raises it as an ERROR.
+    pub fn raise(self) -> ! {
+        error::raise_hint(self.code, self.message, self.hint)
+    }
 }
 
 /// Looks; inside a transaction.
@@ -29,8 +46,37 @@ pub fn installed() -> Installed {
                WHERE e.extname OPERATOR(pg_catalog.=) 'assets_fdw'";
     match query_one(sql, &[], |row| row.must::<String>(1)) {
         None => Installed::Absent,
-        Some(version) if series(&version) == series(env!("CARGO_PKG_VERSION")) => Installed::Known,
-        Some(version) => Installed::Other(version),
+        Some(version) => match encoding() {
+            Some(unfit) => Installed::Unfit(unfit),
+            None if series(&version) == series(env!("CARGO_PKG_VERSION")) => Installed::Known,
+            None => Installed::Unfit(mismatch(&version)),
+        },
+    }
+}
+
+/// What is wrong with the database's encoding, if anything. Assets holds text of every language, and the library
+/// holds text as UTF-8: in another encoding, options, names and messages would be other ones than were written.
+fn encoding() -> Option<Unfit> {
+    // SAFETY: no preconditions; the name is a constant of the server's.
+    unsafe {
+        let encoding = pg_sys::GetDatabaseEncoding();
+        (encoding != pg_sys::pg_enc::PG_UTF8 as i32).then(|| {
+            let name = std::ffi::CStr::from_ptr(pg_sys::GetDatabaseEncodingName()).to_string_lossy();
+            Unfit {
+                code: PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                message: format!("assets_fdw needs a database whose encoding is UTF8, and this one's is {name}"),
+                hint: "Use a database made with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0. Clients may use \
+                       any encoding.",
+            }
+        })
+    }
+}
+
+/// Raises an ERROR in a database of another encoding, where CREATE EXTENSION refuses by itself: one that was made
+/// with version 0.1.0. Whatever reads or writes text of the server comes by here first.
+pub fn require_utf8() {
+    if let Some(unfit) = encoding() {
+        unfit.raise();
     }
 }
 
@@ -50,21 +96,21 @@ pub fn require_known() {
     if LOOKED.get() == transaction {
         return;
     }
-    if let Installed::Other(version) = installed() {
-        let (message, hint) = mismatch(&version);
-        error::raise_hint(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, hint);
+    require_utf8();
+    if let Installed::Unfit(unfit) = installed() {
+        unfit.raise();
     }
     LOOKED.set(transaction);
 }
 
-/// What is wrong where the SQL objects are of `version`, and what to do.
-pub fn mismatch(version: &str) -> (String, &'static str) {
+fn mismatch(version: &str) -> Unfit {
     let library = env!("CARGO_PKG_VERSION");
-    (
-        format!(
+    Unfit {
+        code: PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        message: format!(
             "the extension assets_fdw is of version {version} in this database, its library of {library}"
         ),
-        "After an update of the package: restart the server, then run ALTER EXTENSION assets_fdw UPDATE in each \
-         database.",
-    )
+        hint: "After an update of the package: restart the server, then run ALTER EXTENSION assets_fdw UPDATE in each \
+               database.",
+    }
 }

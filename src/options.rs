@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use pgrx::{FromDatum, pg_sys};
 use zeroize::Zeroizing;
 
-use crate::{error, origins};
+use crate::{error, installed, origins};
 
 /// Where an option is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +177,7 @@ impl Options {
 /// The validator function of the wrapper: raises an error over the first option that is not valid.
 #[pg_extern(sql = false)]
 fn assets_fdw_validator(options: Vec<Option<String>>, catalog: pg_sys::Oid) {
+    installed::require_utf8();
     let place = Place::of(catalog);
     let options: Options = options
         .into_iter()

@@ -21,7 +21,7 @@ use crate::fdw::pg::text;
 use crate::options::Options;
 use crate::origins::{self, Origins};
 use crate::shared::Member;
-use crate::{error, pg_compat, runtime};
+use crate::{error, installed, pg_compat, runtime};
 
 /// A connection: a client of the service, and what of the server's options is not the client's.
 pub struct Connection {
@@ -107,6 +107,7 @@ pub fn connect_by_name(name: &CStr) -> Rc<Connection> {
 /// The server called `name` and the current user, who may use it; a server of another wrapper is
 /// an ERROR.
 pub fn server_by_name(name: &CStr) -> (pg_sys::Oid, pg_sys::Oid) {
+    installed::require_utf8();
     // SAFETY: catalogue look-up inside a transaction; raises an ERROR for an unknown server.
     let server = unsafe { pg_sys::get_foreign_server_oid(name.as_ptr(), false) };
     // SAFETY: no preconditions.
@@ -370,6 +371,7 @@ fn credential(options: &Options) -> Credential {
 /// # Safety
 /// `list` is null or a List of DefElem nodes.
 pub unsafe fn read_options(list: *mut pg_sys::List) -> Options {
+    installed::require_utf8();
     // SAFETY: the caller's promise; defGetString gives a C string for each.
     unsafe {
         crate::fdw::pg::nodes::<pg_sys::DefElem>(list)

@@ -48,6 +48,7 @@ pub extern "C" fn pg_finfo_assets_fdw_handler() -> &'static pg_sys::Pg_finfo_rec
 #[unsafe(no_mangle)]
 #[pg_guard]
 pub unsafe extern "C-unwind" fn assets_fdw_handler(_fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    crate::installed::require_utf8();
     // SAFETY: a palloc'd node in the caller's memory context; the callbacks live as long as the
     // library.
     unsafe {

@@ -29,62 +29,31 @@ pub unsafe fn is_a<T>(node: *mut T, tag: pg_sys::NodeTag) -> bool {
     unsafe { (*node.cast::<pg_sys::Node>()).type_ == tag }
 }
 
-/// A C string of the server, as Rust has text.
+/// A C string of the server, as Rust has text. The extension works in UTF-8 databases only
+/// (`crate::installed`); names in shared catalogues may be in another encoding all the same.
 ///
 /// # Safety
-/// `pointer` is a live C string in the server's encoding.
+/// `pointer` is a live C string.
 pub unsafe fn text(pointer: *const c_char) -> String {
     // SAFETY: the caller's promise.
     unsafe { from_server(CStr::from_ptr(pointer).to_bytes()) }
 }
 
-fn is_utf8() -> bool {
-    // SAFETY: no preconditions.
-    unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
-}
-
-/// From the server's encoding to UTF-8.
+/// Text of the server.
 pub fn from_server(bytes: &[u8]) -> String {
-    if is_utf8() {
-        return String::from_utf8_lossy(bytes).into_owned();
-    }
-    // SAFETY: converts `len` bytes; the result is the argument itself or a palloc'd C string.
-    unsafe {
-        let converted = pg_sys::pg_server_to_any(
-            bytes.as_ptr().cast(),
-            bytes.len() as i32,
-            pg_sys::pg_enc::PG_UTF8 as i32,
-        );
-        if std::ptr::eq(converted.cast(), bytes.as_ptr()) {
-            return String::from_utf8_lossy(bytes).into_owned();
-        }
-        CStr::from_ptr(converted).to_string_lossy().into_owned()
-    }
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// From UTF-8 to the server's encoding, as a palloc'd C string. `text` holds no zero byte: the
-/// decoder refuses them.
+/// A palloc'd C string. `text` holds no zero byte: the decoder refuses them.
 pub fn to_server(text: &str) -> *mut c_char {
-    // SAFETY: copies `len` bytes into a palloc'd C string, then converts it where need be; raises
-    // an ERROR for a character that the server's encoding lacks.
-    unsafe {
-        let copy = pg_sys::pnstrdup(text.as_ptr().cast(), text.len());
-        if is_utf8() {
-            return copy;
-        }
-        pg_sys::pg_any_to_server(copy, text.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32)
-    }
+    // SAFETY: copies `len` bytes into a palloc'd C string.
+    unsafe { pg_sys::pnstrdup(text.as_ptr().cast(), text.len()) }
 }
 
 /// A `text` datum.
 pub fn text_datum(text: &str) -> pg_sys::Datum {
     // SAFETY: copies the bytes into a palloc'd varlena.
-    unsafe {
-        if is_utf8() {
-            return pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32).into();
-        }
-        pg_sys::cstring_to_text(to_server(text)).into()
-    }
+    unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32).into() }
 }
 
 /// Empties a slot.

@@ -25,7 +25,7 @@ use super::txn::{make_durable, transaction};
 use super::worker::{self, Task};
 use super::{full, locks};
 use crate::drift::watch;
-use crate::installed::{Installed, installed, mismatch};
+use crate::installed::{Installed, installed};
 use crate::{error, gucs};
 
 /// When an object was last changed.
@@ -137,10 +137,7 @@ pub fn still_there(job: &Job) -> Job {
     let found = match installed() {
         Installed::Known => jobs::find_and_keep(job.target),
         Installed::Absent => None,
-        Installed::Other(version) => {
-            let (message, hint) = mismatch(&version);
-            error::raise_hint(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, hint)
-        }
+        Installed::Unfit(unfit) => unfit.raise(),
     };
     found.unwrap_or_else(|| {
         error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile")

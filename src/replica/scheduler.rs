@@ -17,7 +17,7 @@ use super::txn::transaction;
 use super::worker::{self, Next, Task};
 use super::{history, refresh, shared};
 use crate::gucs;
-use crate::installed::{Installed, installed, mismatch};
+use crate::installed::{Installed, Unfit, installed};
 
 struct Launched {
     target: pg_sys::Oid,
@@ -32,8 +32,8 @@ struct Scheduler {
     launched: Vec<Launched>,
     /// Jobs that were due and found no worker; noted once, until they run.
     starved: HashSet<u32>,
-    /// The version of the extension that was last said to be another one than the library's.
-    unknown: Option<String>,
+    /// What was last said to be wrong with the extension here.
+    unknown: Option<Unfit>,
 }
 
 /// The scheduler's process. Its argument is the database's OID.
@@ -82,11 +82,10 @@ impl Scheduler {
     /// read or written until it is: an update comes without anybody waking us.
     fn knows_the_extension(&mut self) -> bool {
         match transaction(installed) {
-            Installed::Other(version) => {
-                if self.unknown.as_ref() != Some(&version) {
-                    let (message, hint) = mismatch(&version);
-                    pgrx::log!("assets_fdw: nothing is refreshed: {message}. {hint}");
-                    self.unknown = Some(version);
+            Installed::Unfit(unfit) => {
+                if self.unknown.as_ref() != Some(&unfit) {
+                    pgrx::log!("assets_fdw: nothing is refreshed: {}. {}", unfit.message, unfit.hint);
+                    self.unknown = Some(unfit);
                 }
                 false
             }

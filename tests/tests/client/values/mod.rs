@@ -1,5 +1,6 @@
 //! Values of every shape that the service may give them, and columns of every type that people declare.
 
+mod encodings;
 mod refused;
 mod shapes;
 
