@@ -220,7 +220,7 @@ impl Render<'_> {
         let catalog = self.view.catalog;
         let (name, id, search) = match value {
             Value::Object(id) => {
-                let key = self.view.object(*id).map_or_else(String::new, |other| self.view.key(&other));
+                let key = self.view.referenced(*id).map_or_else(String::new, |other| self.view.key(&other));
                 ("referencedObject", id.to_string(), key)
             }
             Value::User(user) => {

@@ -18,6 +18,7 @@ mod sync;
 mod sync_hostile;
 mod together;
 mod update;
+mod values;
 mod versions;
 mod wide;
 
