@@ -108,6 +108,12 @@ pub struct Fault {
     /// On which endpoint; none: on any but the token endpoint's own faults.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,
+    /// Only where the query holds this text; none: on any request.
+    #[serde(default)]
+    pub aql: Option<String>,
+    /// Only on a page that is asked for with so many objects or more.
+    #[serde(default)]
+    pub from_size: Option<u64>,
     /// So many matching requests pass first.
     #[serde(default)]
     pub skip: u32,
@@ -129,13 +135,36 @@ fn certain() -> f64 {
 impl Fault {
     /// A fault that strikes every request.
     pub fn new(what: FaultKind) -> Fault {
-        Fault { what, endpoint: None, skip: 0, times: None, probability: 1.0, seed: 0 }
+        Fault {
+            what,
+            endpoint: None,
+            aql: None,
+            from_size: None,
+            skip: 0,
+            times: None,
+            probability: 1.0,
+            seed: 0,
+        }
     }
 
     /// Only on one endpoint.
     #[must_use]
     pub fn on(mut self, endpoint: Endpoint) -> Fault {
         self.endpoint = Some(endpoint);
+        self
+    }
+
+    /// Only where the query holds a text.
+    #[must_use]
+    pub fn about(mut self, aql: &str) -> Fault {
+        self.aql = Some(aql.to_owned());
+        self
+    }
+
+    /// Only on pages that are asked for with so many objects or more.
+    #[must_use]
+    pub fn from_size(mut self, objects: u64) -> Fault {
+        self.from_size = Some(objects);
         self
     }
 
@@ -179,9 +208,14 @@ impl Faults {
     }
 
     /// The fault that strikes a request, if any; counts down.
-    pub fn strike(&mut self, endpoint: Endpoint) -> Option<FaultKind> {
+    pub fn strike(&mut self, endpoint: Endpoint, aql: Option<&str>, size: Option<u64>) -> Option<FaultKind> {
         for (fault, rng) in &mut self.0 {
             if fault.endpoint.is_some_and(|e| e != endpoint) || fault.times == Some(0) {
+                continue;
+            }
+            if fault.aql.as_deref().is_some_and(|text| !aql.is_some_and(|aql| aql.contains(text)))
+                || fault.from_size.is_some_and(|from| size.is_none_or(|size| size < from))
+            {
                 continue;
             }
             if fault.skip > 0 {
@@ -283,9 +317,22 @@ mod tests {
     fn a_fault_strikes_where_and_as_often_as_told() {
         let mut faults = Faults::default();
         faults.add(Fault::new(FaultKind::Unauthorized).on(Endpoint::ObjectAql).after(2).times(1));
-        assert_eq!(faults.strike(Endpoint::TotalCount), None);
-        let struck: Vec<bool> = (0..5).map(|_| faults.strike(Endpoint::ObjectAql).is_some()).collect();
+        assert_eq!(faults.strike(Endpoint::TotalCount, None, None), None);
+        let struck: Vec<bool> =
+            (0..5).map(|_| faults.strike(Endpoint::ObjectAql, None, None).is_some()).collect();
         assert_eq!(struck, [false, false, true, false, false]);
+    }
+
+    #[test]
+    fn a_fault_strikes_the_queries_and_the_pages_that_it_is_about() {
+        let mut faults = Faults::default();
+        faults.add(Fault::new(FaultKind::EmptyBody).about("Name like"));
+        faults.add(Fault::new(FaultKind::ResetBefore).from_size(100));
+        let mut strike = |aql, size| faults.strike(Endpoint::ObjectAql, aql, size);
+        assert_eq!(strike(None, None), None);
+        assert_eq!(strike(Some("Name = a"), Some(99)), None);
+        assert_eq!(strike(Some("(Name like a)"), Some(1)), Some(FaultKind::EmptyBody));
+        assert_eq!(strike(Some("Name = a"), Some(100)), Some(FaultKind::ResetBefore));
     }
 
     #[test]
@@ -293,7 +340,7 @@ mod tests {
         let run = |seed| {
             let mut faults = Faults::default();
             faults.add(Fault::new(FaultKind::ResetBefore).sometimes(0.5, seed));
-            (0..64).map(|_| faults.strike(Endpoint::Usage).is_some()).collect::<Vec<_>>()
+            (0..64).map(|_| faults.strike(Endpoint::Usage, None, None).is_some()).collect::<Vec<_>>()
         };
         assert_eq!(run(7), run(7));
         let hits = run(7).into_iter().filter(|h| *h).count();

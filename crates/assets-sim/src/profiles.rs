@@ -10,6 +10,8 @@ use crate::switches::{
 pub(crate) fn documented() -> Switches {
     Switches {
         latency_ms: 0,
+        object_us: 0,
+        bears_in_flight: 0,
         page_cap: 100,
         is_last: Flag::Bool,
         is_last_lies_on_full_pages: false,

@@ -83,9 +83,13 @@ async fn handle(stream: &mut TcpStream, service: &Service, request: &Request) ->
     }
     let (routed, place) = service.begin(request);
     let open = Open { service, place };
-    let latency = service.switched().1.latency_ms;
-    if latency > 0 {
-        sleep(Duration::from_millis(latency)).await;
+    let _searching = match service.search(&routed, open.place) {
+        Ok(searching) => searching,
+        Err(reply) => return send(stream, &reply).await,
+    };
+    let takes = service.takes(request, &routed);
+    if !takes.is_zero() {
+        sleep(takes).await;
     }
     let reply = service.answer(request, &routed, open.place);
     send(stream, &reply).await

@@ -1,7 +1,7 @@
 //! One request to one answer: log, faults, credentials, limits, then the endpoint.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,17 @@ pub(crate) struct Service {
     pub(crate) salt: AtomicU64,
     fragments: Mutex<Option<(Versions, Arc<Fragments>)>>,
     limits: Mutex<HashMap<(usize, Endpoint), VecDeque<Instant>>>,
+    /// Searches under way.
+    searching: AtomicUsize,
+}
+
+/// While a search is under way.
+pub(crate) struct Searching<'a>(&'a AtomicUsize);
+
+impl Drop for Searching<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Of the catalog and of the switches.
@@ -89,6 +100,7 @@ impl Service {
             salt: AtomicU64::new(1),
             fragments: Mutex::default(),
             limits: Mutex::default(),
+            searching: AtomicUsize::new(0),
         }
     }
 
@@ -211,9 +223,43 @@ impl Service {
         (routed, place)
     }
 
+    /// A search begins; the answer where the service bears no more of them at once.
+    pub(crate) fn search(
+        &self,
+        routed: &Routed,
+        place: LogPlace,
+    ) -> Result<Option<Searching<'_>>, Box<Reply>> {
+        if routed.endpoint != Endpoint::ObjectAql {
+            return Ok(None);
+        }
+        let bears = self.switched().1.bears_in_flight as usize;
+        let searching = Searching(&self.searching);
+        let others = self.searching.fetch_add(1, Ordering::Relaxed);
+        if bears == 0 || others < bears {
+            return Ok(Some(searching));
+        }
+        self.log.lock().expect("log").change(place, |entry| entry.status = 429);
+        Err(Box::new(Reply::html(429)))
+    }
+
+    /// How long a request takes before it is answered.
+    pub(crate) fn takes(&self, request: &Request, routed: &Routed) -> Duration {
+        let switches = self.switched().1;
+        let mut takes = Duration::from_millis(switches.latency_ms);
+        if routed.endpoint == Endpoint::ObjectAql {
+            let asked: u64 = request.parameter("maxResults").and_then(|size| size.parse().ok()).unwrap_or(25);
+            let cap = if switches.page_cap == 0 { asked } else { u64::from(switches.page_cap) };
+            takes += Duration::from_micros(switches.object_us.saturating_mul(asked.min(cap)));
+        }
+        takes
+    }
+
     /// Answers a request that was begun.
     pub(crate) fn answer(&self, request: &Request, routed: &Routed, place: LogPlace) -> Reply {
-        let fault = self.faults.lock().expect("faults").strike(routed.endpoint);
+        let json = request.json();
+        let aql = json.as_ref().and_then(|body| body["qlQuery"].as_str());
+        let size = request.parameter("maxResults").and_then(|size| size.parse().ok());
+        let fault = self.faults.lock().expect("faults").strike(routed.endpoint, aql, size);
         let mut reply = match fault.as_ref().and_then(faults::instead) {
             Some(reply) => {
                 if fault == Some(FaultKind::ExpireTokens) {

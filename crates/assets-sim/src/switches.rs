@@ -266,6 +266,11 @@ pub enum QuotedDot {
 pub struct Switches {
     /// Time before each answer, in ms (0, 0, 0; `--latency` sets it).
     pub latency_ms: u64,
+    /// Time that each object of a page that is asked for takes besides, in microseconds (0, 0, 0).
+    pub object_us: u64,
+    /// So many searches are borne at once; one more is answered with 429 at once, without `Retry-After`. 0 for any
+    /// number (0, 0, 0).
+    pub bears_in_flight: u32,
     /// The largest page (`--page-cap` sets it; 0: no cap).
     pub page_cap: u32,
     /// How `isLast` is served (bool, bool, string).
