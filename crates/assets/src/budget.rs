@@ -1,5 +1,6 @@
 //! The request budget: at most so many requests in any 60 seconds for each identity and endpoint
-//! (assets-api.md 5), and the pause after a 429, for everybody who shares the state.
+//! (assets-api.md 5), the pause after a 429, and what the service has shown to bear, for everybody who
+//! shares the state.
 //!
 //! The decision is `commons`' and never blocks. Whoever has to wait sleeps here, outside of any lock
 //! that others want: one request of a client and endpoint asks, and those behind it wait their turn,
@@ -9,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commons::Key;
-use commons::limits::{ASK_AGAIN, Leave};
-use tokio::sync::Mutex;
+use commons::limits::{ASK_AGAIN, Asker, Leave, Outcome};
+use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
 use crate::shared::{Shared, enter, micros};
@@ -50,15 +51,32 @@ impl Endpoint {
 pub(crate) struct Budget {
     shared: Arc<dyn Shared>,
     requests_per_minute: u32,
-    turns: [Mutex<()>; 3],
+    /// A request waits no longer than this for others to be answered, from when it is its turn.
+    patience: Duration,
+    /// So long a request takes at most.
+    takes: Duration,
+    turns: [Turn; 3],
+}
+
+/// Where the requests of one endpoint wait for their turn.
+#[derive(Default)]
+struct Turn {
+    waiting: Mutex<()>,
+    /// Rung when one of ours was answered.
+    answered: Notify,
 }
 
 /// The limit holds a request back for longer than it may wait.
 pub(crate) struct TooLong;
 
 impl Budget {
-    pub(crate) fn new(shared: Arc<dyn Shared>, requests_per_minute: u32) -> Self {
-        Self { shared, requests_per_minute, turns: Default::default() }
+    pub(crate) fn new(
+        shared: Arc<dyn Shared>,
+        requests_per_minute: u32,
+        patience: Duration,
+        takes: Duration,
+    ) -> Self {
+        Self { shared, requests_per_minute, patience, takes, turns: Default::default() }
     }
 
     /// Waits until a request may be sent; `waited` is told how long the limit held back whoever is
@@ -70,44 +88,71 @@ impl Budget {
         until: Instant,
         waited: impl Fn(Duration),
     ) -> Result<Sent<'_>, TooLong> {
-        let _turn = self.turns[endpoint.index()].lock().await;
-        let mut held = None;
+        let turn = &self.turns[endpoint.index()];
+        let _first = turn.waiting.lock().await;
+        let others_until = until.max(Instant::now() + self.patience);
+        let (mut held, mut behind) = (None, Duration::ZERO);
         loop {
-            match self.acquire(who, endpoint) {
+            let asked = Instant::now();
+            let (wait, until, is_busy) = match self.acquire(who, endpoint) {
                 Leave::Granted => {
-                    return Ok(Sent { budget: self, key: lane(who, endpoint), granted: Instant::now() });
+                    return Ok(Sent {
+                        budget: self,
+                        who,
+                        endpoint,
+                        granted: Instant::now(),
+                        behind,
+                        outcome: Outcome::Lost,
+                    });
                 }
-                Leave::WaitFor(wait) => {
-                    if Instant::now() + Duration::from_micros(wait) > until {
-                        return Err(TooLong);
-                    }
-                    held.get_or_insert_with(|| Held::new(&*self.shared, &waited));
-                    // A tick of tokio's clock at least, which has milliseconds.
-                    let wait = wait.clamp(1000, ASK_AGAIN);
-                    tokio::time::sleep(Duration::from_micros(wait)).await;
-                }
+                Leave::WaitFor(wait) => (wait, until, false),
+                Leave::Busy(wait) => (wait, others_until, true),
+            };
+            if Instant::now() + Duration::from_micros(wait) > until {
+                return Err(TooLong);
+            }
+            held.get_or_insert_with(|| Held::new(&*self.shared, &waited));
+            // A tick of tokio's clock at least, which has milliseconds.
+            let wait = Duration::from_micros(wait.clamp(1000, ASK_AGAIN));
+            // An answer to one of ours may make room; but for that no pause gets shorter.
+            let answered = tokio::time::timeout(wait, turn.answered.notified());
+            let _ = answered.await;
+            if is_busy {
+                behind += asked.elapsed();
             }
         }
     }
 
-    /// One question, without waiting. What is granted has been counted.
-    pub(crate) fn acquire(&self, who: Key, endpoint: Endpoint) -> Leave {
+    /// One question, without waiting. What is granted has been counted, and is to be settled.
+    fn acquire(&self, who: Key, endpoint: Endpoint) -> Leave {
         let key = lane(who, endpoint);
         let allowed = endpoint.allowance(self.requests_per_minute);
-        let process = self.shared.process();
-        enter(&*self.shared, |state, now| state.limits.acquire(key, process, allowed, now))
+        let alive = |process| self.shared.is_alive(process);
+        let asker = Asker { session: self.shared.process(), takes: micros(self.takes), alive: &alive };
+        enter(&*self.shared, |state, now| state.limits.acquire(key, asker, allowed, now))
+    }
+
+    /// Whether a request would be held back at this moment, and for how long.
+    pub(crate) fn ask(&self, who: Key, endpoint: Endpoint) -> Leave {
+        let leave = self.acquire(who, endpoint);
+        if leave == Leave::Granted {
+            self.settle(who, endpoint, Duration::ZERO, Outcome::Lost);
+        }
+        leave
+    }
+
+    fn settle(&self, who: Key, endpoint: Endpoint, ago: Duration, outcome: Outcome) {
+        let (process, ago) = (self.shared.process(), micros(ago));
+        enter(&*self.shared, |state, now| {
+            state.limits.settle(lane(who, endpoint), process, ago, outcome, now);
+        });
+        self.turns[endpoint.index()].answered.notify_one();
     }
 
     /// The service says, without a 429 yet, that there is nothing left for so long.
     pub(crate) fn pause(&self, who: Key, endpoint: Endpoint, length: Duration) {
         let (key, length) = (lane(who, endpoint), micros(length));
         enter(&*self.shared, |state, now| state.limits.pause(key, length, now));
-    }
-
-    /// The service said 429, and perhaps for how long.
-    pub(crate) fn penalize(&self, who: Key, endpoint: Endpoint, asked: Option<Duration>) {
-        let asked = asked.map(micros);
-        enter(&*self.shared, |state, now| state.limits.penalize(lane(who, endpoint), asked, now));
     }
 }
 
@@ -119,14 +164,33 @@ fn lane(who: Key, endpoint: Endpoint) -> Key {
 /// A request that was granted, until it is answered or nobody waits for it any more.
 pub(crate) struct Sent<'a> {
     budget: &'a Budget,
-    key: Key,
+    who: Key,
+    endpoint: Endpoint,
     granted: Instant,
+    behind: Duration,
+    outcome: Outcome,
+}
+
+impl Sent<'_> {
+    /// So long it waited for others to be answered, which is no sign that the service answers nothing.
+    pub(crate) fn behind(&self) -> Duration {
+        self.behind
+    }
+
+    /// It was answered.
+    pub(crate) fn answered(mut self) {
+        self.outcome = Outcome::Answered;
+    }
+
+    /// The service said that it takes too many requests, and perhaps for how long to wait.
+    pub(crate) fn refused(mut self, asked: Option<Duration>) {
+        self.outcome = Outcome::Refused(asked.map(micros));
+    }
 }
 
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
-        let ago = micros(self.granted.elapsed());
-        enter(&*self.budget.shared, |state, now| state.limits.settle(self.key, ago, now));
+        self.budget.settle(self.who, self.endpoint, self.granted.elapsed(), self.outcome);
     }
 }
 
@@ -159,7 +223,8 @@ mod tests {
     use crate::shared::Private;
 
     fn budget(requests_per_minute: u32) -> Budget {
-        Budget::new(Arc::new(Private::new().expect("random numbers")), requests_per_minute)
+        let shared = Arc::new(Private::new().expect("random numbers"));
+        Budget::new(shared, requests_per_minute, Duration::from_secs(120), Duration::from_secs(60))
     }
 
     const WHO: Key = Key([7; 16]);
@@ -203,7 +268,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pause_holds_back_its_endpoint_and_identity_and_no_other() {
         let budget = budget(0);
-        budget.penalize(WHO, Endpoint::ObjectAql, Some(Duration::from_secs(5)));
+        let sent = budget.leave(WHO, Endpoint::ObjectAql, far(), |_| ()).await.ok().expect("granted");
+        sent.refused(Some(Duration::from_secs(5)));
         assert_eq!(budget.acquire(WHO, Endpoint::ObjectAql), Leave::WaitFor(5_000_000));
         assert_eq!(budget.acquire(WHO, Endpoint::TotalCount), Leave::Granted);
         assert_eq!(budget.acquire(Key([8; 16]), Endpoint::ObjectAql), Leave::Granted);

@@ -324,7 +324,7 @@ fn rate(client: &Client, report: &mut Report) {
         0 => "no limit of ours".to_owned(),
         limit => format!("{limit} requests a minute"),
     };
-    if let Leave::WaitFor(wait) = client.session.ask_budget(Endpoint::Other) {
+    if let Leave::WaitFor(wait) | Leave::Busy(wait) = client.session.ask_budget(Endpoint::Other) {
         report.add("rate limit", Status::Warn, format!("{shown}; used up for {} s", wait / SECOND + 1));
         report.hint("Wait, or lower requests_per_minute so that the service does not answer 429.");
     } else if throttled > 0 {

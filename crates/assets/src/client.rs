@@ -1,7 +1,6 @@
 //! The client: one identity at one workspace.
 
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::Deserialize;
 
@@ -14,11 +13,12 @@ use crate::decode::{self, Layout, Unreadable};
 use crate::error::{Error, Kind};
 use crate::metadata::Metadata;
 use crate::model::{Attribute, ObjectSchema, ObjectType};
-use crate::pages::{Facts, Reply, SMALLEST_PAGE};
-use crate::session::{self, Call, Part, Session};
+use crate::pages::{Facts, Pace, Reply, SMALLEST_PAGE};
+use crate::session::{self, Call, Less, Part, Session, Strain};
 use crate::shared::Shared;
 use crate::sizes::Sizes;
 use crate::stats::{Meter, ScanStats, Stats};
+use crate::value::ColumnSpec;
 use crate::wire;
 
 /// Schemas asked for at once.
@@ -33,6 +33,24 @@ pub struct Client {
     metadata: Metadata,
     facts: Mutex<Facts>,
     pub(crate) sizes: Sizes,
+}
+
+/// One page of a query.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) aql: &'a str,
+    pub(crate) start: u64,
+    pub(crate) size: u32,
+    /// What went before, with more objects.
+    pub(crate) strain: Option<Strain>,
+    /// Not asked again where it fails.
+    pub(crate) once: bool,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn new(aql: &'a str, start: u64, size: u32) -> Self {
+        Self { aql, start, size, strain: None, once: false }
+    }
 }
 
 /// Objects on a page, as deployed clients get them (assets-api.md 13).
@@ -217,6 +235,7 @@ impl Client {
             endpoint: Endpoint::Other,
             meter: self.session.meter(),
             part: None,
+            once: false,
         };
         self.call(call, session::json).await
     }
@@ -258,6 +277,7 @@ impl Client {
             endpoint: Endpoint::TotalCount,
             meter,
             part: None,
+            once: false,
         };
         self.call(call, |bytes| {
             let count: Count<'_> = serde_json::from_slice(bytes)
@@ -270,19 +290,19 @@ impl Client {
         .await
     }
 
-    /// One page of a scan. A 400 is an answer, not an error, and so is a page for which there is no room
-    /// where it can be asked for with fewer objects.
+    /// One page of a scan. A 400 is an answer, not an error, and so is a page for which there is no room, or
+    /// that the service did not give, where it can be asked for with fewer objects. `strain` is what went
+    /// before with more.
     pub(crate) async fn page(
         &self,
-        aql: &str,
-        start: u64,
-        size: u32,
+        wanted: Wanted<'_>,
         layout: &Layout,
         stats: &ScanStats,
         room: &Arc<Room>,
     ) -> Result<Reply, Error> {
-        let divisible = size > SMALLEST_PAGE;
-        let too_long = AtomicUsize::new(0);
+        let Wanted { aql, start, size, strain, once } = wanted;
+        let divisible = size > SMALLEST_PAGE && !once;
+        let less = OnceLock::new();
         let (start, size) = (start.to_string(), size.to_string());
         // In the URL: the same names in the body are ignored (assets-api.md 2.1).
         let query = [
@@ -298,17 +318,44 @@ impl Client {
             body: Some(&body),
             endpoint: Endpoint::ObjectAql,
             meter: self.session.meter_of(stats),
-            part: divisible.then_some(Part { room, too_long: &too_long }),
+            part: divisible.then_some(Part { room, strain, less: &less }),
+            once,
         };
         let known = self.metadata.definitions();
         let read = |bytes: &[u8]| Ok((decode::page(bytes, layout, &known)?, bytes.len()));
         match self.call(call, read).await {
             Ok((answer, bytes)) => Ok(Reply::Page(answer, bytes)),
             Err(error) if error.kind() == Kind::AqlRejected => Ok(Reply::Refused(error)),
-            Err(error) => match too_long.into_inner() {
-                0 => Err(error),
-                length => Ok(Reply::TooLong(length)),
+            Err(error) => match less.into_inner() {
+                None => Err(error),
+                Some(Less::NoRoom(length)) => Ok(Reply::TooLong(length)),
+                Some(Less::TooMuch(smaller, strain)) => Ok(Reply::TooMuch(smaller, Some(strain))),
             },
+        }
+    }
+
+    /// Whether the service answers a query at all: its first page of `size` objects, or fewer where it gives no
+    /// more, asked for once. The answer is not kept.
+    ///
+    /// # Errors
+    /// Whatever it fails with, a refusal of the query among it.
+    pub async fn tries(
+        &self,
+        aql: &str,
+        size: u32,
+        columns: Arc<[ColumnSpec]>,
+        stats: &ScanStats,
+    ) -> Result<(), Error> {
+        let layout = Layout::new(columns.clone(), self.config().site.as_deref());
+        let pace = Pace::new(size, self.object_size(&columns), self.given(&columns));
+        let wanted = Wanted { once: true, ..Wanted::new(aql, 0, size.min(pace.size())) };
+        match self.page(wanted, &layout, stats, &Arc::default()).await {
+            Ok(Reply::Refused(error)) => Err(error),
+            Ok(Reply::Page(..) | Reply::TooLong(_) | Reply::TooMuch(..) | Reply::Count(_)) => Ok(()),
+            // An answer, whatever is wrong with it.
+            Err(error) if error.kind() == Kind::TooLarge => Ok(()),
+            Err(error) if error.kind() == Kind::Protocol && !error.is_doubtful() => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

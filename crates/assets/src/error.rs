@@ -53,12 +53,14 @@ pub struct Error {
     message: String,
     detail: Option<String>,
     hint: Option<String>,
+    /// The query may be to blame for it, for all that was said.
+    doubtful: bool,
 }
 
 impl Error {
     /// A new error; `message` names what failed, lower case, no full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), detail: None, hint: None }
+        Self { kind, message: message.into(), detail: None, hint: None, doubtful: false }
     }
 
     /// Adds what the service said.
@@ -73,6 +75,19 @@ impl Error {
         self
     }
 
+    /// Marks it as one that may be the query's fault as well as anybody's.
+    pub(crate) fn doubtful(mut self, doubtful: bool) -> Self {
+        self.doubtful = doubtful;
+        self
+    }
+
+    /// Whether it may be the query that the service, or something before it, could not bear, although neither
+    /// says so: statuses such as 500, 403 or 413, no answer in time, or one that breaks each time. A query
+    /// that is refused for what it is, is [`Kind::AqlRejected`] instead.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
     /// The same with every text passed through `change`.
     pub(crate) fn map_texts(self, change: impl Fn(String) -> String) -> Self {
         Self {
@@ -80,6 +95,7 @@ impl Error {
             message: change(self.message),
             detail: self.detail.map(&change),
             hint: self.hint.map(&change),
+            doubtful: self.doubtful,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::client::Client;
+use crate::client::{Client, Wanted};
 use crate::decode::Layout;
 use crate::error::{Error, Kind};
 use crate::pages::{Pace, Reply, says_more};
@@ -38,18 +38,25 @@ impl Client {
         columns: Arc<[ColumnSpec]>,
     ) -> Result<Glance, Error> {
         let layout = Layout::new(columns.clone(), self.config().site.as_deref());
-        let mut pace = Pace::new(size, self.object_size(&columns));
+        let mut pace = Pace::new(size, self.object_size(&columns), self.given(&columns));
+        let mut strain = None;
         loop {
             let size = pace.size();
-            match self.page(aql, start, size, &layout, &ScanStats::default(), &Arc::default()).await? {
+            let (stats, room) = (ScanStats::default(), Arc::default());
+            let wanted = Wanted { strain, ..Wanted::new(aql, start, size) };
+            match self.page(wanted, &layout, &stats, &room).await? {
                 Reply::Page(answer, bytes) => {
                     pace.learn(answer.rows.len(), bytes);
-                    self.keep_object_size(&columns, pace.object());
+                    self.keep_object_size(&columns, pace.object(), pace.given());
                     let says_last = answer.is_last == Some(true) && answer.has_more != Some(true);
                     let says_more = says_more(&answer, start);
                     return Ok(Glance { rows: answer.rows, says_last, says_more });
                 }
                 Reply::TooLong(bytes) => pace.cut(size, bytes),
+                Reply::TooMuch(smaller, before) => {
+                    pace.fail(size, smaller.by, !smaller.sure);
+                    strain = before;
+                }
                 Reply::Refused(error) => return Err(error),
                 Reply::Count(_) => {
                     return Err(Error::new(Kind::Protocol, "a count came where a page was asked for"));

@@ -22,6 +22,7 @@ pub mod model;
 mod names;
 pub mod option;
 mod pages;
+pub use pages::IdLog;
 mod retry;
 mod route;
 pub mod sample;

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::buffers::Room;
-use crate::client::Client;
+use crate::client::{Client, Wanted};
 use crate::decode::Layout;
 use crate::error::{Error, Kind};
 use crate::pages::{Ask, Reply, Start, Walk, What};
+use crate::session::Strain;
 use crate::stats::{ScanStats, add};
 use crate::value::{ColumnSpec, Page, ScanSpec};
 
@@ -63,6 +64,7 @@ pub async fn scan(
         facts: client.facts(),
         count: client.cached_count(&spec.filter),
         object: client.object_size(&spec.columns),
+        given: client.given(&spec.columns),
     });
     let _buffers = client.session.http.keep_buffers();
     let driver = Driver {
@@ -73,6 +75,7 @@ pub async fn scan(
         layout,
         stats,
         walk,
+        strain: None,
         tasks: JoinSet::new(),
         under_way: HashMap::new(),
     };
@@ -89,6 +92,8 @@ struct Driver {
     layout: Arc<Layout>,
     stats: Arc<ScanStats>,
     walk: Walk,
+    /// Failures of the page that is asked for with fewer and fewer objects.
+    strain: Option<Strain>,
     tasks: JoinSet<Outcome>,
     under_way: HashMap<u64, AbortHandle>,
 }
@@ -166,12 +171,17 @@ impl Driver {
             return Ok(());
         }
         let reply = result?;
-        if matches!(reply, Reply::Page(..)) {
-            add(&self.stats.pages, 1);
+        match &reply {
+            Reply::Page(..) => {
+                add(&self.stats.pages, 1);
+                self.strain = None;
+            }
+            Reply::TooMuch(_, strain) => self.strain = *strain,
+            Reply::TooLong(_) | Reply::Refused(_) | Reply::Count(_) => {}
         }
         let before = self.walk.facts();
         let result = self.walk.reply(ticket, reply);
-        self.client.keep_object_size(&self.columns, self.walk.object_size());
+        self.client.keep_object_size(&self.columns, self.walk.object_size(), self.walk.given());
         let after = self.walk.facts();
         if after != before {
             self.client.learn(after);
@@ -199,10 +209,12 @@ impl Driver {
             let stats = self.stats.clone();
             let filter = self.filter.clone();
             let room = self.room.clone();
+            let strain = self.strain;
             let task = self.tasks.spawn(async move {
                 let result = match what {
                     What::Page { start, size } => {
-                        client.page(&aql, start, size, &layout, &stats, &room).await
+                        let wanted = Wanted { strain, ..Wanted::new(&aql, start, size) };
+                        client.page(wanted, &layout, &stats, &room).await
                     }
                     What::Count if client.counts_refused() => Ok(Reply::Count(None)),
                     What::Count => {

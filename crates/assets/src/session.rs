@@ -3,8 +3,8 @@
 
 mod discovery;
 
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use commons::Key;
@@ -21,7 +21,7 @@ use crate::config::{Config, Credential, Deployment};
 use crate::decode::Unreadable;
 use crate::error::{Error, Kind};
 use crate::http::{Body, Failure, Http, Incoming, Outgoing};
-use crate::retry::{self, Situation, Trouble};
+use crate::retry::{self, Situation, Smaller, Trouble};
 use crate::route::{self, Route};
 use crate::shared::{Hasher, Shared};
 use crate::stats::{Meter, ScanStats, Stats};
@@ -71,13 +71,35 @@ pub(crate) struct Call<'a> {
     pub(crate) endpoint: Endpoint,
     pub(crate) meter: Meter<'a>,
     pub(crate) part: Option<Part<'a>>,
+    /// Not sent again where it fails; but for what is only a matter of waiting.
+    pub(crate) once: bool,
 }
 
-/// Where less can be asked for: the room for the answer, and what gets the length of one that did not fit.
+/// Where less can be asked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Part<'a> {
+    /// The room for the answer.
     pub(crate) room: &'a Arc<Room>,
-    pub(crate) too_long: &'a AtomicUsize,
+    /// What went before, with more objects.
+    pub(crate) strain: Option<Strain>,
+    /// Gets why less is to be asked for.
+    pub(crate) less: &'a OnceLock<Less>,
+}
+
+/// Why less is to be asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Less {
+    /// The answer is so many bytes long, or longer: no room.
+    NoRoom(usize),
+    /// The service did not give it.
+    TooMuch(Smaller, Strain),
+}
+
+/// Failures of a page, while it gets smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Strain {
+    begun: Instant,
+    failures: u32,
 }
 
 /// A request with everything resolved but the authorization.
@@ -91,6 +113,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) authorized: bool,
     meter: Meter<'a>,
     part: Option<Part<'a>>,
+    once: bool,
 }
 
 impl Session {
@@ -135,7 +158,9 @@ impl Session {
             workspace: config.workspace_id.as_deref().map(Arc::from),
             ..Known::default()
         };
-        let budget = Budget::new(shared.clone(), config.requests_per_minute);
+        // Redirects are followed, and a token may have to be fetched first.
+        let takes = config.request_timeout.saturating_mul(4).saturating_add(MINUTE);
+        let budget = Budget::new(shared.clone(), config.requests_per_minute, config.retry_timeout, takes);
         Ok(Self {
             config,
             auth,
@@ -203,7 +228,7 @@ impl Session {
     /// Whether the limit holds requests back now, and for how long.
     pub(crate) fn ask_budget(&self, endpoint: Endpoint) -> Leave {
         match self.who(true) {
-            Ok(who) => self.budget.acquire(who, endpoint),
+            Ok(who) => self.budget.ask(who, endpoint),
             Err(_) => Leave::Granted,
         }
     }
@@ -296,6 +321,7 @@ impl Session {
             authorized: true,
             meter: call.meter,
             part: call.part,
+            once: call.once,
         };
         self.exchange(exchange, read).await
     }
@@ -313,11 +339,15 @@ impl Session {
         exchange: Exchange<'_>,
         read: &impl Fn(&[u8]) -> Result<T, Unreadable>,
     ) -> Result<T, Error> {
-        let begun = Instant::now();
-        let (mut failures, mut renewed) = (0, false);
+        let strain = exchange.part.and_then(|part| part.strain);
+        let (begun, mut failures) = strain.map_or((Instant::now(), 0), |s| (s.begun, s.failures));
+        let (mut renewed, mut last, mut behind) = (false, None, Duration::ZERO);
         loop {
             let who = self.who(exchange.authorized)?;
-            let sent = self.leave(who, &exchange, begun).await?;
+            let since = if last.is_none() { Instant::now() } else { begun + behind };
+            // What the service said before says more than that time is up.
+            let sent = self.leave(who, &exchange, since).await.map_err(|e| last.take().unwrap_or(e))?;
+            behind += sent.behind();
             let header = match exchange.authorized {
                 true => Some(self.auth.header(&self.http, exchange.meter).await?),
                 false => None,
@@ -330,8 +360,13 @@ impl Session {
                 room: exchange.part.map(|part| part.room),
             };
             exchange.meter.request(failures > 0 || renewed);
+            let began = Instant::now();
             let result = self.http.send(&outgoing).await;
-            drop(sent);
+            let took = began.elapsed();
+            match &result {
+                Ok(incoming) => settle(sent, incoming),
+                Err(_) => drop(sent),
+            }
             let (trouble, asked, error) = match result {
                 Ok(incoming) => {
                     if let Some(pause) = incoming.spent(SystemTime::now()) {
@@ -368,7 +403,7 @@ impl Session {
                 }
                 Err(failure) => {
                     if let (Failure::NoRoom(length), Some(part)) = (&failure, exchange.part) {
-                        part.too_long.store(*length, Ordering::Relaxed);
+                        let _ = part.less.set(Less::NoRoom(*length));
                     }
                     let trouble = match &failure {
                         Failure::Passing(trouble, _) => Some(*trouble),
@@ -384,20 +419,30 @@ impl Session {
                 }
             };
             failures += 1;
+            let error = error.doubtful(trouble.may_be_the_query());
             let situation = Situation {
                 trouble,
                 failures,
-                elapsed: begun.elapsed(),
+                elapsed: begun.elapsed().saturating_sub(behind),
                 limit: self.config.retry_timeout,
                 asked,
                 jitter: retry::jitter(),
             };
-            let Some(wait) = retry::decide(&situation) else { return Err(error) };
-            match trouble {
-                // The pause is everybody's, and the limit's to wait for.
-                Trouble::Status(429) => self.budget.penalize(who, exchange.endpoint, asked),
-                _ => tokio::time::sleep(wait).await,
+            if let Some(part) = exchange.part
+                && let Some(smaller) = retry::smaller(&situation, took)
+            {
+                tokio::time::sleep(smaller.wait).await;
+                let _ = part.less.set(Less::TooMuch(smaller, Strain { begun, failures }));
+                return Err(error);
             }
+            let wait =
+                retry::decide(&situation).filter(|_| !exchange.once || trouble == Trouble::Status(429));
+            let Some(wait) = wait else { return Err(error) };
+            // A pause that the service asks for by 429 is everybody's, and the limit's to wait for.
+            if !(trouble == Trouble::Status(429) && asked.is_some()) {
+                tokio::time::sleep(wait).await;
+            }
+            last = Some(error);
         }
     }
 
@@ -416,6 +461,19 @@ impl Session {
                  fewer at once, or materialize the table.",
             )
         })
+    }
+}
+
+/// Tells the limit what came of a request.
+fn settle(sent: Sent<'_>, incoming: &Incoming) {
+    let asked = || incoming.asked_to_wait(SystemTime::now());
+    match incoming.status {
+        429 => sent.refused(asked()),
+        // An outage says so too, and for long; it is not for as long that others are to wait.
+        503 => sent.refused(asked().map(|asked| asked.min(MINUTE))),
+        // What broke on the way tells nothing of how much is borne.
+        500..=599 => drop(sent),
+        _ => sent.answered(),
     }
 }
 

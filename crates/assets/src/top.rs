@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use std::mem::discriminant;
 use std::sync::Arc;
 
-use crate::client::Client;
+use crate::client::{Client, Wanted};
 use crate::decode::Layout;
 use crate::error::Error;
 use crate::pages::{Reply, says_all};
@@ -82,10 +82,10 @@ pub async fn top(
     };
     let aql = format!("{condition} ORDER BY {by} {direction}");
     let size = limit.saturating_add(EXTRA).min(client.config().page_size.max(limit));
-    match client.page(&aql, 0, size, &layout, &stats, &Arc::default()).await? {
+    match client.page(Wanted::new(&aql, 0, size), &layout, &stats, &Arc::default()).await? {
         // Our ORDER BY or the filter itself: the scan that follows tells.
-        // Or more than there is room for: the scan asks for it in parts.
-        Reply::Refused(_) | Reply::TooLong(_) | Reply::Count(_) => Ok(Top::Unproven),
+        // Or more than there is room for, or than is given: the scan asks for it in parts.
+        Reply::Refused(_) | Reply::TooLong(_) | Reply::TooMuch(..) | Reply::Count(_) => Ok(Top::Unproven),
         Reply::Page(answer, _) => {
             add(&stats.pages, 1);
             // A page and its total may be short together; what was counted before tells.

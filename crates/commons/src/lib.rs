@@ -9,7 +9,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod bears;
 pub mod counters;
+mod flight;
 pub mod limits;
 mod share;
 #[cfg(test)]

@@ -11,6 +11,9 @@ use crate::{Moment, SECOND, WINDOW};
 /// else. So whoever waits asks again more often than that.
 pub(crate) const ABSENT: Moment = 3 * SECOND;
 
+/// A session that waits for others' requests to be answered asks again at once, or has gone.
+const GONE: Moment = SECOND / 2;
+
 /// How many sessions are told apart, over all budgets.
 pub const SHARES: usize = 256;
 
@@ -28,13 +31,23 @@ pub(crate) struct Share {
     since: Moment,
     pub(crate) asked: Moment,
     turned_away: Moment,
+    /// Since when it waits for others' requests to be answered; 0: it does not.
+    waits: Moment,
     begun: [Moment; CELLS],
     had: [u32; CELLS],
 }
 
 impl Share {
-    pub(crate) const NOBODY: Share =
-        Share { lane: 0, session: 0, since: 0, asked: 0, turned_away: 0, begun: [0; CELLS], had: [0; CELLS] };
+    pub(crate) const NOBODY: Share = Share {
+        lane: 0,
+        session: 0,
+        since: 0,
+        asked: 0,
+        turned_away: 0,
+        waits: 0,
+        begun: [0; CELLS],
+        had: [0; CELLS],
+    };
 
     pub(crate) fn is_present(&self, now: Moment) -> bool {
         self.lane != 0 && self.asked <= now && now - self.asked <= ABSENT
@@ -118,11 +131,35 @@ impl Shares {
 
     pub(crate) fn count(&mut self, at: usize, now: Moment) {
         self.0[at].turned_away = 0;
+        self.0[at].waits = 0;
         self.0[at].count(now);
     }
 
     pub(crate) fn turn_away(&mut self, at: usize, now: Moment) {
         self.0[at].turned_away = now;
+    }
+
+    /// The session at `at` waits for others' requests to be answered.
+    pub(crate) fn waits(&mut self, at: usize, now: Moment) {
+        let share = &mut self.0[at];
+        if share.waits == 0 || share.waits > now {
+            share.waits = now;
+        }
+    }
+
+    /// How many other sessions have waited so for longer, and still do.
+    pub(crate) fn ahead(&self, at: usize, now: Moment) -> u32 {
+        let asker = &self.0[at];
+        let since = if asker.waits == 0 { now } else { asker.waits };
+        let waits = |share: &&Share| {
+            share.lane == asker.lane
+                && share.session != asker.session
+                && share.waits != 0
+                && share.waits < since
+                && share.asked <= now
+                && now - share.asked <= GONE
+        };
+        self.0.iter().filter(waits).count() as u32
     }
 
     /// A budget's number is given to another.

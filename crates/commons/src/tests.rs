@@ -1,5 +1,7 @@
 //! Promises of the budget, on virtual time.
 
+mod moods;
+
 extern crate std;
 
 use std::boxed::Box;
@@ -8,7 +10,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::vec;
 use std::vec::Vec;
 
-use crate::limits::{ASK_AGAIN, LANES, Leave, Limits};
+use crate::limits::{ASK_AGAIN, Asker, LANES, Leave, Limits, Outcome};
 use crate::tokens::{Claim, TOKEN_BYTES, TOKENS, Tokens};
 use crate::{Key, Moment, SECOND, counters};
 
@@ -36,6 +38,15 @@ fn key(number: u64) -> Key {
     let mut bytes = [1; 16];
     bytes[..8].copy_from_slice(&number.to_le_bytes());
     Key(bytes)
+}
+
+/// A session that lives on.
+fn asker(session: u32) -> Asker<'static> {
+    Asker { session, takes: MINUTE, alive: &|_| true }
+}
+
+fn refused(limits: &mut Limits, asked: Option<Moment>, now: Moment) {
+    limits.settle(key(1), 1, 0, Outcome::Refused(asked), now);
 }
 
 fn limits() -> Box<Limits> {
@@ -108,7 +119,7 @@ fn run(
         match event {
             Event::Arrives => arrived.entry(session.key.0).or_default().push(now),
             Event::Answered { granted } if !dead => {
-                limits.settle(session.key, now - granted, now);
+                limits.settle(session.key, number, now - granted, Outcome::Answered, now);
                 session.under_way -= 1;
                 if session.wants == 0 && session.under_way == 0 {
                     session.done_at = Some(now);
@@ -118,7 +129,7 @@ fn run(
                     events.push(Reverse((now, dice.next(), n, Event::Ask)));
                 }
             }
-            Event::Ask if !dead => match limits.acquire(session.key, number, session.allowed, now) {
+            Event::Ask if !dead => match limits.acquire(session.key, asker(number), session.allowed, now) {
                 Leave::Granted => {
                     session.wants -= 1;
                     session.under_way += 1;
@@ -134,7 +145,7 @@ fn run(
                         events.push(Reverse((now, dice.next(), n, Event::Ask)));
                     }
                 }
-                Leave::WaitFor(wait) => {
+                Leave::WaitFor(wait) | Leave::Busy(wait) => {
                     assert!(wait > 0);
                     events.push(Reverse((now + wait.min(ASK_AGAIN), dice.next(), n, Event::Ask)));
                 }
@@ -246,12 +257,12 @@ fn who_wants_little_holds_back_nobody() {
     let (mut quick, mut slow) = (0, 0);
     // One asks once a second, the other as often as it can, for ten minutes.
     while now < 600 * SECOND {
-        if limits.acquire(key(1), 1, Some(600), now) == Leave::Granted {
+        if limits.acquire(key(1), asker(1), Some(600), now) == Leave::Granted {
             slow += 1;
         }
         for _ in 0..20 {
             now += 50 * MS;
-            while limits.acquire(key(1), 2, Some(600), now) == Leave::Granted {
+            while limits.acquire(key(1), asker(2), Some(600), now) == Leave::Granted {
                 quick += 1;
             }
         }
@@ -264,9 +275,9 @@ fn who_wants_little_holds_back_nobody() {
 fn who_died_while_waiting_is_not_waited_for() {
     let mut limits = limits();
     let mut now = SECOND;
-    assert_eq!(limits.acquire(key(1), 1, Some(100), now), Leave::Granted);
+    assert_eq!(limits.acquire(key(1), asker(1), Some(100), now), Leave::Granted);
     let take_all = |limits: &mut Limits, now| {
-        (0..200).filter(|_| limits.acquire(key(1), 2, Some(100), now) == Leave::Granted).count()
+        (0..200).filter(|_| limits.acquire(key(1), asker(2), Some(100), now) == Leave::Granted).count()
     };
     assert_eq!(take_all(&mut limits, now), 50, "the other half is the first one's");
     now += 4 * SECOND;
@@ -279,16 +290,16 @@ fn who_died_while_waiting_is_not_waited_for() {
 fn a_pause_that_the_service_asks_for_holds_for_everybody_of_the_key_and_nobody_else() {
     let mut limits = limits();
     let now = 100 * SECOND;
-    limits.penalize(key(1), Some(5 * SECOND), now);
-    limits.penalize(key(1), Some(2 * SECOND), now);
+    refused(&mut limits, Some(5 * SECOND), now);
+    refused(&mut limits, Some(2 * SECOND), now);
     limits.pause(key(1), SECOND / 5, now);
     for session in 1..5 {
-        assert_eq!(limits.acquire(key(1), session, None, now), Leave::WaitFor(5 * SECOND));
-        assert_eq!(limits.acquire(key(2), session, None, now), Leave::Granted);
+        assert_eq!(limits.acquire(key(1), asker(session), None, now), Leave::WaitFor(5 * SECOND));
+        assert_eq!(limits.acquire(key(2), asker(session), None, now), Leave::Granted);
     }
     let after = now + 5 * SECOND;
     let sent = |limits: &mut Limits, at| {
-        (0..2000).filter(|n| limits.acquire(key(1), n % 5, None, at) == Leave::Granted).count()
+        (0..2000).filter(|n| limits.acquire(key(1), asker(n % 5), None, at) == Leave::Granted).count()
     };
     assert_eq!(sent(&mut limits, after), 1, "they come back slowly");
     assert!(sent(&mut limits, after + SECOND) <= 16);
@@ -303,33 +314,35 @@ fn pauses_without_a_length_double_once_each_and_begin_anew_after_a_quiet_minute(
     for _ in 0..9 {
         // Sixteen requests under way are all refused.
         for late in 0..16 {
-            limits.penalize(key(1), [None, Some(0)][late as usize % 2], now + late * MS);
+            refused(&mut limits, [None, Some(0)][late as usize % 2], now + late * MS);
         }
-        match limits.acquire(key(1), 1, None, now) {
+        match limits.acquire(key(1), asker(1), None, now) {
             Leave::WaitFor(wait) => pauses.push(wait / SECOND),
-            Leave::Granted => pauses.push(0),
+            _ => pauses.push(0),
         }
         now += pauses.last().unwrap() * SECOND + 10 * MS;
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     now += 62 * SECOND;
-    limits.penalize(key(1), None, now);
-    assert_eq!(limits.acquire(key(1), 1, None, now), Leave::WaitFor(SECOND));
+    refused(&mut limits, None, now);
+    assert_eq!(limits.acquire(key(1), asker(1), None, now), Leave::WaitFor(SECOND));
 }
 
 #[test]
 fn nonsense_heals() {
     // A length that nobody can wait for, and a clock that went back by years.
     let mut limits = limits();
-    limits.penalize(key(1), Some(Moment::MAX), 500 * SECOND);
-    let Leave::WaitFor(wait) = limits.acquire(key(1), 1, Some(5), 500 * SECOND) else { panic!("granted") };
+    refused(&mut limits, Some(Moment::MAX), 500 * SECOND);
+    let Leave::WaitFor(wait) = limits.acquire(key(1), asker(1), Some(5), 500 * SECOND) else {
+        panic!("granted")
+    };
     assert!(wait <= 24 * 3600 * SECOND);
     let mut limits = self::limits();
     for n in 0..5 {
-        limits.acquire(key(2), 1, Some(5), (1 << 50) + n);
+        limits.acquire(key(2), asker(1), Some(5), (1 << 50) + n);
     }
-    assert!(matches!(limits.acquire(key(2), 1, Some(5), SECOND), Leave::Granted | Leave::WaitFor(_)));
-    assert_eq!(limits.acquire(key(2), 1, Some(5), 200 * SECOND), Leave::Granted);
+    assert!(matches!(limits.acquire(key(2), asker(1), Some(5), SECOND), Leave::Granted | Leave::WaitFor(_)));
+    assert_eq!(limits.acquire(key(2), asker(1), Some(5), 200 * SECOND), Leave::Granted);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::facts::{Facts, OrderBy};
 use super::ids::IdLog;
 use super::pace::Pace;
 use super::signs::is_round;
-use super::{Ask, PATIENCE, Start, Step, What, protocol};
+use super::{Ask, PATIENCE, Reply, Start, Step, What, protocol};
 use crate::decode::Answer;
 use crate::error::Error;
 use crate::value::{Page, Row};
@@ -45,7 +45,7 @@ impl Common {
     pub(super) fn new(start: Start) -> Self {
         Self {
             facts: start.facts,
-            pace: Pace::new(start.page_size, start.object),
+            pace: Pace::new(start.page_size, start.object, start.given),
             window: 1,
             at_least: None,
             tickets: 0,
@@ -126,10 +126,16 @@ impl Common {
         self.facts.cap().map_or(size, |cap| cap.min(size)).max(1)
     }
 
-    /// There was no room for a page that was asked for with `size` objects.
-    pub(super) fn cut(&mut self, size: u32, bytes: usize) {
+    /// A page that was asked for with `size` objects is asked for with fewer: there was no room for it, or it was
+    /// not given.
+    pub(super) fn cut(&mut self, size: u32, reply: &Reply) {
         let cap = self.facts.cap().and_then(|cap| u32::try_from(cap).ok());
-        self.pace.cut(cap.map_or(size, |cap| cap.min(size)), bytes);
+        let size = cap.map_or(size, |cap| cap.min(size));
+        match reply {
+            Reply::TooLong(bytes) => self.pace.cut(size, *bytes),
+            Reply::TooMuch(smaller, _) => self.pace.fail(size, smaller.by, !smaller.sure),
+            Reply::Page(..) | Reply::Refused(_) | Reply::Count(_) => {}
+        }
     }
 
     /// Whether that is more than a guess: a page as long as the next one has been asked for, or was cut.

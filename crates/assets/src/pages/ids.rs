@@ -3,13 +3,14 @@
 
 /// Differences of ids, each in as few bytes as it takes: 1 or 2 for an object of an ordered scan.
 #[derive(Default)]
-pub(super) struct IdLog {
+pub struct IdLog {
     bytes: Vec<u8>,
     last: i64,
 }
 
 impl IdLog {
-    pub(super) fn push(&mut self, id: i64) {
+    /// Adds one.
+    pub fn push(&mut self, id: i64) {
         let step = id.wrapping_sub(self.last);
         self.last = id;
         // Zigzag, then seven bits a byte.
@@ -21,7 +22,8 @@ impl IdLog {
         self.bytes.push(rest as u8);
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = i64> + '_ {
+    /// All of them, in the order in which they came.
+    pub fn ids(&self) -> impl Iterator<Item = i64> + '_ {
         let mut bytes = self.bytes.iter();
         let mut last = 0_i64;
         std::iter::from_fn(move || {

@@ -43,12 +43,15 @@ mod windows;
 
 use crate::decode::Answer;
 use crate::error::{Error, Kind};
+use crate::retry::Smaller;
+use crate::session::Strain;
 use crate::value::Page;
 
 use common::Common;
 pub(crate) use facts::Facts;
 use facts::Verdict;
-pub(crate) use pace::{Pace, SMALLEST_PAGE};
+pub use ids::IdLog;
+pub(crate) use pace::{Given, Pace, SMALLEST_PAGE};
 pub(crate) use signs::{says_all, says_more};
 
 /// Requests without a new object, one after the other, before the scan gives up.
@@ -83,6 +86,8 @@ pub(crate) enum Reply {
     Page(Answer, usize),
     /// There was no room for a page of so many bytes or more, which can be asked for with fewer objects.
     TooLong(usize),
+    /// The service did not give the page, and is to be asked for fewer objects; what went before.
+    TooMuch(Smaller, Option<Strain>),
     /// The service refused the AQL text (400).
     Refused(Error),
     /// A count; none where the service would not say.
@@ -103,6 +108,8 @@ pub(crate) struct Start {
     pub(crate) count: Option<u64>,
     /// How large an object was in an earlier scan, or 0.
     pub(crate) object: usize,
+    /// How many objects the service gave on a page then.
+    pub(crate) given: Given,
 }
 
 /// A scan under way.
@@ -168,7 +175,7 @@ impl Walk {
         if let Reply::Page(answer, bytes) = &reply {
             common.pace.learn(answer.rows.len(), answer.heap.max(*bytes));
         }
-        if let Reply::TooLong(_) = &reply {
+        if let Reply::TooLong(_) | Reply::TooMuch(..) = &reply {
             // Each time half as many objects are asked for: it ends, but not quickly where others come between.
             common.fruitless()?;
         }
@@ -263,6 +270,11 @@ impl Walk {
 
     pub(crate) fn facts(&self) -> Facts {
         self.common.facts
+    }
+
+    /// How many objects the service gives on a page.
+    pub(crate) fn given(&self) -> Given {
+        self.common.pace.given()
     }
 
     /// How large an object is, as far as pages have told.

@@ -203,9 +203,9 @@ impl Ordered {
                 self.queue[i].answer = Some(answer);
                 self.settle(common)
             }
-            Reply::TooLong(bytes) => {
+            less @ (Reply::TooLong(_) | Reply::TooMuch(..)) => {
                 // What follows was asked for further on than the shorter page will reach.
-                common.cut(self.queue[i].size, bytes);
+                common.cut(self.queue[i].size, &less);
                 for slot in self.queue.drain(i + 1..) {
                     common.forget(slot.ticket);
                 }

@@ -87,8 +87,8 @@ impl Plain {
                 "the service keeps no order, takes no id ranges and does not count: a scan cannot be shown to be complete"
                     .to_owned(),
             )),
-            Reply::TooLong(bytes) => {
-                common.cut(self.size, bytes);
+            less @ (Reply::TooLong(_) | Reply::TooMuch(..)) => {
+                common.cut(self.size, &less);
                 Ok(Step::Go)
             }
             Reply::Page(answer, _) => self.page(common, answer),

@@ -93,8 +93,8 @@ impl Probe {
     pub(super) fn reply(&mut self, common: &mut Common, reply: Reply) -> Result<Option<Mode>, Error> {
         let answer = match reply {
             Reply::Page(answer, _) => answer,
-            Reply::TooLong(bytes) => {
-                common.cut(self.size, bytes);
+            less @ (Reply::TooLong(_) | Reply::TooMuch(..)) => {
+                common.cut(self.size, &less);
                 self.size = common.size();
                 self.again(self.order);
                 return Ok(None);

@@ -253,6 +253,7 @@ fn start() -> Start {
         facts: Facts::default(),
         count: None,
         object: 0,
+        given: Given::default(),
     }
 }
 

@@ -151,8 +151,8 @@ impl Windows {
             (Some(Pending::Page(range, size)), Reply::Page(answer, _)) => {
                 return self.page(common, range, size, answer);
             }
-            (Some(Pending::Page(range, size)), Reply::TooLong(bytes)) => {
-                common.cut(size, bytes);
+            (Some(Pending::Page(range, size)), less @ (Reply::TooLong(_) | Reply::TooMuch(..))) => {
+                common.cut(size, &less);
                 self.todo.push(range);
             }
             (Some(Pending::Page(range, _)), Reply::Refused(error)) => {

@@ -53,6 +53,7 @@ impl Session {
             authorized: false,
             meter,
             part: None,
+            once: false,
         };
         let tenant: Tenant = self.exchange(exchange, &json).await?;
         let cloud = self.plain_id(tenant.cloud, "the cloud id")?;
@@ -118,6 +119,7 @@ impl Session {
             authorized: true,
             meter,
             part: None,
+            once: false,
         };
         let none = |detail: Option<&str>| {
             let cloud = match self.config.cloud_id {

@@ -1,6 +1,9 @@
 //! How much is asked for at once: objects that are large, or suddenly become so, and readers that stop.
 
+use std::time::Duration;
+
 use super::*;
+use crate::retry::Smaller;
 
 /// A page of objects of so many bytes, or, where it would be longer than `room`, that there is none for it.
 fn sized(ask: &Ask, reply: Reply, object: usize, room: usize) -> Reply {
@@ -177,4 +180,67 @@ fn a_reader_that_stops_taking_pages_is_read_ahead_of_by_no_more_than_the_slow_st
             }
         }
     }
+}
+
+#[test]
+fn a_page_that_the_service_does_not_give_is_asked_for_with_fewer_objects_and_nothing_is_lost() {
+    let fewer = |by, sure| Reply::TooMuch(Smaller { by, sure, wait: Duration::ZERO }, None);
+    for (i, manners) in all_manners().into_iter().enumerate().step_by(5) {
+        let manners = Manners { cap: 120, ..manners };
+        for (gives, from) in [(7, 0), (60, 0), (30, 300)] {
+            let mut service = Service::new(manners, 1..=900, 1);
+            let expected: BTreeSet<i64> = service.objects.keys().copied().collect();
+            let mut came = 0;
+            let outcome = run_with(
+                &mut service,
+                start(),
+                |_| {},
+                |ask, reply| match (reply, ask.what) {
+                    // From some moment on.
+                    (Reply::Page(answer, _), What::Page { size, .. })
+                        if came >= from && answer.rows.len() > gives && size > SMALLEST_PAGE =>
+                    {
+                        fewer([2, 4, 8][i % 3], i % 2 == 0)
+                    }
+                    (Reply::Page(answer, bytes), _) => {
+                        came += answer.rows.len();
+                        Reply::Page(answer, bytes)
+                    }
+                    (reply, _) => reply,
+                },
+            );
+            // Short pages that all claim to be the last take more audits than there are.
+            let lies = manners.is_last == 4 && manners.underfilled;
+            let got = match outcome.result {
+                Err(error) if lies && error.kind() == Kind::Protocol => continue,
+                result => result.unwrap_or_else(|e| panic!("{manners:?} {gives}: {e}")),
+            };
+            assert!(is_exact(&got, &expected), "{manners:?} {gives}: {} objects", got.len());
+        }
+    }
+}
+
+#[test]
+fn a_length_that_is_given_is_kept_for_the_next_scan() {
+    let mut given = Given::default();
+    let mut failed = Vec::new();
+    for scan in 0..3 {
+        let mut service = Service::new(Manners { cap: 500, ..Manners::GOOD }, 1..=2000, 1);
+        let (mut walk, mut failures) = (Walk::new(Start { given, ..start() }), 0);
+        while !walk.is_done() {
+            let Some(ask) = walk.next() else { panic!("the scan came to rest") };
+            let reply = match (service.answer(&ask), ask.what) {
+                (_, What::Page { size, .. }) if size > 100 => {
+                    failures += 1;
+                    Reply::TooMuch(Smaller { by: 2, sure: true, wait: Duration::ZERO }, None)
+                }
+                (reply, _) => reply,
+            };
+            walk.reply(ask.ticket, reply).expect("a good page");
+            while walk.rows().is_some() {}
+        }
+        given = walk.given();
+        failed.push((scan, failures));
+    }
+    assert_eq!(failed, [(0, 3), (1, 0), (2, 0)], "500, 250, 125 and never again");
 }
