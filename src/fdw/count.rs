@@ -74,6 +74,9 @@ impl Count {
             }
             // SAFETY: the caller's promise.
             Err(e) if e.kind().refuses_counts() => unsafe { self.read(node) },
+            // It may be too much to count, or the conditions' fault, which reading finds out.
+            // SAFETY: the caller's promise.
+            Err(e) if e.is_doubtful() && self.scan.answers() => unsafe { self.read(node) },
             Err(e) => error::service(&e),
         }
     }

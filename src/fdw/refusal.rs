@@ -1,21 +1,127 @@
 //! What the service will not answer: conditions that it refuses, and attributes that AQL does not know
 //! by their name. Both are taken back and checked locally.
 //!
+//! A condition may also be too much for the service, or look like an attack to something before it, which
+//! then answers 500, 403 or nothing at all: an outage looks the same. Without the condition the two are told
+//! apart by one request, once a statement.
+//!
 //! A name that AQL does not know at all is refused. One that it knows of other types only, as may be in a
 //! schema of services (assets-api.md 13), is answered with nothing: so where nothing comes back, one
 //! count shows whether any object has an attribute of that name, set or not. A match proves the names in
 //! it, but for those beside something else in an OR, which are made sure of before.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use aql::expr::Expr;
+use assets::client::Client;
 use assets::error::{Error, Kind};
+use assets::stats::ScanStats;
+use assets::value::ColumnSpec;
 use pgrx::prelude::*;
 
 use crate::fdw::question::{Question, with_base};
 use crate::{error, runtime};
 
+/// What asked once more without the conditions has shown of a query that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Second {
+    /// It fails without them too: they are not to blame.
+    Fails,
+    /// It does not fail any more.
+    Passed,
+    /// They are to blame, or some of them, and taken back: these.
+    TakenBack(Vec<String>),
+}
+
+/// How a query is asked once more.
+pub struct Look {
+    /// The query that failed.
+    pub failed: String,
+    /// What was to be read by it.
+    pub columns: Arc<[ColumnSpec]>,
+    /// What the requests count for.
+    pub stats: Arc<ScanStats>,
+    /// Whether it passed such a look before, and failed again.
+    pub again: bool,
+}
+
+impl Look {
+    async fn fails(&self, client: &Client, aql: &str, size: u32) -> bool {
+        client.tries(aql, size, self.columns.clone(), &self.stats).await.is_err()
+    }
+}
+
 impl Question {
+    /// The query failed for no reason that is known: whether the conditions are to blame. Those that are, are
+    /// remembered for the session, which is said once.
+    pub fn doubt(&self, look: Look, error: &Error) -> Second {
+        let candidates = self.pushed.clone();
+        if candidates.is_empty() {
+            return Second::Fails;
+        }
+        let client = self.connection.client.clone();
+        let base = self.filter.clone();
+        // What took a minute to fail is not tried again, and what was refused outright will be again.
+        let may_pass = !look.again && matches!(error.kind(), Kind::Server | Kind::Connect);
+        let each = error.kind() != Kind::Timeout && candidates.len() > 1;
+        let refused = runtime::wait(async move {
+            let size = client.config().page_size;
+            if look.fails(&client, &base, 1).await {
+                return Err(Second::Fails);
+            }
+            if may_pass && !look.fails(&client, &look.failed, size).await {
+                return Err(Second::Passed);
+            }
+            let mut refused = Vec::new();
+            for pushed in candidates.iter().filter(|_| each) {
+                if look.fails(&client, &pushed.alone, 1).await {
+                    refused.push(pushed.shape.clone());
+                }
+            }
+            if refused.is_empty() {
+                refused = candidates.into_iter().map(|pushed| pushed.shape).collect();
+            }
+            Ok(refused)
+        });
+        match refused {
+            Ok(refused) => {
+                self.remember(refused.clone(), Some(error));
+                Second::TakenBack(refused)
+            }
+            Err(second) => second,
+        }
+    }
+
+    /// Whether the service answers the table's own filter at this moment: then it is more than an outage that
+    /// something else failed.
+    pub fn answers(&self, columns: Arc<[ColumnSpec]>, stats: Arc<ScanStats>) -> bool {
+        let (client, base) = (self.connection.client.clone(), self.filter.clone());
+        runtime::wait(async move { client.tries(&base, 1, columns, &stats).await.is_ok() })
+    }
+
+    /// Without the conditions it failed as well, later: they were not to blame.
+    pub fn give_back(&self, shapes: &[String]) {
+        self.connection.refused.borrow_mut().retain(|shape| !shapes.contains(shape));
+    }
+
+    /// Remembers conditions for the session as refused, and says so.
+    fn remember(&self, refused: Vec<String>, error: Option<&Error>) {
+        let report = error::report(
+            PgSqlErrorCode::ERRCODE_WARNING,
+            format!(
+                "Assets refused a pushed condition, which is checked locally instead: {}",
+                refused.join("; ")
+            ),
+        );
+        match error {
+            Some(error) => report.set_detail(format!("With it: {error}. Without it, the service answers.")),
+            None => report,
+        }
+        .report(PgLogLevel::WARNING);
+        self.connection.refused.borrow_mut().extend(refused);
+    }
+
     /// The service refused the query: finds the clauses that it refuses each by itself, remembers
     /// them for the session and says so once. False when none of ours is to blame.
     pub fn take_back(&self) -> bool {
@@ -31,7 +137,9 @@ impl Question {
             let mut refused = Vec::new();
             for pushed in &candidates {
                 match client.any(&pushed.alone).await {
-                    Err(e) if e.kind() == Kind::AqlRejected => refused.push(pushed.shape.clone()),
+                    Err(e) if e.kind() == Kind::AqlRejected || e.is_doubtful() => {
+                        refused.push(pushed.shape.clone());
+                    }
                     Err(e) => return Err(e),
                     Ok(_) => {}
                 }
@@ -41,16 +149,7 @@ impl Question {
             }
             Ok(refused)
         });
-        let refused = error::or_raise(found);
-        error::report(
-            PgSqlErrorCode::ERRCODE_WARNING,
-            format!(
-                "Assets refused a pushed condition, which is checked locally instead: {}",
-                refused.join("; ")
-            ),
-        )
-        .report(PgLogLevel::WARNING);
-        self.connection.refused.borrow_mut().extend(refused);
+        self.remember(error::or_raise(found), None);
         true
     }
 
@@ -83,7 +182,14 @@ impl Question {
         }
         let conditions: Vec<String> = names.iter().map(|name| format!("({})", Expr::knows(name))).collect();
         let (client, base) = (self.connection.client.clone(), with_base(&self.filter, Vec::new()));
-        let unmet = error::or_raise(runtime::wait(async move { client.unmet(&base, &conditions).await }));
+        let unmet = runtime::wait(async move { client.unmet(&base, &conditions).await });
+        let unmet = match unmet {
+            // A question that it cannot bear leaves open whether it knows the names.
+            Err(e) if e.is_doubtful() && self.answers(Arc::from([]), Arc::default()) => {
+                (0..names.len()).collect()
+            }
+            unmet => error::or_raise(unmet),
+        };
         if unmet.is_empty() {
             return true;
         }

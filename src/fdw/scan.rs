@@ -4,7 +4,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use assets::error::Kind;
+use assets::IdLog;
+use assets::error::{Error, Kind};
 use assets::stats::ScanStats;
 use assets::value::{ColumnSpec, Row, ScanSpec};
 use pgrx::pg_sys;
@@ -15,6 +16,7 @@ use crate::fdw::generated::Generated;
 use crate::fdw::kept::Kept;
 use crate::fdw::output::Output;
 use crate::fdw::question::{Query, Question};
+use crate::fdw::refusal::{Look, Second};
 use crate::runtime::PageStream;
 
 /// A scan's state.
@@ -35,6 +37,12 @@ pub struct Scan {
     /// Where several conditions are asked, the objects given so far: one with several values, or one
     /// that the service compares more loosely than was foreseen, may match two of them.
     seen: Option<HashSet<i64>>,
+    /// The objects given so far where conditions are pushed that may have to be taken back in the middle.
+    given: IdLog,
+    /// The query that is being asked.
+    asking: String,
+    /// What failed and may have been the conditions' fault, once: it is not asked a third time.
+    doubt: Option<Doubt>,
     begun: bool,
     delivered: bool,
     rescanned: bool,
@@ -42,6 +50,13 @@ pub struct Scan {
     kept: Option<Kept>,
     /// What the scan cost so far, over all its rescans.
     pub stats: Arc<ScanStats>,
+}
+
+/// A failure that was looked into.
+struct Doubt {
+    error: Error,
+    /// The conditions that were taken back.
+    taken_back: Vec<String>,
 }
 
 impl Scan {
@@ -75,6 +90,9 @@ impl Scan {
             stream: None,
             rows: Vec::new().into_iter(),
             seen: None,
+            given: IdLog::default(),
+            asking: String::new(),
+            doubt: None,
             begun: false,
             delivered: false,
             rescanned: false,
@@ -86,6 +104,11 @@ impl Scan {
     /// What is decoded, column by column.
     pub fn specs(&self) -> Arc<[ColumnSpec]> {
         self.specs.clone()
+    }
+
+    /// Whether the service answers without any condition at this moment.
+    pub fn answers(&self) -> bool {
+        self.question.answers(self.specs.clone(), self.stats.clone())
     }
 
     /// The page-size hint, where it is in use.
@@ -108,6 +131,9 @@ impl Scan {
                 if self.seen.as_mut().is_some_and(|seen| !seen.insert(row.id)) {
                     continue;
                 }
+                if self.seen.is_none() && !self.question.pushed.is_empty() {
+                    self.given.push(row.id);
+                }
                 self.delivered = true;
                 return Some(row);
             }
@@ -124,29 +150,62 @@ impl Scan {
                 }
                 None => {
                     let Query { text: filter, most } = self.queue.pop_front()?;
+                    self.asking.clone_from(&filter);
                     let spec = ScanSpec { filter, columns: self.specs.clone(), limit: self.limit, most };
                     let client = self.question.connection.client.clone();
                     self.stream.insert(PageStream::start(client, spec, self.stats.clone()))
                 }
             };
-            match stream.next() {
+            let next = stream.next();
+            if let (Ok(_), Some(doubt)) = (&next, &mut self.doubt) {
+                // Without the conditions it is answered.
+                doubt.taken_back.clear();
+            }
+            match next {
                 Ok(Some(page)) => self.rows = page.rows.into_iter(),
                 Ok(None) => self.stream = None,
-                Err(e) if e.kind() == Kind::AqlRejected && !self.delivered => {
+                Err(e) => {
                     self.stream = None;
-                    if !self.question.take_back() {
-                        self.question.own_refused(e);
-                    }
+                    self.take_back(e);
                     // SAFETY: the caller's node.
                     let asked = unsafe { self.question.ask(node) };
                     self.begin(asked);
                 }
-                Err(e) => {
-                    self.stream = None;
-                    error::service(&e)
-                }
             }
         }
+    }
+
+    /// What is asked has failed: returns where it is to be asked again, without the conditions that are to blame;
+    /// else the failure is raised.
+    fn take_back(&mut self, failure: Error) {
+        if failure.kind() == Kind::AqlRejected {
+            if !self.question.take_back() {
+                self.question.own_refused(failure);
+            }
+            return;
+        }
+        if !failure.is_doubtful() {
+            error::service(&failure);
+        }
+        let again = match self.doubt.take() {
+            Some(doubt) if !doubt.taken_back.is_empty() => {
+                self.question.give_back(&doubt.taken_back);
+                error::service(&doubt.error)
+            }
+            before => before.is_some(),
+        };
+        let look = Look {
+            failed: self.asking.clone(),
+            columns: self.specs.clone(),
+            stats: self.stats.clone(),
+            again,
+        };
+        let taken_back = match self.question.doubt(look, &failure) {
+            Second::Fails => error::service(&failure),
+            Second::Passed => Vec::new(),
+            Second::TakenBack(conditions) => conditions,
+        };
+        self.doubt = Some(Doubt { error: failure, taken_back });
     }
 
     /// Keeps the rows from now on, for rescans.
@@ -210,9 +269,14 @@ impl Scan {
         }
     }
 
+    /// What was given before, since it was last started, is not given again.
     fn begin(&mut self, asked: Vec<Query>) {
         self.begun = true;
-        self.seen = (asked.len() > 1).then(HashSet::new);
+        let given = std::mem::take(&mut self.given);
+        let seen = self.seen.get_or_insert_with(|| given.ids().collect());
+        if seen.is_empty() && asked.len() < 2 {
+            self.seen = None;
+        }
         self.queue = asked.clone().into();
         self.asked = asked;
     }
@@ -226,6 +290,8 @@ impl Scan {
         self.stream = None;
         self.rows = Vec::new().into_iter();
         self.queue.clear();
+        self.seen = None;
+        self.given = IdLog::default();
         self.begun = false;
         self.delivered = false;
     }

@@ -15,6 +15,7 @@ mod identities;
 mod install;
 mod live;
 mod minors;
+mod moods;
 mod names;
 mod options;
 mod options_hostile;
