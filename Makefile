@@ -52,7 +52,8 @@ help:
 #:                  PG=16, 17 or 18: with another PostgreSQL. UPDATE_GOLDEN=1: rewrite the expected output in
 #:                  tests/pg_regress/expected. TEST_THREADS=n: so many tests at once.
 #: make oracle       Random queries: pushed, not pushed and asked of a local copy they give the same rows. CASES=100000:
-#:                  so many of them (from FROM=1 on); SEED=n SERVICE=hostile: that one alone.
+#:                  so many of them (from FROM=1 on); SEED=n SERVICE=hostile: that one alone. It stops in a
+#:                  profile after FAILURES=20.
 #: make soak        Faults of every kind under scans of every kind for MINUTES=60, with new dice by SEED=n: complete rows
 #:                  or an ERROR, and sessions that grow neither in memory nor in descriptors nor in threads.
 #: make kills       Deaths of workers, sessions, schedulers and the server at COUNT=1000 random points of refreshes, by

@@ -482,6 +482,16 @@ impl Maker<'_> {
             "bigint" if self.dice.chance(15) => sql_type = self.dice.pick(&["numeric", "double precision"]),
             "bigint" if self.dice.chance(10) && value.parse::<i16>().is_ok() => sql_type = "smallint",
             "double precision" if self.dice.chance(10) => sql_type = "numeric",
+            "integer" | "smallint" | "few" if self.dice.chance(30) => {
+                sql_type = self.dice.pick(&["bigint", "integer", "numeric", "double precision"]);
+            }
+            "real" if self.dice.chance(30) => sql_type = self.dice.pick(&["double precision", "numeric"]),
+            "timestamp(0) with time zone" if self.dice.chance(40) => {
+                sql_type = self.dice.pick(&["timestamptz", "date", "timestamp"]);
+            }
+            number if number.starts_with("numeric(") && self.dice.chance(30) => {
+                sql_type = self.dice.pick(&["numeric", "double precision", "bigint"]);
+            }
             "timestamp with time zone" if self.dice.chance(15) => {
                 value = value.chars().take(10).collect();
                 sql_type = "date";
@@ -584,7 +594,11 @@ impl Maker<'_> {
         if field.sql_type != "text" {
             return match (here, field.sql_type.as_str()) {
                 (true, _) => field.values[self.dice.below(field.values.len())].clone(),
-                (false, "bigint" | "double precision") => "1".to_owned(),
+                (false, "bigint" | "double precision" | "integer" | "smallint" | "real" | "few") => {
+                    "1".to_owned()
+                }
+                (false, number) if number.starts_with("numeric") => "1".to_owned(),
+                (false, text) if text.starts_with("character") || text == "brief" => "x".to_owned(),
                 (false, "boolean") => "true".to_owned(),
                 (false, "inet") => "10.0.0.1".to_owned(),
                 (false, "time without time zone") => "12:00".to_owned(),

@@ -82,6 +82,9 @@ fn an_updated_database_has_the_same_objects_as_a_new_one() {
         let updated = members(&database);
         let missing: Vec<_> = new.iter().filter(|line| !updated.contains(line)).collect();
         let left: Vec<_> = updated.iter().filter(|line| !new.contains(line)).collect();
-        assert!(missing.is_empty() && left.is_empty(), "{version}: missing {missing:#?}, left over {left:#?}");
+        assert!(
+            missing.is_empty() && left.is_empty(),
+            "{version}: missing {missing:#?}, left over {left:#?}"
+        );
     }
 }

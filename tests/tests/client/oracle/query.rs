@@ -1,10 +1,11 @@
-//! Random queries over the tables: joins, sub-selects, aggregates, orders and limits around trees of conditions.
+//! A query as data: what is asked, how it is run, how its rows are compared; kept so that a failing one can be made
+//! smaller.
 
-use super::super::{Dice, Field, Maker, Table};
-use super::world::Stage;
-use crate::live::quoted;
+use assets_fdw_tests::assets_sim::Fold;
 
-/// A condition of conditions, kept as a tree so that a failing one can be made smaller.
+use super::super::Dice;
+
+/// A condition of conditions.
 #[derive(Clone, Debug)]
 pub enum Tree {
     And(Vec<Tree>),
@@ -56,25 +57,62 @@ impl Tree {
     }
 }
 
-/// How the rows of two runs are compared.
+/// How the rows of two executions are compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Compare {
     /// As a bag.
     Bag,
     /// One by one: the order is total.
     Ordered,
-    /// So many of the rows that the query without its LIMIT gives, whichever.
-    Some { limit: u64, offset: u64 },
+    /// As many of the rows that the query without its LIMIT gives as LIMIT and OFFSET leave, whichever.
+    Some,
 }
 
 /// How a statement is run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Manner {
     Plain,
-    /// Prepared, `EXECUTE`d so often under this plan_cache_mode.
-    Prepared(&'static str, usize),
+    /// Prepared, and executed under this plan_cache_mode.
+    Prepared(&'static str),
     /// Fetched from a cursor in steps.
     Cursor,
+}
+
+/// How the service behaves where nobody knows, and whether `verify_pushdown()` has looked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Service {
+    pub fold: Fold,
+    /// A dotted path walks into what the identity may not read.
+    pub path: bool,
+    /// A reference compares by the label and key of what the identity may not read.
+    pub value: bool,
+    /// Which of [`HOUSES`] it is, where `verify_pushdown()` has proven what it could.
+    pub proven: Option<usize>,
+}
+
+/// Services on which facts are proven: letters, paths, values.
+pub const HOUSES: [(Fold, bool, bool); 5] = [
+    (Fold::Ascii, false, false),
+    (Fold::Full, true, true),
+    (Fold::Turkish, false, true),
+    (Fold::Lower, false, false),
+    (Fold::Simple, true, false),
+];
+/// So many cases on one house before the next: each is verified once in a run.
+const AT_HOME: u64 = 96;
+
+impl Service {
+    /// The service of a case: every second one has been verified.
+    pub fn of(seed: u64) -> Service {
+        let mut dice = Dice(seed ^ 0x5e_41ce);
+        if dice.chance(50) {
+            let house = (seed / AT_HOME) as usize % HOUSES.len();
+            let (fold, path, value) = HOUSES[house];
+            return Service { fold, path, value, proven: Some(house) };
+        }
+        let (fold, ..) = HOUSES[dice.below(HOUSES.len())];
+        Service { fold, path: dice.chance(50), value: dice.chance(50), proven: None }
+    }
 }
 
 /// A query: `{}` stands for the prefix of its schemas, `\u{1}n\u{1}` for a tree of conditions.
@@ -87,8 +125,13 @@ pub struct Query {
     pub compare: Compare,
     pub settings: Vec<String>,
     pub manner: Manner,
-    /// Values and types of parameters.
-    pub params: Vec<(String, String)>,
+    /// Types of its parameters.
+    pub types: Vec<String>,
+    /// Values of the parameters, for each execution.
+    pub runs: Vec<Vec<String>>,
+    /// LIMIT and OFFSET of each execution, where [`Compare::Some`] needs them.
+    pub bounds: Vec<(u64, u64)>,
+    pub service: Service,
 }
 
 impl Query {
@@ -101,480 +144,36 @@ impl Query {
         let text = text.replace("{}", prefix);
         if limited { text + &self.tail } else { text }
     }
-}
 
-const SETTINGS: &[&str] = &[
-    "enable_hashjoin = off",
-    "enable_mergejoin = off",
-    "enable_nestloop = off",
-    "enable_material = off",
-    "enable_memoize = off",
-    "enable_sort = off",
-    "enable_hashagg = off",
-    "join_collapse_limit = 1",
-    "from_collapse_limit = 1",
-    "work_mem = '64kB'",
-    "enable_incremental_sort = off",
-    "geqo_threshold = 2",
-    "constraint_exclusion = on",
-    "DateStyle = 'German, DMY'",
-    "cursor_tuple_fraction = 1.0",
-];
-
-/// Makes queries.
-pub struct Author<'a> {
-    pub stage: &'a Stage,
-    maker: Maker<'a>,
-    trees: Vec<Tree>,
-    alias: usize,
-}
-
-type Source<'a> = (&'a Table, usize, String);
-
-impl<'a> Author<'a> {
-    pub fn query(stage: &'a Stage, seed: u64) -> Query {
-        let mut dice = Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x00ac1e);
-        let params = dice.chance(35).then(Vec::new);
-        let maker = Maker { dice, params, world: &stage.world };
-        let mut author = Author { stage, maker, trees: Vec::new(), alias: 0 };
-        let (text, tail, compare) = author.statement();
-        let mut settings = vec![format!(
-            "TimeZone = '{}'",
-            author.maker.dice.pick(&[
-                "UTC",
-                "UTC",
-                "America/Los_Angeles",
-                "Pacific/Kiritimati",
-                "Asia/Kathmandu"
-            ])
-        )];
-        // Nested loops, and so scans with parameters, more often than the planner would.
-        if text.matches("{}").count() > 1 && author.maker.dice.chance(50) {
-            settings.extend(SETTINGS[..2].iter().map(|s| (*s).to_owned()));
-        }
-        for _ in 0..author.maker.dice.below(4) {
-            settings.push(author.maker.dice.pick(SETTINGS).to_owned());
-        }
-        let params = author.maker.params.take().unwrap_or_default();
-        let dice = &mut author.maker.dice;
-        let manner = match (params.is_empty(), dice.below(10)) {
-            (true, 0) => Manner::Cursor,
-            (true, 1) => Manner::Prepared("force_generic_plan", 2),
-            (true, _) => Manner::Plain,
-            (false, 0..6) => Manner::Prepared("force_generic_plan", 1),
-            (false, 6..8) => Manner::Prepared("force_custom_plan", 1),
-            (false, _) => Manner::Prepared("auto", 7),
-        };
-        Query { text, tail, trees: author.trees, compare, settings, manner, params }
-    }
-
-    fn dice(&mut self) -> &mut Dice {
-        &mut self.maker.dice
-    }
-
-    fn source(&mut self) -> Source<'a> {
-        let stage = self.stage;
-        let tables = &stage.world.tables;
-        let n = match self.dice().below(10) {
-            0..2 => tables.iter().position(|t| t.name == "specimen").expect("specimen"),
-            2..5 => {
-                let own: Vec<usize> =
-                    (0..tables.len()).filter(|n| matches!(&*tables[*n].schema, "own" | "lim")).collect();
-                own[self.dice().below(own.len())]
-            }
-            _ => self.dice().below(tables.len()),
-        };
-        self.named(n)
-    }
-
-    fn named(&mut self, n: usize) -> Source<'a> {
-        self.alias += 1;
-        (&self.stage.world.tables[n], n, format!("t{}", self.alias))
-    }
-
-    /// A mark for a new tree.
-    fn tree(&mut self, table: &Table, alias: &str, depth: usize) -> String {
-        let tree = self.grow(table, alias, depth);
-        self.trees.push(tree);
-        format!("\u{1}{}\u{1}", self.trees.len() - 1)
-    }
-
-    fn grow(&mut self, table: &Table, alias: &str, depth: usize) -> Tree {
-        if depth == 0 || self.dice().chance(30) {
-            return Tree::Leaf(self.leaf(table, alias));
-        }
-        match self.dice().below(6) {
-            0 => Tree::Not(Box::new(self.grow(table, alias, depth - 1))),
-            n => {
-                let count = 2 + self.dice().below(2);
-                let list = (0..count).map(|_| self.grow(table, alias, depth - 1)).collect();
-                if n < 4 { Tree::And(list) } else { Tree::Or(list) }
-            }
-        }
-    }
-
-    fn leaf(&mut self, table: &Table, alias: &str) -> String {
-        if self.dice().chance(65) {
-            return self.maker.leaf(table, alias);
-        }
-        let field = &table.columns[self.dice().below(table.columns.len())];
-        let column = format!("{alias}.{}", quoted(&field.name));
-        let value = self.maker.value(field);
-        let stable = field.sql_type == "timestamp with time zone";
-        match self.dice().below(20) {
-            16 if !field.array => {
-                let not = self.maker.not();
-                let pattern = self.maker.pattern(&value.to_lowercase());
-                format!("lower({column}::text) {not}LIKE {}", self.given(&pattern))
-            }
-            17 if field.sql_type == "text" && !field.array => {
-                let part = self.maker.part(&value);
-                let length = part.chars().count() + usize::from(self.dice().chance(20));
-                format!("left({column}, {length}) = {}", self.given(&part))
-            }
-            18 if field.sql_type == "text" && !field.array => {
-                let not = self.maker.not();
-                let other = self.maker.value(field).to_lowercase();
+    /// What is run on the tables with this prefix.
+    pub fn statements(&self, prefix: &str, limited: bool) -> String {
+        let sql = self.sql(prefix, limited);
+        match self.manner {
+            Manner::Plain => sql,
+            Manner::Cursor => {
                 format!(
-                    "lower({column}) {not}IN ({}, {})",
-                    crate::live::literal(&value.to_lowercase()),
-                    crate::live::literal(&other)
+                    "BEGIN; DECLARE c CURSOR FOR {sql}; FETCH 1 FROM c; FETCH 3 FROM c; FETCH ALL FROM c; COMMIT"
                 )
             }
-            19 if field.sql_type == "text" && !field.array => {
-                let part = self.maker.part(&value);
-                let op = self.maker.dice.pick(&["> 0", "<> 0", "= 0", "> 1"]);
-                format!("position({} in {column}) {op}", self.given(&part))
-            }
-            0 => format!(
-                "({}) IS {}",
-                self.maker.leaf(table, alias),
-                self.maker.dice.pick(&["TRUE", "NOT TRUE", "FALSE", "NOT FALSE", "UNKNOWN", "NOT UNKNOWN"])
-            ),
-            1 if !field.array => format!("coalesce({column}::text, 'x') = {}", self.given(&value)),
-            2 if !field.array => format!("{column} = {} OR {column} IS NULL", self.typed(&value, field)),
-            3 if !field.array => format!("{column}::text LIKE {}", self.given(&value)),
-            4 => format!(
-                "CASE WHEN {} THEN {} ELSE {} END",
-                self.maker.leaf(table, alias),
-                self.maker.leaf(table, alias),
-                self.maker.leaf(table, alias)
-            ),
-            5 if stable => format!("{column} > now() - interval '{} days'", self.dice().below(3000)),
-            6 if stable => format!("{column} >= current_date - {}", self.dice().below(3000)),
-            7 if field.sql_type == "date" && !field.array => {
-                format!("{column} <= current_date - {}", self.dice().below(4000))
-            }
-            8 if !field.array => {
-                let (other, _, name) = self.source();
-                let inner = self.tree(other, &name, 1);
-                let same: Vec<&Field> = other
-                    .columns
-                    .iter()
-                    .filter(|f| f.sql_type == field.sql_type && f.array == field.array)
-                    .collect();
-                if same.is_empty() {
-                    return format!("{column} IS NULL");
-                }
-                let theirs = format!("{name}.{}", quoted(&same[self.maker.dice.below(same.len())].name));
-                let from = format!("FROM {{}}{}.{} {name} WHERE {inner}", other.schema, other.name);
-                match self.dice().below(5) {
-                    0 => format!("{column} NOT IN (SELECT {theirs} {from})"),
-                    1 => format!("{column} = ANY (ARRAY(SELECT {theirs} {from}))"),
-                    2 => format!("{column} = (SELECT {theirs} {from} ORDER BY {name}.id LIMIT 1)"),
-                    3 => {
-                        format!("{column} <> ALL (ARRAY(SELECT {theirs} {from} ORDER BY {name}.id LIMIT 5))")
-                    }
-                    _ => format!("{column} IN (SELECT {theirs} {from})"),
-                }
-            }
-            9 if !field.array => {
-                let second = &table.columns[self.dice().below(table.columns.len())];
-                if second.array {
-                    return format!("{column} IS NOT NULL");
-                }
-                let theirs = self.maker.value(second);
-                let mine = self.typed(&value, field);
-                let theirs = self.typed(&theirs, second);
-                format!("({column}, {alias}.{}) = ({mine}, {theirs})", quoted(&second.name))
-            }
-            10 if !field.array => {
-                format!("{column} = nullif({}, {})", self.typed(&value, field), self.typed(&value, field))
-            }
-            11 => format!("{alias}.id = {}", self.dice().below(1400) + 990),
-            12 => {
-                let ids: Vec<String> =
-                    (0..self.dice().below(90)).map(|_| (self.dice().below(1400) + 990).to_string()).collect();
-                format!(
-                    "{alias}.id {}IN (0, {})",
-                    self.maker.not(),
-                    [ids, vec!["-1".into()]].concat().join(", ")
-                )
-            }
-            13 => {
-                let schema = if table.schema == "fac" { "FAC" } else { "ITSM" };
-                let keys: Vec<String> = (0..1 + self.dice().below(90))
-                    .map(|_| format!("'{schema}-{}'", self.dice().below(1400) + 990))
-                    .collect();
-                format!("{alias}.key = ANY (ARRAY[{}])", keys.join(", "))
-            }
-            14 if matches!(&*field.sql_type, "citext" | "character varying" | "character")
-                || field.sql_type.starts_with("character varying(") =>
-            {
-                self.maker.text_leaf(table, field, alias, &column)
-            }
-            _ if field.array => {
-                format!("{column} = ARRAY[{}]::{}[]", self.typed(&value, field), field.sql_type)
-            }
-            _ => {
-                let op = self.maker.dice.pick(&["=", "=", "<>", "<", ">="]);
-                format!("{column} {op} {}", self.typed(&value, field))
-            }
-        }
-    }
-
-    fn given(&mut self, value: &str) -> String {
-        self.maker.given(value, "text")
-    }
-
-    fn typed(&mut self, value: &str, field: &Field) -> String {
-        if self.maker.dice.chance(4) {
-            return format!("NULL::{}", field.sql_type);
-        }
-        self.maker.given(value, &field.sql_type)
-    }
-
-    /// What joins two tables: a key and a reference to it where there is one.
-    fn join_condition(&mut self, a: &Source<'a>, b: &Source<'a>) -> String {
-        let stage = self.stage;
-        for (one, two) in [(a, b), (b, a)] {
-            let refs: Vec<&Field> = one
-                .0
-                .columns
-                .iter()
-                .zip(&stage.targets[one.1])
-                .filter(|(_, targets)| targets.contains(&two.1))
-                .map(|(field, _)| field)
-                .collect();
-            if !refs.is_empty() && self.dice().chance(70) {
-                let field = refs[self.dice().below(refs.len())];
-                let (column, key) = (format!("{}.{}", one.2, quoted(&field.name)), format!("{}.key", two.2));
-                return match (field.array, self.dice().below(4)) {
-                    (true, 0) => format!("{column} @> ARRAY[{key}]"),
-                    (true, 1) => format!("{column} && ARRAY[{key}, 'ITSM-1001']"),
-                    (true, _) => format!("{key} = ANY ({column})"),
-                    (false, 0) => format!("{key} = {column}"),
-                    (false, 1) => format!("{key} IN ({column}, 'ITSM-1001')"),
-                    (false, _) => format!("{column} = {key}"),
+            Manner::Prepared(_) => {
+                let listed = |list: &[String]| match list {
+                    [] => String::new(),
+                    list => format!("({})", list.join(", ")),
                 };
-            }
-        }
-        let pairs: Vec<(&Field, &Field)> =
-            a.0.columns
-                .iter()
-                .flat_map(|x| b.0.columns.iter().map(move |y| (x, y)))
-                .filter(|(x, y)| x.sql_type == y.sql_type && !x.array && !y.array && x.sql_type != "jsonb")
-                .collect();
-        if pairs.is_empty() || self.dice().chance(15) {
-            return format!("{}.id = {}.id", a.2, b.2);
-        }
-        let (x, y) = pairs[self.dice().below(pairs.len())];
-        let (l, r) = (format!("{}.{}", a.2, quoted(&x.name)), format!("{}.{}", b.2, quoted(&y.name)));
-        match self.dice().below(10) {
-            0 if x.sql_type == "text" => format!("{l} LIKE left({r}, 4) || '%'"),
-            1 if x.sql_type == "text" => format!("lower({l}) = lower({r})"),
-            2 if x.sql_type == "text" => format!("starts_with({l}, left({r}, 5))"),
-            3 => format!("{l} IS NOT DISTINCT FROM {r} AND {}.id < {}.id", a.2, b.2),
-            4 => format!("({l} = {r} OR {}.id = {}.id + 1)", a.2, b.2),
-            5 if x.sql_type == "bigint" => format!("{l} BETWEEN {r} - 3 AND {r} + 3"),
-            6 => format!("{l} >= {r} AND {}.id BETWEEN {}.id - 9 AND {}.id", a.2, b.2, b.2),
-            _ => format!("{l} = {r}"),
-        }
-    }
-
-    /// A few of a table's rows, so that a forced nested loop is not thousands of requests.
-    fn few(&mut self, source: &Source<'a>) -> String {
-        let modulus = 3 + self.dice().below(12);
-        format!("{}.id::bigint % {modulus} = {}", source.2, self.maker.dice.below(modulus))
-    }
-
-    fn statement(&mut self) -> (String, String, Compare) {
-        let from = |s: &Source<'_>| format!("{{}}{}.{} {}", s.0.schema, s.0.name, s.2);
-        let a = self.source();
-        let kind = self.dice().below(20);
-        if kind < 9 {
-            // One table.
-            let depth = self.dice().below(6);
-            let condition = self.tree(a.0, &a.2, depth);
-            let where_clause =
-                if self.dice().chance(8) { String::new() } else { format!(" WHERE {condition}") };
-            return self.over(&[&a], format!(" FROM {}{where_clause}", from(&a)));
-        }
-        if kind < 11 {
-            let condition = self.tree(a.0, &a.2, 3);
-            let b = (a.0, a.1, a.2.clone());
-            let other = self.tree(b.0, &b.2, 3);
-            let word = self.maker.dice.pick(&["UNION ALL", "UNION", "INTERSECT", "EXCEPT", "EXCEPT ALL"]);
-            let one = format!("SELECT {0}.key FROM {1} WHERE {condition}", a.2, from(&a));
-            let two = format!("SELECT {0}.key FROM {1} WHERE {other}", b.2, from(&b));
-            return (format!("{one} {word} {two}"), String::new(), Compare::Bag);
-        }
-        // Joins; the second table mostly one that the first refers to.
-        let related: Vec<usize> = self.stage.targets[a.1].iter().flatten().copied().collect();
-        let b = match !related.is_empty() && self.dice().chance(75) {
-            true => {
-                let n = related[self.dice().below(related.len())];
-                self.named(n)
-            }
-            false => self.source(),
-        };
-        let on = self.join_condition(&a, &b);
-        let depth = self.dice().below(3);
-        let (one, two, few) = (self.tree(a.0, &a.2, depth), self.tree(b.0, &b.2, depth), self.few(&a));
-        let word = self.maker.dice.pick(&["JOIN", "JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN"]);
-        match kind {
-            11 => {
-                let not = self.maker.not();
-                let inner = format!("SELECT 1 FROM {} WHERE {on} AND {two}", from(&b));
-                self.over(
-                    &[&a],
-                    format!(" FROM {} WHERE {few} AND {one} AND {not}EXISTS ({inner})", from(&a)),
-                )
-            }
-            12 => {
-                let limit = 1 + self.dice().below(3);
-                let inner = format!(
-                    "SELECT {0}.id AS i FROM {1} WHERE {on} AND {two} ORDER BY {0}.id LIMIT {limit}",
-                    b.2,
-                    from(&b)
-                );
-                let word = self.maker.dice.pick(&["CROSS JOIN", "LEFT JOIN"]);
-                let on = if word == "LEFT JOIN" { " ON true" } else { "" };
-                let text = format!(
-                    "SELECT {0}.key, l.i FROM {1} {word} LATERAL ({inner}) l{on} WHERE {few} AND {one}",
-                    a.2,
-                    from(&a)
-                );
-                (text, String::new(), Compare::Bag)
-            }
-            13 => {
-                let inner = format!("SELECT count(*) FROM {} WHERE {on} AND {two}", from(&b));
-                let text =
-                    format!("SELECT {0}.key, ({inner}) AS n FROM {1} WHERE {few} AND {one}", a.2, from(&a));
-                (text, String::new(), Compare::Bag)
-            }
-            14 => {
-                let c = self.source();
-                let (also, three) = (self.join_condition(&b, &c), self.tree(c.0, &c.2, 1));
-                let second = self.maker.dice.pick(&["JOIN", "LEFT JOIN"]);
-                let text = format!(
-                    " FROM {} {word} {} ON {on} {second} {} ON {also} AND {three} WHERE {few} AND {one}",
-                    from(&a),
-                    from(&b),
-                    from(&c)
-                );
-                self.over(&[&a, &b, &c], text)
-            }
-            15 => {
-                let cte = format!(
-                    "WITH w AS MATERIALIZED (SELECT {0}.* FROM {1} WHERE {few} AND {one})",
-                    a.2,
-                    from(&a)
-                );
-                let text = format!(
-                    "{cte} SELECT {0}.key, {1}.key FROM w {0} {word} {2} ON {on} AND {two}",
-                    a.2,
-                    b.2,
-                    from(&b)
-                );
-                (text, String::new(), Compare::Bag)
-            }
-            _ => {
-                let place = if self.dice().chance(50) {
-                    format!("ON {on} AND {two} WHERE {one}")
-                } else {
-                    format!("ON {on} WHERE {one} AND {two}")
-                };
-                self.over(&[&a, &b], format!(" FROM {} {word} {} {place} AND {few}", from(&a), from(&b)))
+                let execute: Vec<String> =
+                    self.runs.iter().map(|values| format!("EXECUTE p{}", listed(values))).collect();
+                format!("PREPARE p{} AS {sql}; {}; DEALLOCATE p", listed(&self.types), execute.join("; "))
             }
         }
     }
 
-    /// What is selected of joined rows.
-    fn over(&mut self, sources: &[&Source<'a>], from: String) -> (String, String, Compare) {
-        let (table, _, alias) = sources[0];
-        let field = &table.columns[self.dice().below(table.columns.len())];
-        let column = format!("{alias}.{}", quoted(&field.name));
-        let keys: Vec<String> = sources.iter().map(|s| format!("{}.key", s.2)).collect();
-        let ids: Vec<String> = sources.iter().map(|s| format!("{}.id", s.2)).collect();
-        let (keys, ids) = (keys.join(", "), ids.join(", "));
-        // Values that are equal but not the same, of which any may be shown.
-        let vague = matches!(
-            &*field.sql_type,
-            "citext" | "numeric" | "jsonb" | "json" | "character" | "double precision" | "real"
-        ) || matches!(&*field.name, "ci" | "big" | "b");
-        let distinct = if vague { ids.clone() } else { column.clone() };
-        let direction = self.maker.dice.pick(&["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]);
-        match self.dice().below(14) {
-            0 | 1 => (format!("SELECT count(*){from}"), String::new(), Compare::Bag),
-            2 => (
-                format!(
-                    "SELECT count(*), count({column}), min({alias}.id), max({alias}.id), count(DISTINCT {alias}.id){from}"
-                ),
-                String::new(),
-                Compare::Bag,
-            ),
-            3 => (
-                format!(
-                    "SELECT {distinct}, count(*){from} GROUP BY {distinct} HAVING count(*) > {}",
-                    self.dice().below(2)
-                ),
-                String::new(),
-                Compare::Bag,
-            ),
-            4 => (format!("SELECT DISTINCT {distinct}{from}"), String::new(), Compare::Bag),
-            5 => (
-                format!(
-                    "SELECT count(*) FILTER (WHERE {alias}.id % 2 = 0), string_agg({alias}.key::text, ',' ORDER BY {ids}){from}"
-                ),
-                String::new(),
-                Compare::Bag,
-            ),
-            6..9 => {
-                let (limit, offset) = (self.dice().below(15) as u64, self.dice().below(3) as u64 * 4);
-                let tail = format!(" LIMIT {limit} OFFSET {offset}");
-                let ordered = self.dice().chance(60);
-                let column = if field.sql_type == "json" { "1".to_owned() } else { column };
-                if ordered {
-                    (
-                        format!("SELECT {keys}, {column}{from} ORDER BY {column}{direction}, {ids}"),
-                        tail,
-                        Compare::Ordered,
-                    )
-                } else {
-                    (format!("SELECT {keys}, {column}{from}"), tail, Compare::Some { limit, offset })
-                }
-            }
-            9 => {
-                let text = format!(
-                    "SELECT * FROM (SELECT {ids}, {column} AS c{from} ORDER BY {ids}{} LIMIT {}) s",
-                    if direction.contains("DESC") { " DESC" } else { "" },
-                    1 + self.maker.dice.below(9)
-                );
-                (
-                    text.replace(&format!("SELECT {ids}, "), &format!("SELECT {alias}.id AS i, ")),
-                    String::new(),
-                    Compare::Bag,
-                )
-            }
-            10 => (
-                format!("SELECT {keys}, row_number() OVER (ORDER BY {ids}){from}"),
-                String::new(),
-                Compare::Bag,
-            ),
-            11 if sources.len() == 1 => (format!("SELECT {alias}.*{from}"), String::new(), Compare::Bag),
-            12 if sources.len() == 1 => (format!("SELECT {alias}{from}"), String::new(), Compare::Bag),
-            _ => (format!("SELECT {keys}, {column}{from}"), String::new(), Compare::Bag),
+    /// The sets of rows that a run gave, one for each execution.
+    pub fn executions(&self, mut sets: Vec<Vec<String>>) -> Vec<Vec<String>> {
+        match self.manner {
+            Manner::Plain => vec![sets.swap_remove(0)],
+            // A cursor's fetches are one result.
+            Manner::Cursor => vec![sets.concat()],
+            Manner::Prepared(_) => sets[1..=self.runs.len()].to_vec(),
         }
     }
 }
