@@ -420,11 +420,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
             /// Something else: whoever needs it says what is wrong, the others go without.
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Scalar::Untold("is an object"))
+                Ok(Scalar::Untold("an object"))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Scalar::Untold("is a list"))
+                Ok(Scalar::Untold("a list"))
             }
             fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
                 Ok(Scalar::Null)

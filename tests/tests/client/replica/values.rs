@@ -45,7 +45,7 @@ fn a_replica_has_domains_generated_columns_and_lists_with_gaps_as_its_source() {
              CREATE DOMAIN one AS text[] CHECK (array_length(VALUE, 1) < 2);
              CREATE FOREIGN TABLE itsm.own (id bigint NOT NULL, key text NOT NULL, tags tags,
                  none one OPTIONS (attribute 'Tags', on_invalid 'null'),
-                 depends_on text[], depends_on_key text[], notes date,
+                 depends_on text[], depends_on_key text[] OPTIONS (attribute 'Depends On', part 'key'), notes date,
                  memory_gb bigint, twice bigint GENERATED ALWAYS AS (memory_gb * 2) STORED)
              SERVER assets OPTIONS (object_type_id '{id}');
              SELECT assets_fdw.materialize('itsm.own', into_table => 'itsm_replica.own')"
