@@ -215,7 +215,7 @@ fn an_order_whose_attribute_is_no_number_any_more_is_made_here() {
              PREPARE most AS SELECT memory_gb FROM itsm.server ORDER BY memory_gb DESC NULLS LAST LIMIT 4",
         )
         .unwrap();
-    let mut most = |client: &mut postgres::Client| -> Vec<i64> {
+    let most = |client: &mut postgres::Client| -> Vec<i64> {
         client.query("EXECUTE most", &[]).unwrap().iter().map(|row| row.get(0)).collect()
     };
     let before = most(&mut client);
@@ -237,31 +237,31 @@ const UNCOUNTED: &[(u16, Option<u32>)] = &[(403, None), (404, None), (404, Some(
 #[test]
 fn an_empty_page_that_says_more_follows_ends_nothing_where_counts_are_refused() {
     for profile in PROFILES {
+        let live = Live::start(Options { profile, objects: 2600, ..Options::default() });
+        live.sim.switches(|switches| switches.page_cap = 50);
+        live.connect()
+            .batch_execute(
+                "CREATE FOREIGN TABLE server (key text, name text) SERVER assets
+                     OPTIONS (object_schema 'ITSM', object_type 'Server')",
+            )
+            .unwrap();
+        let expected = live.sim.count(live.sim.type_id("Server").unwrap()) as usize;
+        assert!(expected > 150);
         for (status, times) in UNCOUNTED {
-            for page in 0..4 {
-                for strikes in [Some(1), None] {
-                    let live = Live::start(Options { profile, objects: 2600, ..Options::default() });
-                    live.sim.switches(|switches| switches.page_cap = 50);
-                    let mut client = live.connect();
-                    client
-                        .batch_execute(
-                            "CREATE FOREIGN TABLE server (key text, name text) SERVER assets
-                                 OPTIONS (object_schema 'ITSM', object_type 'Server')",
-                        )
-                        .unwrap();
-                    let expected = live.sim.count(live.sim.type_id("Server").unwrap()) as usize;
-                    assert!(expected > 150);
-                    let refuse = Fault::new(FaultKind::Status { status: *status }).on(Endpoint::TotalCount);
-                    live.sim.fault(Fault { times: *times, ..refuse });
-                    let empty = Fault::new(FaultKind::EmptyPage).on(Endpoint::ObjectAql).after(page);
-                    live.sim.fault(Fault { times: strikes, ..empty });
-                    let what = format!("{profile:?} {status} {times:?} page {page} {strikes:?}");
-                    match client.query("SELECT key FROM server", &[]) {
-                        Ok(found) => assert_eq!(found.len(), expected, "{what}"),
-                        Err(error) => {
-                            assert_eq!(Refusal::of(&error).code, "HV000", "{what}: {error:?}");
-                            assert!(strikes.is_none(), "{what}: one empty page is read again: {error:?}");
-                        }
+            for (page, strikes) in [(0, Some(1)), (0, None), (1, Some(1)), (2, None), (3, Some(1)), (3, None)]
+            {
+                live.sim.clear_faults();
+                let refuse = Fault::new(FaultKind::Status { status: *status }).on(Endpoint::TotalCount);
+                live.sim.fault(Fault { times: *times, ..refuse });
+                let empty = Fault::new(FaultKind::EmptyPage).on(Endpoint::ObjectAql).after(page);
+                live.sim.fault(Fault { times: strikes, ..empty });
+                let what = format!("{profile:?} {status} {times:?} page {page} {strikes:?}");
+                // Nothing is known yet of the service.
+                match live.connect().query("SELECT key FROM server", &[]) {
+                    Ok(found) => assert_eq!(found.len(), expected, "{what}"),
+                    Err(error) => {
+                        assert_eq!(Refusal::of(&error).code, "HV000", "{what}: {error:?}");
+                        assert!(strikes.is_none(), "{what}: one empty page is read again: {error:?}");
                     }
                 }
             }

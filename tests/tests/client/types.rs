@@ -49,6 +49,10 @@ const COLUMNS: &[(&str, &str, &str, bool)] = &[
     ("idn", "numeric", "field 'id'", true),
 ];
 
+const SENSITIVE: &[&str] = &[
+    "ram2", "ram4", "ramn", "ramk", "weight8", "made", "seen0", "seen2", "code3", "on_off", "created0", "id4",
+];
+
 /// What is asked of each column `c`; `v` stands for one of its values, `w` for another.
 const QUESTIONS: &[&str] = &[
     "SELECT c FROM t ORDER BY c LIMIT 5",
@@ -151,7 +155,9 @@ fn hand_written_types_order_compare_and_count_as_a_local_copy_does() {
             if proven {
                 client.batch_execute("SELECT FROM assets_fdw.verify_pushdown('assets')").unwrap();
             }
-            for (column, sql_type, _, ordered) in COLUMNS {
+            // Whichever way the service behaves, only some of them may be asked for differently.
+            let few = |name: &str| profile == Profile::Documented || SENSITIVE.contains(&name);
+            for (column, sql_type, _, ordered) in COLUMNS.iter().filter(|column| few(column.0)) {
                 for question in questions(&mut client, column, sql_type, *ordered) {
                     let asked = |table| question.replace(" FROM t", &format!(" FROM {table}"));
                     let expected = rows(&mut client, &asked("copy"));
@@ -183,13 +189,13 @@ fn questions(client: &mut postgres::Client, column: &str, sql_type: &str, ordere
         .collect();
     let Some(last) = values.len().checked_sub(1) else { return all };
     for (n, comparison) in COMPARISONS.iter().enumerate() {
+        // Another value each time.
+        let (v, w) = match (n + column.len()) % 3 {
+            0 => (last / 2, last),
+            1 => (last / 3, last / 2),
+            _ => (last, 0),
+        };
         for what in ["count(*)", "key"] {
-            // Another value each time.
-            let (v, w) = match (n + column.len() + what.len()) % 3 {
-                0 => (last / 2, last),
-                1 => (last / 3, last / 2),
-                _ => (last, 0),
-            };
             let comparison = comparison
                 .replace('v', &values[v])
                 .replace(", w", &format!(", {}", values[w]))

@@ -10,7 +10,7 @@
 //!
 //! So an object that matched throughout is on one of the pages, wherever others come and go. The
 //! end is a page that joins and says so in every way it can, or an empty answer at offset 0 of an
-//! id range beyond `last`.
+//! id range beyond `last`. One that says that more follows needs a count that agrees.
 
 use std::collections::VecDeque;
 
