@@ -23,14 +23,11 @@ AS $$
 DECLARE
     comment record;
 BEGIN
+    -- PostgreSQL lists a table once for each of its columns.
     PERFORM assets_fdw.remember_import(ARRAY(
-        SELECT made.objid FROM pg_event_trigger_ddl_commands() AS made WHERE made.classid = 'pg_class'::regclass));
-    FOR comment IN
-        SELECT c.statement
-        FROM assets_fdw.import_comments() AS c
-        JOIN pg_event_trigger_ddl_commands() AS made
-          ON made.classid = 'pg_class'::regclass AND made.objid = to_regclass(c.foreign_table)
-    LOOP
+        SELECT DISTINCT made.objid FROM pg_event_trigger_ddl_commands() AS made
+        WHERE made.classid = 'pg_class'::regclass));
+    FOR comment IN SELECT c.statement FROM assets_fdw.import_comments() AS c LOOP
         EXECUTE comment.statement;
     END LOOP;
 END

@@ -16,3 +16,20 @@ BEGIN
     END IF;
 END
 $$;
+
+-- 10-fdw: each comment of an imported table once
+CREATE OR REPLACE FUNCTION assets_fdw.comment_imported() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY INVOKER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    comment record;
+BEGIN
+    -- PostgreSQL lists a table once for each of its columns.
+    PERFORM assets_fdw.remember_import(ARRAY(
+        SELECT DISTINCT made.objid FROM pg_event_trigger_ddl_commands() AS made
+        WHERE made.classid = 'pg_class'::regclass));
+    FOR comment IN SELECT c.statement FROM assets_fdw.import_comments() AS c LOOP
+        EXECUTE comment.statement;
+    END LOOP;
+END
+$$;

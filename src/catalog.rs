@@ -37,6 +37,8 @@ pub struct Column {
     pub name: String,
     /// How its values become datums.
     pub conversion: Conversion,
+    /// NOT NULL, which PostgreSQL believes from version 17 on.
+    pub not_null: bool,
     collation: pg_sys::Oid,
     options: Options,
 }
@@ -93,6 +95,7 @@ impl ForeignTable {
                     attnum: attribute.attnum,
                     name: pg::text(attribute.attname.data.as_ptr()),
                     conversion: Conversion::new(attribute.atttypid, attribute.atttypmod),
+                    not_null: attribute.attnotnull,
                     collation: attribute.attcollation,
                     options: session::read_options(list),
                 });

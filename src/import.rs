@@ -1,11 +1,12 @@
 //! IMPORT FOREIGN SCHEMA: one table an object type.
 //!
 //! IMPORT may only create tables, so comments from Assets' descriptions are kept in this backend
-//! until the event trigger at the end of the command takes them.
-#![allow(unsafe_code)] // the statement's nodes
+//! until the event trigger at the end of the command takes them. They are kept no longer than the
+//! transaction, and no longer than the part of it that the command ran in.
+#![allow(unsafe_code)] // the statement's nodes, transaction callbacks
 
-use std::cell::RefCell;
-use std::collections::HashSet;
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
 
 use assets::error::{Error, Kind};
 use assets::model::ObjectType;
@@ -16,13 +17,20 @@ use tables::ddl;
 use tables::drift::Growth;
 use tables::known::Known;
 use tables::layout::{self, Children, MAX_COLUMNS, Options, References, Table};
+use tables::listed::{self, Listed};
 
 use crate::fdw::pg;
 use crate::{catalog, error, options, runtime, session};
 
 thread_local! {
-    /// The IMPORT under way, or one that failed.
-    static PENDING: RefCell<Option<Import>> = const { RefCell::new(None) };
+    /// The IMPORTs of this transaction whose tables have not been seen to be made, each with the
+    /// subtransaction that it ran in. More than one where an event trigger imports something, too, or
+    /// where none is run.
+    static PENDING: RefCell<Vec<(pg_sys::SubTransactionId, Import)>> = const { RefCell::new(Vec::new()) };
+    /// The comments of the tables that were seen to be made, until the event trigger sets them: each
+    /// with its table's name.
+    static COMMENTS: RefCell<Vec<(String, String)>> = const { RefCell::new(Vec::new()) };
+    static WATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What an IMPORT makes.
@@ -39,14 +47,56 @@ pub struct Import {
     pub tables: Vec<(Table, Known)>,
 }
 
-/// The IMPORT under way, for the event trigger at its end.
-pub fn with_pending(body: impl FnOnce(&Import)) {
+/// Keeps what an IMPORT makes, for the event trigger at its end.
+fn keep(import: Import) {
+    if !WATCHING.replace(true) {
+        // SAFETY: registered once a backend; the callbacks only drop what this thread keeps.
+        unsafe {
+            pg_sys::RegisterXactCallback(Some(transaction_ended), std::ptr::null_mut());
+            pg_sys::RegisterSubXactCallback(Some(subtransaction_ended), std::ptr::null_mut());
+        }
+    }
+    // SAFETY: no preconditions.
+    let within = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    PENDING.with_borrow_mut(|pending| pending.push((within, import)));
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn transaction_ended(_event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    PENDING.take();
+    COMMENTS.take();
+}
+
+/// What was begun since a subtransaction began is part of it, and has the higher numbers.
+#[pg_guard]
+unsafe extern "C-unwind" fn subtransaction_ended(
+    event: pg_sys::SubXactEvent::Type,
+    ended: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _arg: *mut c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        PENDING.with_borrow_mut(|pending| pending.retain(|(within, _)| *within < ended));
+        COMMENTS.take();
+    }
+}
+
+/// The IMPORTs that wait for their tables, the last one first: `made` gives those that were made. An IMPORT
+/// of which there are any is done with.
+pub fn finish(mut made: impl for<'a> FnMut(&'a Import) -> Vec<&'a Table>) {
     // Not borrowed while SQL runs, which may raise an ERROR.
     let taken = PENDING.take();
-    if let Some(import) = &taken {
-        body(import);
+    let (mut left, mut said) = (Vec::new(), Vec::new());
+    for (within, import) in taken.into_iter().rev() {
+        let tables = made(&import);
+        said.extend(tables.iter().flat_map(|table| comments(&import.local_schema, table)));
+        if tables.is_empty() {
+            left.push((within, import));
+        }
     }
-    PENDING.set(taken);
+    left.reverse();
+    PENDING.set(left);
+    COMMENTS.set(said);
 }
 
 #[pg_guard]
@@ -61,45 +111,56 @@ pub unsafe extern "C-unwind" fn import_foreign_schema(
         let wanted = pg::text((*stmt).remote_schema);
         let local_schema = pg::text((*stmt).local_schema);
         let server_name = pg::text((*stmt).server_name);
-        let listed: HashSet<String> = pg::nodes::<pg_sys::RangeVar>((*stmt).table_list)
+        let listed: Vec<String> = pg::nodes::<pg_sys::RangeVar>((*stmt).table_list)
             .map(|range| pg::text((*range).relname))
             .collect();
         use pg_sys::ImportForeignSchemaType::*;
-        let keep = match (*stmt).list_type {
-            FDW_IMPORT_SCHEMA_LIMIT_TO => Keep::Only(listed),
-            FDW_IMPORT_SCHEMA_EXCEPT => Keep::AllBut(listed),
-            _ => Keep::All,
+        let (keep_only, clause) = match (*stmt).list_type {
+            FDW_IMPORT_SCHEMA_LIMIT_TO => (Keep::Only(listed), "LIMIT TO"),
+            FDW_IMPORT_SCHEMA_EXCEPT => (Keep::AllBut(listed), "EXCEPT"),
+            _ => (Keep::All, ""),
         };
-        let whole = !matches!(keep, Keep::Only(_));
+        let whole = !matches!(keep_only, Keep::Only(_));
         let connection = session::connect(server, pg_sys::GetUserId());
-        let made = tables(connection.client.clone(), wanted, keep, options.clone());
-        let Made { schema_id, types, tables } = error::or_raise(runtime::wait(made));
+        let made = tables(connection.client.clone(), wanted.clone(), keep_only, options.clone());
+        let Made { schema_id, types, tables, unfit } = error::or_raise(runtime::wait(made));
+        for name in unfit {
+            say_unfit(clause, &name, &wanted);
+        }
+        if !whole {
+            // PostgreSQL drops what is not listed by the name of its table. The statement is a copy of its
+            // own for this execution (ProcessUtility copies one that is kept in a plan).
+            for (table, _) in &tables {
+                let named = pg_sys::makeRangeVar(std::ptr::null_mut(), pg::to_server(&table.name), -1);
+                (*stmt).table_list = pg_sys::lappend((*stmt).table_list, named.cast());
+            }
+        }
         let mut list = std::ptr::null_mut();
         for (table, _) in &tables {
             let statement = ddl::create_foreign_table(table, &server_name);
             list = pg_sys::lappend(list, pg::to_server(&statement).cast());
         }
         let growth = Growth { options, types, server: server_name, follow: None };
-        PENDING.set(Some(Import { local_schema, schema_id, whole, growth, tables }));
+        keep(Import { local_schema, schema_id, whole, growth, tables });
         list
     }
 }
 
-/// Which tables the statement wants, by name.
+/// Which types the statement wants, by their names or those of their tables.
 enum Keep {
     All,
-    Only(HashSet<String>),
-    AllBut(HashSet<String>),
+    Only(Vec<String>),
+    AllBut(Vec<String>),
 }
 
-impl Keep {
-    fn wants(&self, name: &str) -> bool {
-        match self {
-            Keep::All => true,
-            Keep::Only(names) => names.contains(name),
-            Keep::AllBut(names) => !names.contains(name),
-        }
-    }
+/// A name that means nothing was misspelt, or what it meant is gone.
+fn say_unfit(clause: &str, name: &str, schema: &str) {
+    error::report(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        format!("{clause} names \"{name}\", which no object type of object schema \"{schema}\" fits"),
+    )
+    .set_hint("A name is that of the table that IMPORT makes, or that of the object type in Assets.")
+    .report(PgLogLevel::WARNING);
 }
 
 /// What the service has for an IMPORT.
@@ -108,9 +169,12 @@ struct Made {
     /// All types of the object schema.
     types: Vec<i64>,
     tables: Vec<(Table, Known)>,
+    /// Names of the statement that fit no type.
+    unfit: Vec<String>,
 }
 
-/// Asks the service for the object schema's types and their attributes; only for those wanted.
+/// Asks the service for the object schema's types and their attributes; only for those wanted, several
+/// at once.
 async fn tables(
     client: std::sync::Arc<assets::client::Client>,
     wanted: String,
@@ -124,21 +188,26 @@ async fn tables(
         catalog::find_schema(&schemas, &wanted).ok_or_else(|| catalog::no_schema(&wanted, &schemas))?;
     let types = client.types(schema.id).await?;
     let names = layout::table_names(&types);
-    let mut ordered: Vec<_> = types.iter().collect();
+    let listed = |list: &[String]| listed::find(list.iter().map(String::as_str), &types, &names);
+    let (wants, listed): (fn(bool) -> bool, Listed) = match &keep {
+        Keep::All => (|_| true, Listed::default()),
+        Keep::Only(list) => (|listed| listed, listed(list)),
+        Keep::AllBut(list) => (|listed| !listed, listed(list)),
+    };
+    let mut ordered: Vec<_> = types.iter().filter(|t| wants(listed.types.contains(&t.id))).collect();
     ordered.sort_by_key(|t| (t.position, t.id));
+    let ids: Vec<i64> = ordered.iter().map(|t| t.id).collect();
     let mut tables = Vec::new();
-    for object_type in ordered {
+    for (object_type, attributes) in ordered.into_iter().zip(client.attributes_of(&ids).await?) {
         let Some((_, name)) = names.iter().find(|(id, _)| *id == object_type.id) else { continue };
-        if keep.wants(name) {
-            let attributes = client.attributes(object_type.id).await?;
-            let table = layout::table(schema, object_type, name, &attributes, &options);
-            if table.columns.len() > MAX_COLUMNS {
-                return Err(too_wide(&table, object_type));
-            }
-            tables.push((table, Known::of(object_type, &attributes, &options)));
+        let table = layout::table(schema, object_type, name, &attributes, &options);
+        if table.columns.len() > MAX_COLUMNS {
+            return Err(too_wide(&table, object_type));
         }
+        tables.push((table, Known::of(object_type, &attributes, &options)));
     }
-    Ok(Made { schema_id: schema.id, types: types.iter().map(|t| t.id).collect(), tables })
+    let types = types.iter().map(|t| t.id).collect();
+    Ok(Made { schema_id: schema.id, types, tables, unfit: listed.unfit })
 }
 
 fn too_wide(table: &Table, object_type: &ObjectType) -> Error {
@@ -194,27 +263,25 @@ fn read_options(given: &options::Options) -> Options {
     read
 }
 
-/// Called by the event trigger at the end of IMPORT FOREIGN SCHEMA: for each table, the statements
-/// that set its comments. An IMPORT that failed may have left some behind: the caller runs only
-/// those of tables that the command at hand made.
+/// Called by the event trigger next: for each table that was made, the statements that set its comments.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn import_comments() -> TableIterator<'static, (name!(foreign_table, String), name!(statement, String))> {
+    TableIterator::new(COMMENTS.take())
+}
+
+/// The statements that set the comments of a table, each with its name.
+fn comments(schema: &str, table: &Table) -> Vec<(String, String)> {
+    let qualified = format!("{}.{}", ddl::ident(schema), ddl::ident(&table.name));
     let mut statements = Vec::new();
-    let Some(import) = PENDING.take() else { return TableIterator::new(statements) };
-    for (table, _) in import.tables {
-        let qualified = format!("{}.{}", ddl::ident(&import.local_schema), ddl::ident(&table.name));
-        if let Some(comment) = &table.comment {
-            let statement = format!("COMMENT ON FOREIGN TABLE {qualified} IS {}", ddl::literal(comment));
-            statements.push((qualified.clone(), statement));
-        }
-        for column in &table.columns {
-            if let Some(comment) = &column.comment {
-                let name = ddl::ident(&column.name);
-                let statement = format!("COMMENT ON COLUMN {qualified}.{name} IS {}", ddl::literal(comment));
-                statements.push((qualified.clone(), statement));
-            }
+    if let Some(comment) = &table.comment {
+        statements.push(format!("COMMENT ON FOREIGN TABLE {qualified} IS {}", ddl::literal(comment)));
+    }
+    for column in &table.columns {
+        if let Some(comment) = &column.comment {
+            let name = ddl::ident(&column.name);
+            statements.push(format!("COMMENT ON COLUMN {qualified}.{name} IS {}", ddl::literal(comment)));
         }
     }
-    TableIterator::new(statements)
+    statements.into_iter().map(|statement| (qualified.clone(), statement)).collect()
 }

@@ -21,7 +21,8 @@ pub struct Question {
     pub seen: Option<Vec<i64>>,
 }
 
-/// Asks for an object schema, its types, and the attributes of those that matter; one request a type.
+/// Asks for an object schema, its types, and the attributes of those that matter; one request a type, several
+/// at once.
 ///
 /// # Errors
 /// The object schema is not visible, or a list that cannot be empty is: nothing may be concluded then.
@@ -46,16 +47,18 @@ pub async fn remote(client: Arc<Client>, question: Question) -> Result<Remote, E
     if let Some(seen) = &question.seen {
         wanted.extend(found.types.iter().map(|t| t.id).filter(|id| !seen.contains(id)));
     }
+    let mut asked: Vec<i64> = Vec::new();
     for id in wanted {
-        if found.object_type(id).is_none() || found.attributes.contains_key(&id) {
-            continue;
+        if found.object_type(id).is_some() && !asked.contains(&id) {
+            asked.push(id);
         }
-        let attributes = client.attributes(id).await?;
+    }
+    for (id, attributes) in asked.iter().zip(client.attributes_of(&asked).await?) {
         // Each has its key, at the least.
         if attributes.is_empty() {
             return Err(nothing(format!("object type {id} shows no attribute")));
         }
-        found.attributes.insert(id, attributes);
+        found.attributes.insert(*id, attributes);
     }
     Ok(found)
 }

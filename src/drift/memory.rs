@@ -1,35 +1,43 @@
 //! What is kept of imports: written at the end of IMPORT FOREIGN SCHEMA and after a sync.
 #![allow(unsafe_code)] // the current user
 
+use std::collections::HashSet;
+
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::drift::Growth;
 use tables::known::Known;
-use tables::layout::Options;
+use tables::layout::{Options, Table};
 
 use crate::error;
 use crate::import::{self, Import};
 use crate::replica::spi::{as_extension, execute, query, query_one};
 
-/// Notes what the IMPORT under way made of which types; `made` are the relations that the command made.
-/// Whoever calls it by hand has made nothing.
+/// Called by the event trigger at the end of IMPORT FOREIGN SCHEMA with the relations that the command
+/// made: notes of which types they were made. Whoever calls it by hand has made nothing.
 #[pg_extern(sql = false)]
 fn remember_import(made: Vec<Option<pg_sys::Oid>>) {
+    let mut left: HashSet<pg_sys::Oid> = made.into_iter().flatten().collect();
+    import::finish(|import| note(import, &mut left));
+}
+
+/// Notes of which types the relations `made` were made by an IMPORT, and takes them out. Gives their tables.
+fn note<'a>(import: &'a Import, made: &mut HashSet<pg_sys::Oid>) -> Vec<&'a Table> {
     // SAFETY: no preconditions.
     let user = unsafe { pg_sys::GetUserId() };
-    import::with_pending(|import| {
-        let mut any = false;
-        for (table, known) in &import.tables {
-            let relation = owned_relation(import, &table.name, user);
-            let Some(relation) = relation.filter(|oid| made.contains(&Some(*oid))) else { continue };
-            any = true;
-            remember_table(relation, known);
-        }
-        // LIMIT TO wants those tables and no others, ever.
-        if any && import.whole {
-            remember_schema(&import.local_schema, import.schema_id, &import.growth, user);
-        }
-    });
+    let mut tables = Vec::new();
+    for (table, known) in &import.tables {
+        // One of the same name may be another wrapper's.
+        let relation = owned_relation(import, &table.name, user);
+        let Some(relation) = relation.filter(|oid| made.remove(oid)) else { continue };
+        tables.push(table);
+        remember_table(relation, known);
+    }
+    // LIMIT TO wants those tables and no others, ever.
+    if !tables.is_empty() && import.whole {
+        remember_schema(&import.local_schema, import.schema_id, &import.growth, user);
+    }
+    tables
 }
 
 fn owned_relation(import: &Import, name: &str, user: pg_sys::Oid) -> Option<pg_sys::Oid> {

@@ -2,7 +2,7 @@
 //! and replicas share it, so that both hold the same values and fail over the same ones.
 #![allow(unsafe_code)] // datums are raw values of the server
 
-use assets::value::{Invalid, Value};
+use assets::value::{Invalid, Source, Value};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -18,6 +18,8 @@ pub struct Output {
     source: String,
     conversion: Conversion,
     null_if_invalid: bool,
+    /// Shows what every object has, and is declared NOT NULL, as IMPORT does: PostgreSQL relies on it.
+    required: bool,
     /// Values that read as NULL because they did not fit.
     invalid: u64,
 }
@@ -31,6 +33,7 @@ impl Output {
             source: resolution.source_name.clone(),
             conversion: column.conversion.clone(),
             null_if_invalid: column.null_if_invalid(),
+            required: column.not_null && matches!(resolution.spec.source, Source::Field(_)),
             invalid: 0,
         }
     }
@@ -39,7 +42,9 @@ impl Output {
     /// Raises HV024 for a value that does not fit, unless the column reads such values as NULL.
     pub fn datum(&mut self, key: &str, value: &Value) -> Option<pg_sys::Datum> {
         match self.conversion.datum(value, self.null_if_invalid) {
+            Ok(None) if self.required => self.missing(key),
             Ok(datum) => datum,
+            Err(Misfit::Value(_)) if self.null_if_invalid && self.required => self.missing(key),
             Err(Misfit::Value(_)) if self.null_if_invalid => {
                 self.invalid += 1;
                 None
@@ -53,6 +58,20 @@ impl Output {
                 self.advice(&invalid),
             ),
         }
+    }
+
+    fn missing(&self, key: &str) -> ! {
+        error::raise_hint(
+            PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
+            format!(
+                "object {key} has no value for \"{}\", and column \"{}\" is NOT NULL",
+                self.source, self.column
+            ),
+            format!(
+                "ALTER FOREIGN TABLE … ALTER COLUMN {} DROP NOT NULL lets it read as NULL; in a replica, too.",
+                tables::ddl::ident(&self.column)
+            ),
+        )
     }
 
     fn advice(&self, invalid: &Invalid) -> String {

@@ -277,13 +277,17 @@ fn columns(relation: pg_sys::Oid) -> Vec<Column> {
                t.typcategory = 'A', pg_catalog.col_description(a.attrelid, a.attnum::int),
                CASE WHEN a.attgenerated <> ''
                     THEN (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef AS d
-                          WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END
+                          WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
+               -- Every object has a key; what else the foreign table promises is made sure of as rows come.
+               a.attnotnull OR coalesce(o.field, CASE WHEN o.attribute IS NULL THEN a.attname::text END) = 'key'
+                               AND o.on_invalid IS NULL
         FROM pg_catalog.pg_attribute AS a
         JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
         CROSS JOIN LATERAL (
             SELECT max(option_value) FILTER (WHERE option_name = 'field') AS field,
                    max(option_value) FILTER (WHERE option_name IN ('attribute', 'attribute_id')) AS attribute,
-                   max(option_value) FILTER (WHERE option_name = 'part') AS part
+                   max(option_value) FILTER (WHERE option_name = 'part') AS part,
+                   max(option_value) FILTER (WHERE option_name = 'on_invalid') AS on_invalid
             FROM pg_catalog.pg_options_to_table(a.attfdwoptions)) AS o
         WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attnum";
@@ -295,8 +299,9 @@ fn columns(relation: pg_sys::Oid) -> Vec<Column> {
             .get::<String>(8)
             .map(|made| format!(" GENERATED ALWAYS AS ({made}) STORED"))
             .unwrap_or_default();
+        let not_null = if row.get(9).unwrap_or(false) { " NOT NULL" } else { "" };
         Column {
-            declaration: format!("{} {}{collate}{generated}", ident(&name), row.must::<String>(2)),
+            declaration: format!("{} {}{collate}{generated}{not_null}", ident(&name), row.must::<String>(2)),
             field: row.get(4),
             reference: row.must(5),
             array: row.must(6),

@@ -15,6 +15,7 @@ pub mod fuzzing;
 pub mod glance;
 pub mod hosts;
 mod http;
+mod lists;
 mod mask;
 mod memory;
 mod metadata;

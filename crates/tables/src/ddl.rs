@@ -33,9 +33,10 @@ pub fn create_foreign_table_in(schema: Option<&str>, table: &Table, server: &str
     let mut out = format!("CREATE FOREIGN TABLE {schema}{} (", ident(&table.name));
     for (i, column) in table.columns.iter().enumerate() {
         let comma = if i > 0 { "," } else { "" };
+        let not_null = if column.is_never_null() { " NOT NULL" } else { "" };
         let _ = write!(
             out,
-            "{comma}\n  {} {} {}",
+            "{comma}\n  {} {} {}{not_null}",
             ident(&column.name),
             column.sql_type,
             options(&column.options)

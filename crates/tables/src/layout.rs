@@ -8,6 +8,9 @@ use crate::naming;
 /// Names that the fixed columns keep, present or not, so that a name never depends on options.
 pub const FIXED: [&str; 8] = ["id", "key", "label", "object_type", "created", "updated", "url", "attributes"];
 
+/// Those of them that no object lacks (assets-api.md 3.1).
+pub const NEVER_NULL: [&str; 4] = ["id", "key", "created", "updated"];
+
 /// Columns that every table of PostgreSQL has without showing them.
 pub const SYSTEM: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
@@ -70,6 +73,13 @@ impl Column {
     /// The part of the attribute that it shows (`key`, say), "" for the attribute itself.
     pub fn part(&self) -> &str {
         self.options.iter().find(|(name, _)| *name == "part").map_or("", |(_, value)| value)
+    }
+
+    /// Whether every object has a value there, so that the column is declared NOT NULL. A scan makes an
+    /// object that has none all the same an error: PostgreSQL relies on the declaration.
+    pub fn is_never_null(&self) -> bool {
+        let of = |name: &str| NEVER_NULL.contains(&name);
+        self.options.iter().any(|(name, value)| *name == "field" && of(value))
     }
 }
 

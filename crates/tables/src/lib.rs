@@ -7,4 +7,5 @@ pub mod ddl;
 pub mod drift;
 pub mod known;
 pub mod layout;
+pub mod listed;
 pub mod naming;

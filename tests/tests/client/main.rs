@@ -12,6 +12,7 @@ mod golden;
 mod harness;
 mod hostile;
 mod identities;
+mod imports;
 mod install;
 mod live;
 mod minors;
