@@ -4,12 +4,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use assets::client::Client;
 use assets::error::{Error, Kind as ErrorKind};
-use assets::model::{Attribute, Kind, ObjectSchema, ObjectType};
+use assets::expected::{Expected, Shown, Tree};
+use assets::model::{Attribute, Kind, ObjectSchema, ObjectType, descendants};
 use assets::value::{ColumnSpec, Decode, Field, Part, Source};
 use pgrx::{PgRelation, pg_sys};
+use tokio::time::Instant;
 
 use crate::fdw::datum::Conversion;
 use crate::fdw::pg;
@@ -44,10 +47,13 @@ pub struct Column {
 }
 
 /// What a foreign table means to the service.
+#[derive(Clone)]
 pub struct Resolved {
     /// The AQL that selects the table's objects: object types by id, and the table's own filter.
     pub filter: String,
-    /// The object types by themselves.
+    /// Its part about object types.
+    pub kinds: String,
+    /// The object types by themselves; the service may know of others below the table's by now.
     pub types: Vec<i64>,
     /// The table's own filter by itself.
     pub own: Option<String>,
@@ -57,6 +63,8 @@ pub struct Resolved {
     pub known: Option<Arc<[ObjectType]>>,
     /// The columns that a query uses, by attribute number.
     pub columns: HashMap<i16, Resolution>,
+    /// What all of this rests on.
+    pub expected: Expected,
     /// What has been proven of the service; the resolver leaves it empty.
     pub facts: aql::Facts,
 }
@@ -70,6 +78,40 @@ pub struct Resolution {
     pub subject: Option<aql::Subject>,
     /// The attribute's or the field's name, for messages.
     pub source_name: String,
+}
+
+/// The object types of a table that takes those below its own in.
+struct ObjectTypes {
+    names: Vec<String>,
+    /// Whether there are no others: they were asked for since the statement began.
+    are_all: bool,
+}
+
+impl Resolved {
+    /// Whether the service is asked for the types below the table's own.
+    pub fn asks_below(&self) -> bool {
+        self.expected.tree.as_ref().is_some_and(|tree| tree.asked)
+    }
+
+    /// The service refused the filter. Whether it was for taking in the types below the table's own, which is
+    /// noted then.
+    pub async fn refused(&self, client: &Arc<Client>) -> Result<bool, Error> {
+        let Some(tree) = self.expected.tree.as_ref().filter(|tree| tree.asked) else { return Ok(false) };
+        // By id, of this moment; a type that is gone is found to be so.
+        client.object_type(tree.root).await?;
+        let mut filter = type_filter(&descendants(&client.types(tree.schema_id).await?, tree.root));
+        if let Some(own) = &self.own {
+            filter = format!("{filter} AND ({own})");
+        }
+        match client.any(&filter).await {
+            Ok(_) => {
+                client.keep_tree_refused(true);
+                Ok(true)
+            }
+            Err(e) if e.kind() == ErrorKind::AqlRejected => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
 }
 
 impl ForeignTable {
@@ -125,17 +167,41 @@ impl ForeignTable {
             conversion: c.conversion.clone(),
             class: c.conversion.class(c.collation),
         });
-        Resolver { table: self.name.clone(), options: self.options.clone(), columns: columns.collect() }
+        Resolver {
+            table: self.name.clone(),
+            options: self.options.clone(),
+            columns: columns.collect(),
+            moment: statement_began(),
+            current_types: false,
+        }
     }
 }
 
+/// What is known of the service for longer than this is not of this moment, even where a statement has
+/// run all the while: a function, say, that asks again and again.
+const MOMENT: Duration = Duration::from_secs(10);
+
+/// When the statement under way began. What is known from before may have changed since.
+pub fn statement_began() -> Instant {
+    // SAFETY: no preconditions.
+    let passed = unsafe { pg_sys::GetCurrentTimestamp() - pg_sys::GetCurrentStatementStartTimestamp() };
+    let passed = Duration::from_micros(u64::try_from(passed).unwrap_or_default()).min(MOMENT);
+    let now = Instant::now();
+    now.checked_sub(passed).unwrap_or(now)
+}
+
 /// The part of a foreign table that [`Resolver::resolve`] needs on the network's thread.
+#[derive(Clone)]
 pub struct Resolver {
     table: String,
     options: Options,
     columns: Vec<Wanted>,
+    /// When the statement began that this is for.
+    moment: Instant,
+    current_types: bool,
 }
 
+#[derive(Clone)]
 struct Wanted {
     attnum: i16,
     name: String,
@@ -145,11 +211,18 @@ struct Wanted {
 }
 
 impl Resolver {
+    /// For a query that names an object type which is not known: the types are asked for unless they were
+    /// since the statement began.
+    pub fn with_current_types(self) -> Self {
+        Self { current_types: true, ..self }
+    }
+
     /// Asks the service what the table and its columns are. What is remembered may be older than the
     /// table's definition, so that whatever is missing is asked for once more.
     pub async fn resolve(self, client: Arc<Client>) -> Result<Resolved, Error> {
         match self.look_up(&client).await {
-            Err(e) if e.kind() == ErrorKind::AttributeNotFound => {
+            // A type that is not there may be one below the table's, which was known.
+            Err(e) if matches!(e.kind(), ErrorKind::AttributeNotFound | ErrorKind::NotFound) => {
                 client.forget_metadata();
                 self.look_up(&client).await
             }
@@ -157,18 +230,50 @@ impl Resolver {
         }
     }
 
+    /// The same, and makes sure that the service understands how the table takes in the types below its own.
+    /// Found out by a count, which is kept like any other; once for a connection.
+    pub async fn resolve_surely(self, client: Arc<Client>) -> Result<Resolved, Error> {
+        let resolved = self.clone().resolve(client.clone()).await?;
+        if !resolved.asks_below() || client.takes_types_below().is_some() {
+            return Ok(resolved);
+        }
+        match client.any(&resolved.filter).await {
+            Err(e) if e.kind() == ErrorKind::AqlRejected => {}
+            other => {
+                if other.is_ok() {
+                    client.keep_tree_refused(false);
+                }
+                return Ok(resolved);
+            }
+        }
+        if resolved.refused(&client).await? { self.resolve(client).await } else { Ok(resolved) }
+    }
+
     async fn look_up(&self, client: &Arc<Client>) -> Result<Resolved, Error> {
         let root = self.object_type(client).await?;
         let include = self.options.get("children") == Some("include");
-        let known = if include { client.types(root.schema_id).await? } else { Arc::from([]) };
-        let types = if include { with_descendants(&known, root.id) } else { vec![root.id] };
-        let named: Vec<(i64, String)> =
-            known.iter().filter(|t| types.contains(&t.id)).map(|t| (t.id, t.name.clone())).collect();
-        let mut filter = type_filter(&types);
-        if let Some(own) = self.options.get("aql") {
-            filter = format!("{filter} AND ({own})");
-        }
+        let asks = include && client.takes_types_below() != Some(false);
+        let known = match include {
+            false => Arc::from([]),
+            // Types by id are those of this moment: a new one would be left out.
+            true if !asks || self.current_types => client.types_as_of(root.schema_id, self.moment).await?,
+            true => client.types(root.schema_id).await?,
+        };
+        let types = if include { descendants(&known, root.id) } else { vec![root.id] };
+        let kinds = if asks { below_filter(&known, root.id) } else { type_filter(&types) };
+        let filter = match self.options.get("aql") {
+            Some(own) => format!("{kinds} AND ({own})"),
+            None => kinds.clone(),
+        };
+        let by_name = self.options.id("object_type_id").is_none();
+        let schema = (include || by_name).then_some(root.schema_id);
+        let of_this_moment = client.known_since(schema, &[]).is_some_and(|since| since >= self.moment);
+        let names = ObjectTypes {
+            names: known.iter().filter(|t| types.contains(&t.id)).map(|t| t.name.clone()).collect(),
+            are_all: include && of_this_moment,
+        };
         let mut columns = HashMap::new();
+        let mut shown = Vec::new();
         // Attributes are asked for only where a column shows one (or the label, whose attribute
         // AQL is asked by).
         let needs_attributes = self.columns.iter().any(|c| match c.field() {
@@ -176,28 +281,56 @@ impl Resolver {
             None => true,
         });
         // Of every type that the table takes in: AQL knows attributes by name, whichever type's.
-        let mut lists = Vec::new();
-        for id in if needs_attributes { &types[..] } else { &[] } {
-            lists.push(client.attributes(*id).await?);
-        }
+        let needed = if needs_attributes { &types[..] } else { &[] };
+        let lists = client.attributes_of(needed).await?;
         let root_attributes = lists.first().cloned().unwrap_or_else(|| Arc::from([]));
         for column in &self.columns {
             let resolution = match column.field() {
-                Some(field) => column.of_field(field, &root_attributes, include, &named),
+                Some(field) => {
+                    let resolution = column.of_field(field, &root_attributes, include, &names);
+                    if field == Field::Label
+                        && let Some(attribute) = root_attributes.iter().find(|a| a.label)
+                    {
+                        shown.push(column.shown(attribute, &resolution));
+                    }
+                    resolution
+                }
                 None => match lists.iter().find_map(|list| column.find(list)) {
-                    Some(attribute) => column.of_attribute(attribute, &lists),
+                    Some(attribute) => {
+                        let resolution = column.of_attribute(attribute, &lists);
+                        shown.push(column.shown(attribute, &resolution));
+                        resolution
+                    }
                     None => return Err(self.missing(column, &root)),
                 },
             };
             columns.insert(column.attnum, resolution);
         }
+        let read_at = client.known_since(schema, needed);
+        let tree = match schema {
+            Some(schema_id) => Some(Tree {
+                schema_id,
+                root: root.id,
+                by_name,
+                asked: asks,
+                types: client.types(schema_id).await?,
+                within: types.clone(),
+            }),
+            None => None,
+        };
+        let lists = needed.iter().copied().zip(lists).collect();
+        // What is not known any more may be as old as anything.
+        let long_ago = || self.moment.checked_sub(MOMENT).unwrap_or(self.moment);
+        let expected = Expected::new(lists, shown, tree, read_at.unwrap_or_else(long_ago));
         Ok(Resolved {
             filter,
+            kinds,
             types,
             own: self.options.get("aql").map(str::to_owned),
             schema_id: root.schema_id,
             known: include.then(|| known.clone()),
             columns,
+            expected,
             facts: aql::Facts::default(),
         })
     }
@@ -305,19 +438,18 @@ pub fn no_schema(wanted: &str, schemas: &[ObjectSchema]) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no object schema \"{wanted}\"")).with_hint(hint)
 }
 
-/// A type and everything below it.
-fn with_descendants(types: &[ObjectType], root: i64) -> Vec<i64> {
-    let mut found = vec![root];
-    let mut next = 0;
-    while let Some(parent) = found.get(next).copied() {
-        next += 1;
-        for child in types.iter().filter(|t| t.parent_id == Some(parent)) {
-            if !found.contains(&child.id) {
-                found.push(child.id);
-            }
-        }
+/// A type with those below it. Whether what is documented as "children" is all that is below is not said,
+/// so that each type with children is named. Which types these are may have changed; the type itself
+/// has not, and what is below it now is for the service to say.
+fn below_filter(types: &[ObjectType], root: i64) -> String {
+    let has_children = |id: &i64| *id == root || types.iter().any(|t| t.parent_id == Some(*id));
+    let parents = descendants(types, root).into_iter().filter(has_children);
+    let clauses: Vec<String> =
+        parents.map(|id| format!("objectType in objectTypeAndChildren({id})")).collect();
+    match clauses.as_slice() {
+        [one] => one.clone(),
+        many => format!("({})", many.join(" OR ")),
     }
-    found
 }
 
 /// Object types by id, never by name: names change and are not unique.
@@ -377,7 +509,7 @@ impl Wanted {
         field: Field,
         attributes: &[Attribute],
         include: bool,
-        types: &[(i64, String)],
+        types: &ObjectTypes,
     ) -> Resolution {
         let decode = match field {
             Field::Id | Field::ObjectTypeId => self.conversion.natural(Kind::Integer),
@@ -390,7 +522,9 @@ impl Wanted {
             Field::Key => Some(aql::Column::Key),
             Field::Created => Some(aql::Column::Created),
             Field::Updated => Some(aql::Column::Updated),
-            Field::ObjectType if include => Some(aql::Column::ObjectType(types.to_vec())),
+            Field::ObjectType if include => {
+                Some(aql::Column::ObjectType { names: types.names.clone(), are_all: types.are_all })
+            }
             // Another type's label may be another attribute.
             Field::Label if !include => {
                 attributes.iter().find(|a| a.label && kind(a) == aql::Kind::Text).and_then(|a| {
@@ -454,6 +588,17 @@ impl Wanted {
             subject.null_is_vague |= !lists.iter().all(|list| list.iter().any(|a| a.id == attribute.id));
         }
         resolution
+    }
+
+    /// What the column rests on.
+    fn shown(&self, attribute: &Attribute, resolution: &Resolution) -> Shown {
+        let asked_as = match resolution.subject.as_ref().map(|subject| &subject.column) {
+            Some(aql::Column::Attribute { name, .. }) => Some(name.clone()),
+            _ => None,
+        };
+        let as_label = self.field() == Some(Field::Label);
+        let by_name = !as_label && self.options.id("attribute_id").is_none();
+        Shown { id: attribute.id, asked_as, by_name, as_label }
     }
 
     fn resolution(

@@ -19,7 +19,7 @@ fn sqlstate(kind: Kind) -> PgSqlErrorCode {
         Kind::AqlRejected => ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION,
         Kind::NotFound => ERRCODE_FDW_TABLE_NOT_FOUND,
         Kind::AttributeNotFound => ERRCODE_FDW_COLUMN_NAME_NOT_FOUND,
-        Kind::Protocol | Kind::TooLarge => ERRCODE_FDW_ERROR,
+        Kind::Protocol | Kind::TooLarge | Kind::Outdated => ERRCODE_FDW_ERROR,
         Kind::NotBuilt => ERRCODE_FEATURE_NOT_SUPPORTED,
     }
 }
@@ -56,6 +56,7 @@ fn usual_hint(kind: Kind) -> Option<&'static str> {
         | Kind::NotAllowed
         | Kind::AttributeNotFound
         | Kind::NotBuilt
+        | Kind::Outdated
         | Kind::TooLarge => return None,
     })
 }

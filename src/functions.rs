@@ -142,6 +142,7 @@ fn aql(
         ]),
         limit: None,
         most: None,
+        expected: None,
     };
     let client = session::connect_by_name(server).client.clone();
     let mut rows = Rows {

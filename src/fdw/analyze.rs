@@ -22,7 +22,8 @@ unsafe fn table_of(relation: pg_sys::Relation) -> (ForeignTable, std::rc::Rc<Con
     let table = ForeignTable::load(relid);
     let connection = session::connect(table.server, owner);
     let all: Vec<i16> = table.columns.iter().map(|column| column.attnum).collect();
-    let resolved = error::or_raise(runtime::wait(table.resolver(&all).resolve(connection.client.clone())));
+    let resolved =
+        error::or_raise(runtime::wait(table.resolver(&all).resolve_surely(connection.client.clone())));
     (table, connection, resolved)
 }
 

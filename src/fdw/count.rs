@@ -46,7 +46,7 @@ impl Count {
 
     unsafe fn ask(&mut self, node: *mut pg_sys::ForeignScanState) -> i64 {
         // SAFETY: the caller's promise.
-        let asked = unsafe { self.scan.question.exact(node) };
+        let asked = unsafe { self.scan.exact(node) };
         let text = match asked {
             Some(None) => return 0,
             Some(Some(text)) => text,
@@ -59,19 +59,38 @@ impl Count {
             return unsafe { self.read(node) };
         }
         self.scan.stats.requests.fetch_add(1, Ordering::Relaxed);
-        match runtime::wait(async move { client.total_count(&text).await }) {
-            Ok(0) if !self.scan.question.know_after_nothing() => {
-                // SAFETY: the caller's promise.
-                unsafe { self.read(node) }
-            }
-            Ok(count) => i64::try_from(count).unwrap_or(i64::MAX),
-            Err(e) if e.kind() == Kind::AqlRejected => {
-                if !self.scan.question.take_back() {
-                    self.scan.question.own_refused(e);
+        // No page proves a count: what its condition rests on is made sure of, at the same time.
+        let unsure = self.scan.unsure();
+        let (count, still) = runtime::wait(async move {
+            let still = async {
+                match &unsure {
+                    Some(expected) => client.still(expected).await,
+                    None => Ok(true),
                 }
-                // SAFETY: the caller's promise.
-                unsafe { self.read(node) }
+            };
+            tokio::join!(client.total_count(&text), still)
+        });
+        match count {
+            Ok(count) => {
+                self.scan.sure();
+                if !error::or_raise(still) {
+                    // SAFETY: the caller's promise; nothing has been given.
+                    return unsafe {
+                        self.scan.renew(node, false);
+                        self.ask(node)
+                    };
+                }
+                if count == 0 && !self.scan.question.know_after_nothing() {
+                    // SAFETY: the caller's promise.
+                    return unsafe { self.read(node) };
+                }
+                i64::try_from(count).unwrap_or(i64::MAX)
             }
+            // SAFETY: the caller's promise; nothing has been given.
+            Err(e) if e.kind() == Kind::AqlRejected => unsafe {
+                self.scan.refused(node, e);
+                self.read(node)
+            },
             // SAFETY: the caller's promise.
             Err(e) if e.kind().refuses_counts() => unsafe { self.read(node) },
             // It may be too much to count, or the conditions' fault, which reading finds out.

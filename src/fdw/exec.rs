@@ -10,8 +10,7 @@ use crate::fdw::generated::Generated;
 use crate::fdw::local::Local;
 use crate::fdw::pg;
 use crate::fdw::private::Private;
-use crate::fdw::question::Question;
-use crate::fdw::scan::Scan;
+use crate::fdw::scan::{Made, Scan};
 use crate::fdw::system;
 use crate::fdw::top::Top;
 use crate::{error, pg_compat, runtime, session};
@@ -43,6 +42,7 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags
         let plan = (*node).ss.ps.plan.cast::<pg_sys::ForeignScan>();
         let private = Private::from_list((*plan).fdw_private);
         let counted = private.count.as_ref();
+        let is_count = counted.is_some();
         let (relation, relid, user) = match counted {
             Some(count) => {
                 let user = count.user.map_or_else(|| pg_sys::GetUserId(), pg_sys::Oid::from);
@@ -64,20 +64,16 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags
         let client = connection.client.clone();
         let mut resolved = error::or_raise(runtime::wait(resolver.resolve(client)));
         resolved.facts = connection.facts();
-        let question = Question::new(connection, &resolved, quals, relid, node);
-        let mut scan = Scan::new(question, &table, &resolved, &private.columns, private.limit);
-        scan.generated = Generated::new((*node).ss.ps.state, relation, &private.generated);
+        let Private { columns, limit, top, generated, .. } = private;
+        let place = top.as_ref().and_then(|top| columns.iter().position(|attnum| *attnum == top.attnum));
+        let made = Made { table, columns, quals, relid, limit };
+        let mut scan = Scan::new(connection, resolved, made, node);
+        scan.generated = Generated::new((*node).ss.ps.state, relation, &generated);
         let local = Local::new(quals, relation, relid);
-        let sorted = private.top.as_ref().and_then(|top| {
-            let column = private.columns.iter().position(|attnum| *attnum == top.attnum)?;
-            Some((top.order(&resolved, column), top.limit, top.key()))
-        });
-        let made = match (counted, sorted) {
-            (Some(_), _) => State::Count(Count::new(scan, local)),
-            (None, Some(((order, fact), limit, key))) => {
-                State::Top(Top::new(scan, local, order, fact, limit, key))
-            }
-            (None, None) => {
+        let made = match (is_count, top.zip(place)) {
+            (true, _) => State::Count(Count::new(scan, local)),
+            (false, Some((top, column))) => State::Top(Top::new(scan, local, top, column)),
+            (false, None) => {
                 if flags as u32 & pg_sys::EXEC_FLAG_REWIND != 0 {
                     scan.keep(node);
                 }

@@ -116,7 +116,12 @@ unsafe fn resolve(
     let connection = session::connect(table.server, user);
     let client = connection.client.clone();
     let resolver = table.resolver(columns);
-    let mut resolved = runtime::wait(in_time(resolver.resolve(client.clone())))?;
+    let counts = connection.remote_estimate;
+    let mut resolved = runtime::wait(in_time(async move {
+        // What is counted for the estimate tells by the way whether the service understands the filter.
+        if counts { resolver.resolve_surely(client).await } else { resolver.resolve(client).await }
+    }))?;
+    let client = connection.client.clone();
     resolved.facts = connection.facts();
     // SAFETY: the planner's nodes.
     unsafe { facts::depend(root) };

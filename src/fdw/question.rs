@@ -241,6 +241,24 @@ impl Question {
         self.connection.refused.borrow().contains(&clause.shape) || self.names_unknown(&clause.names)
     }
 
+    /// The names by which the conditions that were pushed ask.
+    pub fn names_asked(&self) -> BTreeSet<String> {
+        self.pushed.iter().flat_map(|pushed| pushed.names.iter().cloned()).collect()
+    }
+
+    /// Whether a condition names an object type that is not known, with the parameters' values of the moment.
+    ///
+    /// # Safety
+    /// As for [`Question::ask`].
+    pub unsafe fn names_unknown_type(&self, node: *mut pg_sys::ForeignScanState) -> bool {
+        if !self.clauses.iter().any(|clause| asks_for_type(&clause.pred)) {
+            return false;
+        }
+        // SAFETY: the caller's promise.
+        let values = unsafe { self.evaluate(node) }.unwrap_or_default();
+        self.clauses.iter().any(|clause| aql::names_unknown_type(&clause.pred.bound(&values)))
+    }
+
     /// Evaluates the parameters and decides what to ask: conditions whose results are together what is
     /// wanted (an object may match several), and none where no object can satisfy the clauses.
     ///
@@ -351,6 +369,16 @@ impl Question {
             // An unsendable value stands as an empty text, which no rule sends.
             Some(values.map(|v| v.unwrap_or_else(|| Literal::Text(String::new()))).collect())
         }
+    }
+}
+
+/// Whether a condition is about the object's type.
+fn asks_for_type(pred: &Pred) -> bool {
+    match pred {
+        Pred::And(list) | Pred::Or(list) => list.iter().any(asks_for_type),
+        Pred::Not(inner) => asks_for_type(inner),
+        Pred::Leaf(leaf) => matches!(leaf.subject.column, aql::Column::ObjectType { .. }),
+        Pred::Local(_) => false,
     }
 }
 

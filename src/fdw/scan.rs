@@ -2,27 +2,58 @@
 #![allow(unsafe_code)] // the executor's nodes and slots
 
 use std::collections::{HashSet, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use assets::IdLog;
 use assets::error::{Error, Kind};
+use assets::expected::Expected;
 use assets::stats::ScanStats;
 use assets::value::{ColumnSpec, Row, ScanSpec};
-use pgrx::pg_sys;
+use pgrx::{PgMemoryContexts, pg_sys};
 
-use crate::catalog::{ForeignTable, Resolved};
-use crate::error;
+use crate::catalog::{ForeignTable, Resolved, statement_began};
 use crate::fdw::generated::Generated;
 use crate::fdw::kept::Kept;
 use crate::fdw::output::Output;
 use crate::fdw::question::{Query, Question};
 use crate::fdw::refusal::{Look, Second};
 use crate::runtime::PageStream;
+use crate::session::Connection;
+use crate::{error, runtime};
+
+/// So often a scan begins anew because what it rested on has changed; a service that says something else
+/// each time is no reason to go on for ever.
+const RENEWALS: u32 = 4;
+
+/// What a scan is made of.
+pub struct Made {
+    /// The foreign table.
+    pub table: ForeignTable,
+    /// The columns that it reads, by attribute number.
+    pub columns: Vec<i16>,
+    /// The plan's clauses, a List of expressions that lives as long as the query.
+    pub quals: *mut pg_sys::List,
+    /// The table's number in the range table.
+    pub relid: pg_sys::Index,
+    /// How many rows the query takes at most, where the planner knows.
+    pub limit: Option<u64>,
+}
 
 /// A scan's state.
 pub struct Scan {
     /// What is asked.
     pub question: Question,
+    /// What the table and its columns mean to the service.
+    pub resolved: Resolved,
+    made: Made,
+    /// What the conditions that were asked last rest on.
+    expected: Option<Arc<Expected>>,
+    /// Whether it was made sure of in this statement.
+    is_sure: bool,
+    /// The column that the rows are asked for in the order of.
+    sorted_by: Option<i16>,
+    renewals: u32,
     specs: Arc<[ColumnSpec]>,
     outputs: Vec<Output>,
     /// The columns that are computed here.
@@ -60,31 +91,30 @@ struct Doubt {
 }
 
 impl Scan {
-    /// A scan of the columns `wanted`; sends nothing yet. `limit` is how many rows the query is
-    /// expected to take at most: it sizes the first page, and ends nothing.
-    pub fn new(
-        question: Question,
-        table: &ForeignTable,
-        resolved: &Resolved,
-        wanted: &[i16],
-        limit: Option<u64>,
+    /// A scan; sends nothing yet.
+    ///
+    /// # Safety
+    /// `node` is the executor's; `made` holds the clauses of its plan, over the relation of that number.
+    pub unsafe fn new(
+        connection: Rc<Connection>,
+        resolved: Resolved,
+        made: Made,
+        node: *mut pg_sys::ForeignScanState,
     ) -> Self {
-        let mut specs = Vec::new();
-        let mut outputs = Vec::new();
-        for attnum in wanted {
-            if let (Some(column), Some(resolution)) = (table.column(*attnum), resolved.columns.get(attnum)) {
-                specs.push(resolution.spec);
-                outputs.push(Output::new(column, resolution));
-            }
-        }
-        // A clause that is checked locally may need more rows than the query takes.
-        let limit = limit.filter(|_| question.is_whole());
-        Self {
+        // SAFETY: the caller's promise.
+        let question = unsafe { Question::new(connection, &resolved, made.quals, made.relid, node) };
+        let mut scan = Self {
             question,
-            specs: specs.into(),
-            outputs,
+            resolved,
+            made,
+            expected: None,
+            is_sure: false,
+            sorted_by: None,
+            renewals: 0,
+            specs: Arc::from([]),
+            outputs: Vec::new(),
             generated: None,
-            limit,
+            limit: None,
             asked: Vec::new(),
             queue: VecDeque::new(),
             stream: None,
@@ -98,7 +128,174 @@ impl Scan {
             rescanned: false,
             kept: None,
             stats: Arc::default(),
+        };
+        scan.lay_out();
+        scan
+    }
+
+    /// What is decoded for which column.
+    fn lay_out(&mut self) {
+        let (mut specs, mut outputs) = (Vec::new(), Vec::new());
+        for attnum in &self.made.columns {
+            let column = self.made.table.column(*attnum);
+            if let (Some(column), Some(resolution)) = (column, self.resolved.columns.get(attnum)) {
+                specs.push(resolution.spec);
+                outputs.push(Output::new(column, resolution));
+            }
         }
+        (self.specs, self.outputs) = (specs.into(), outputs);
+        // A clause that is checked locally may need more rows than the query takes.
+        self.limit = self.made.limit.filter(|_| self.question.is_whole());
+    }
+
+    /// Finds out anew what the table and its columns mean, and begins from there. `types`: an object type is
+    /// named that is not known.
+    ///
+    /// # Safety
+    /// `node` is the executor's, the one that the scan was made for; no row has been given since it began.
+    pub unsafe fn renew(&mut self, node: *mut pg_sys::ForeignScanState, types: bool) {
+        self.renewals += 1;
+        let connection = self.question.connection.clone();
+        let mut resolver = self.made.table.resolver(&self.made.columns);
+        if types {
+            resolver = resolver.with_current_types();
+        }
+        let client = connection.client.clone();
+        self.resolved = error::or_raise(runtime::wait(resolver.resolve(client)));
+        self.resolved.facts = connection.facts();
+        // SAFETY: the caller's promise; what is made of the clauses lives as long as the query.
+        self.question = unsafe {
+            PgMemoryContexts::For((*(*node).ss.ps.state).es_query_cxt).switch_to(|_| {
+                Question::new(connection, &self.resolved, self.made.quals, self.made.relid, node)
+            })
+        };
+        self.outputs.iter().for_each(Output::warn);
+        self.lay_out();
+        self.restart();
+    }
+
+    /// What is asked, with the parameters' values of the moment.
+    ///
+    /// # Safety
+    /// As for [`Question::ask`].
+    unsafe fn ask(&mut self, node: *mut pg_sys::ForeignScanState) -> Vec<Query> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.question.names_unknown_type(node) {
+                self.renew(node, true);
+            }
+            let asked = self.question.ask(node);
+            self.expect();
+            asked
+        }
+    }
+
+    /// The condition of [`Question::exact`].
+    ///
+    /// # Safety
+    /// As for [`Question::exact`].
+    pub unsafe fn exact(&mut self, node: *mut pg_sys::ForeignScanState) -> Option<Option<String>> {
+        // SAFETY: the caller's promise.
+        let exact = unsafe { self.question.exact(node) };
+        self.expect();
+        exact
+    }
+
+    fn expect(&mut self) {
+        let mut names = self.question.names_asked();
+        let sorted = self.sorted_by.and_then(|attnum| self.resolved.columns.get(&attnum));
+        if let Some(aql::Column::Attribute { name, .. }) =
+            sorted.and_then(|column| column.subject.as_ref()).map(|subject| &subject.column)
+        {
+            names.insert(name.clone());
+        }
+        // Made sure of once, it is for the whole statement: a join asks for many values.
+        let moment = if self.is_sure { self.resolved.expected.read_at } else { statement_began() };
+        self.expected = Some(self.resolved.expected.asking(names, moment));
+    }
+
+    /// What the conditions that were asked last rest on: pages are held against it.
+    pub fn expected(&self) -> Option<Arc<Expected>> {
+        self.expected.clone()
+    }
+
+    /// What may lose objects without a word, where it was not made sure of since the statement began:
+    /// neither nothing nor a count is believed then.
+    pub fn unsure(&self) -> Option<Arc<Expected>> {
+        self.expected.clone().filter(|expected| expected.may_lose() && !expected.is_sure())
+    }
+
+    /// Rows are asked for in the order of a column.
+    pub fn sort_by(&mut self, attnum: i16) {
+        self.sorted_by = Some(attnum);
+    }
+
+    /// Notes that it was made sure of.
+    pub fn sure(&mut self) {
+        self.is_sure = true;
+    }
+
+    /// Nothing came back: whether that can be believed. Else something else is to be asked, with what is
+    /// known now.
+    ///
+    /// # Safety
+    /// As for [`Scan::renew`].
+    pub unsafe fn believes_nothing(&mut self, node: *mut pg_sys::ForeignScanState) -> bool {
+        if let Some(expected) = self.unsure() {
+            let client = self.question.connection.client.clone();
+            let still = runtime::wait(async move { client.still(&expected).await });
+            self.is_sure = true;
+            if !error::or_raise(still) {
+                // SAFETY: the caller's promise.
+                unsafe { self.renew(node, false) };
+                return false;
+            }
+        }
+        self.question.know_after_nothing()
+    }
+
+    /// The service refused a query: finds out why, and what to ask instead. Raises what cannot be helped.
+    ///
+    /// # Safety
+    /// As for [`Scan::renew`].
+    pub unsafe fn refused(&mut self, node: *mut pg_sys::ForeignScanState, refusal: Error) {
+        // A name that is no longer one.
+        if !self.delivered && self.unsure().is_some() {
+            self.is_sure = true;
+            let before = self.asked_for();
+            // SAFETY: the caller's promise.
+            unsafe { self.renew(node, false) };
+            if self.asked_for() != before {
+                return;
+            }
+        }
+        if self.question.take_back() {
+            return;
+        }
+        let (client, resolved) = (self.question.connection.client.clone(), self.resolved.clone());
+        let refused = runtime::wait(async move { resolved.refused(&client).await });
+        if error::or_raise(refused) && !self.delivered {
+            // SAFETY: the caller's promise.
+            return unsafe { self.renew(node, false) };
+        }
+        self.question.own_refused(refusal);
+    }
+
+    fn asked_for(&self) -> String {
+        self.question.shown_filter()
+    }
+
+    /// What the scan rested on has changed. An ERROR where that cannot be put right any more.
+    ///
+    /// # Safety
+    /// As for [`Scan::renew`].
+    pub unsafe fn outdated(&mut self, node: *mut pg_sys::ForeignScanState, why: &Error) {
+        if self.delivered || self.renewals >= RENEWALS {
+            error::service(why);
+        }
+        self.is_sure = true;
+        // SAFETY: the caller's promise.
+        unsafe { self.renew(node, false) };
     }
 
     /// What is decoded, column by column.
@@ -121,12 +318,12 @@ impl Scan {
     /// # Safety
     /// `node` is the executor's, the one that the scan was made for.
     pub unsafe fn next(&mut self, node: *mut pg_sys::ForeignScanState) -> Option<Row> {
-        if !self.begun {
-            // SAFETY: the caller's node.
-            let asked = unsafe { self.question.ask(node) };
-            self.begin(asked);
-        }
         loop {
+            if !self.begun {
+                // SAFETY: the caller's node.
+                let asked = unsafe { self.ask(node) };
+                self.begin(asked);
+            }
             if let Some(row) = self.rows.next() {
                 if self.seen.as_mut().is_some_and(|seen| !seen.insert(row.id)) {
                     continue;
@@ -140,10 +337,9 @@ impl Scan {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
                 None if self.queue.is_empty() => {
-                    if !self.delivered && !self.question.know_after_nothing() {
-                        // SAFETY: the caller's node.
-                        let asked = unsafe { self.question.ask(node) };
-                        self.begin(asked);
+                    // SAFETY: the caller's node.
+                    if !self.delivered && !unsafe { self.believes_nothing(node) } {
+                        self.begun = false;
                         continue;
                     }
                     return None;
@@ -151,7 +347,8 @@ impl Scan {
                 None => {
                     let Query { text: filter, most } = self.queue.pop_front()?;
                     self.asking.clone_from(&filter);
-                    let spec = ScanSpec { filter, columns: self.specs.clone(), limit: self.limit, most };
+                    let (columns, expected) = (self.specs.clone(), self.expected.clone());
+                    let spec = ScanSpec { filter, columns, limit: self.limit, most, expected };
                     let client = self.question.connection.client.clone();
                     self.stream.insert(PageStream::start(client, spec, self.stats.clone()))
                 }
@@ -166,10 +363,9 @@ impl Scan {
                 Ok(None) => self.stream = None,
                 Err(e) => {
                     self.stream = None;
-                    self.take_back(e);
                     // SAFETY: the caller's node.
-                    let asked = unsafe { self.question.ask(node) };
-                    self.begin(asked);
+                    unsafe { self.take_back(node, e) };
+                    self.begun = false;
                 }
             }
         }
@@ -177,12 +373,15 @@ impl Scan {
 
     /// What is asked has failed: returns where it is to be asked again, without the conditions that are to blame;
     /// else the failure is raised.
-    fn take_back(&mut self, failure: Error) {
-        if failure.kind() == Kind::AqlRejected {
-            if !self.question.take_back() {
-                self.question.own_refused(failure);
-            }
-            return;
+    ///
+    /// # Safety
+    /// As for [`Scan::next`].
+    unsafe fn take_back(&mut self, node: *mut pg_sys::ForeignScanState, failure: Error) {
+        // SAFETY: the caller's promise.
+        match failure.kind() {
+            Kind::AqlRejected => return unsafe { self.refused(node, failure) },
+            Kind::Outdated => return unsafe { self.outdated(node, &failure) },
+            _ => {}
         }
         if !failure.is_doubtful() {
             error::service(&failure);
@@ -256,7 +455,7 @@ impl Scan {
         }
         // SAFETY: the caller's promise.
         unsafe {
-            let asked = self.question.ask(node);
+            let asked = self.ask(node);
             match &self.kept {
                 Some(kept) if self.asked == asked => kept.again(),
                 _ => {

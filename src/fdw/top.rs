@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 
+use assets::error::Kind;
 use assets::top::{self, Order};
 use assets::value::{Row, ScanSpec};
 use pgrx::pg_sys;
@@ -14,6 +15,7 @@ use pgrx::prelude::*;
 
 use crate::fdw::local::Local;
 use crate::fdw::scan::Scan;
+use crate::fdw::sorted::TopOf;
 use crate::fdw::sorter::{Key, Sorter};
 use crate::{error, facts, runtime};
 
@@ -25,8 +27,9 @@ pub struct Top {
     pub order: Order,
     /// The fact that proves that the service keeps to it.
     pub fact: Option<&'static str>,
-    /// How many rows are expected to be wanted.
-    limit: u32,
+    wanted: TopOf,
+    /// Where the sorted column stands among those that are decoded.
+    column: usize,
     key: Key,
     local: Local,
     /// The first rows, once they have been asked for.
@@ -47,17 +50,13 @@ struct First {
 }
 
 impl Top {
-    /// The rows of `scan` in an order, `limit` of which are expected to be wanted, checked with `local` where
+    /// The rows of `scan` in the order `wanted`, by its column of number `column`, checked with `local` where
     /// they have to be read.
-    pub fn new(
-        scan: Scan,
-        local: Local,
-        order: Order,
-        fact: Option<&'static str>,
-        limit: u32,
-        key: Key,
-    ) -> Self {
-        Self { scan, order, fact, limit, key, local, first: None, given: 0, last: None, rest: None }
+    pub fn new(mut scan: Scan, local: Local, wanted: TopOf, column: usize) -> Self {
+        scan.sort_by(wanted.attnum);
+        let (order, fact) = wanted.order(&scan.resolved, column);
+        let key = wanted.key();
+        Self { scan, order, fact, wanted, column, key, local, first: None, given: 0, last: None, rest: None }
     }
 
     /// Fills the empty slot with the next row; leaves it empty after the last.
@@ -92,23 +91,32 @@ impl Top {
 
     unsafe fn ask(&mut self, node: *mut pg_sys::ForeignScanState) -> First {
         // SAFETY: the caller's node.
-        let asked = unsafe { self.scan.question.exact(node) };
+        let asked = unsafe { self.scan.exact(node) };
         let filter = match asked {
             Some(Some(filter)) => filter,
             Some(None) => return First { rows: Vec::new(), all: true },
             None => return First::default(),
         };
         let client = self.scan.question.connection.client.clone();
-        let spec = ScanSpec { filter, columns: self.scan.specs(), limit: None, most: None };
-        let (order, limit, stats) = (self.order.clone(), self.limit, self.scan.stats.clone());
+        let (columns, expected) = (self.scan.specs(), self.scan.expected());
+        let spec = ScanSpec { filter, columns, limit: None, most: None, expected };
+        let (order, limit, stats) = (self.order.clone(), self.wanted.limit, self.scan.stats.clone());
         let found = runtime::wait(async move { top::top(client, spec, order, limit, stats).await });
         let found = match found {
             // The order, or the conditions: read without the one, which finds out about the others.
             Err(e) if e.is_doubtful() && self.scan.answers() => top::Top::Unproven,
+            Err(e) if e.kind() == Kind::Outdated => {
+                // SAFETY: the caller's node; nothing has been given.
+                unsafe { self.scan.outdated(node, &e) };
+                top::Top::Unproven
+            }
             found => error::or_raise(found),
         };
         match found {
-            top::Top::Rows { rows, all } if !rows.is_empty() || self.scan.question.know_after_nothing() => {
+            // SAFETY: the caller's node; nothing has been given.
+            top::Top::Rows { rows, all }
+                if !rows.is_empty() || unsafe { self.scan.believes_nothing(node) } =>
+            {
                 First { rows, all }
             }
             // No row has been given yet: what follows is right whatever the service does.
@@ -116,7 +124,11 @@ impl Top {
                 self.fact.into_iter().for_each(|fact| self.take_back(fact));
                 First::default()
             }
-            _ => First::default(),
+            _ => {
+                // What the column means may be known better by now.
+                (self.order, self.fact) = self.wanted.order(&self.scan.resolved, self.column);
+                First::default()
+            }
         }
     }
 

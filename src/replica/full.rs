@@ -46,6 +46,7 @@ pub fn run(party: &Party<'_>, figures: &mut Figures) {
     let connection = definition.connection.clone();
     // What is known of the service's types may be what is wrong with it.
     connection.client.forget_metadata();
+    connection.client.doubt_types_below();
     let mut load = None;
     let result = failure::catch(|| {
         let fetched = fetch(job, run, definition, &fingerprint, &mut load, figures);
@@ -111,6 +112,7 @@ fn any_witness(client: &Arc<Client>, schema: i64) -> Option<Witness> {
         columns: Arc::from([refresh::UPDATED]),
         limit: Some(1),
         most: None,
+        expected: None,
     };
     let mut pages = PageStream::start(client.clone(), spec, Arc::new(ScanStats::default()));
     let page = error::or_raise(pages.next())?;
@@ -196,7 +198,7 @@ impl Fetch<'_> {
     ) -> HashSet<i64> {
         let mut columns = self.bound.specs.clone();
         columns.push(refresh::UPDATED);
-        let spec = ScanSpec { filter, columns: columns.into(), limit: None, most: None };
+        let spec = ScanSpec { filter, columns: columns.into(), limit: None, most: None, expected: None };
         let mut pages = PageStream::start(self.client.clone(), spec, Arc::new(ScanStats::default()));
         let mut ids = HashSet::new();
         while let Some(page) = error::or_raise(pages.next()) {

@@ -31,7 +31,11 @@ pub struct Definition {
 pub struct Bound {
     /// The AQL that selects the source's objects.
     pub filter: String,
-    /// The object types that it takes in.
+    /// Its part about object types.
+    pub kinds: String,
+    /// Whether that asks for the types below the source's own, whichever they are by then.
+    pub asks_below: bool,
+    /// The object types that it takes in, as far as they are known.
     pub types: Vec<i64>,
     /// The table's own condition.
     pub own: Option<String>,
@@ -108,8 +112,9 @@ impl Definition {
     /// Asks the service what the definition means, where that is not known already; outside transactions.
     pub fn bind(self, job: &Job) -> Bound {
         let Definition { table, connection, resolver, columns } = self;
-        let resolved = error::or_raise(runtime::wait(resolver.resolve(connection.client.clone())));
-        let Resolved { filter, types, own, schema_id, known, columns: resolutions, .. } = resolved;
+        let resolved = error::or_raise(runtime::wait(resolver.resolve_surely(connection.client.clone())));
+        let asks_below = resolved.asks_below();
+        let Resolved { filter, kinds, types, own, schema_id, known, columns: resolutions, .. } = resolved;
         let known = known.map(|types| types.iter().map(|t| t.id).collect());
         let (mut specs, mut outputs) = (Vec::new(), Vec::new());
         for column in &columns {
@@ -136,7 +141,21 @@ impl Definition {
             );
         };
         let (key, references) = (of(Field::Key), references(&columns, &specs));
-        Bound { filter, types, own, schema_id, known, columns, specs, outputs, id, key, references }
+        Bound {
+            filter,
+            kinds,
+            asks_below,
+            types,
+            own,
+            schema_id,
+            known,
+            columns,
+            specs,
+            outputs,
+            id,
+            key,
+            references,
+        }
     }
 }
 

@@ -279,7 +279,7 @@ fn columns(relation: pg_sys::Oid) -> Vec<Column> {
                     THEN (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef AS d
                           WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
                -- Every object has a key; what else the foreign table promises is made sure of as rows come.
-               a.attnotnull OR coalesce(o.field, CASE WHEN o.attribute IS NULL THEN a.attname::text END) = 'key'
+               a.attnotnull AND o.attribute IS NULL OR coalesce(o.field, CASE WHEN o.attribute IS NULL THEN a.attname::text END) = 'key'
                                AND o.on_invalid IS NULL
         FROM pg_catalog.pg_attribute AS a
         JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid

@@ -113,7 +113,7 @@ pub fn take(
         let table = ForeignTable::load(relation);
         let all: Vec<i16> = table.columns.iter().map(|c| c.attnum).collect();
         let (resolver, client) = (table.resolver(&all), connection.client.clone());
-        match runtime::wait(resolver.resolve(client)) {
+        match runtime::wait(resolver.resolve_surely(client)) {
             Ok(resolved) => looked.push((table, resolved)),
             Err(e) if source.is_some() => error::service(&e),
             // One table whose type is gone says nothing about the rules.

@@ -18,8 +18,8 @@ const NEGATED_LIST: usize = 200;
 
 /// The condition in a given form; none where the form has no safe words for the value.
 pub fn build(leaf: &Leaf, form: Form) -> Option<Expr> {
-    if form == Form::TypeIds {
-        return type_ids(leaf);
+    if form == Form::TypeNames {
+        return type_names(leaf);
     }
     let path = path(&leaf.subject.column);
     match &leaf.operand {
@@ -34,22 +34,82 @@ pub fn build(leaf: &Leaf, form: Form) -> Option<Expr> {
     }
 }
 
-/// The object types whose names satisfy the comparison, by id. Where none does, a name may be newer
-/// than what is known here, so nothing is asked.
-fn type_ids(leaf: &Leaf) -> Option<Expr> {
-    let Column::ObjectType(types) = &leaf.subject.column else { return None };
-    let path = path(&leaf.subject.column);
-    let value = match &leaf.operand {
-        Operand::Param(n) => return Some(Expr::InParam(path, *n)),
-        Operand::None => return None,
-        Operand::Value(value) => value,
+/// What becomes of the names that a comparison of object types is with.
+pub(crate) struct TypeNames {
+    /// Those that are known, and those that may be there all the same.
+    pub(crate) names: Vec<String>,
+    /// Whether one of them is not known, and may be there.
+    pub(crate) is_unknown: bool,
+}
+
+/// The names of object types that a comparison asks for, its value known. Where not all types are known, a
+/// name that is not may be that of a new one, or of one that was renamed.
+pub(crate) fn asked_types(leaf: &Leaf) -> Option<TypeNames> {
+    let (Column::ObjectType { names, are_all }, Operand::Value(value)) =
+        (&leaf.subject.column, &leaf.operand)
+    else {
+        return None;
     };
-    let picked = types.iter().filter(|(_, name)| eval::holds(leaf.op, &Literal::Text(name.clone()), value));
-    let mut ids: Vec<Value> = picked.map(|(id, _)| Value::Int(*id)).collect();
-    match ids.len() {
+    if !matches!(leaf.op, Op::Eq | Op::In | Op::EqFolded | Op::Same) {
+        return None;
+    }
+    let asked: Vec<&String> = match value {
+        Literal::Text(text) => vec![text],
+        Literal::List(list) => list
+            .iter()
+            .filter_map(|item| match item {
+                Literal::Text(text) => Some(text),
+                _ => None,
+            })
+            .collect(),
+        _ => return None,
+    };
+    let mut found = TypeNames { names: Vec::new(), is_unknown: false };
+    for text in asked {
+        // `lower(x) = v` may mean several.
+        let one = Literal::Text(text.clone());
+        let op = if leaf.op == Op::EqFolded { Op::EqFolded } else { Op::Eq };
+        let mut meant: Vec<String> = names
+            .iter()
+            .filter(|name| eval::holds(op, &Literal::Text((*name).clone()), &one))
+            .cloned()
+            .collect();
+        if meant.is_empty() && !are_all {
+            found.is_unknown = true;
+            meant.push(text.clone());
+        }
+        meant.retain(|name| !found.names.contains(name));
+        found.names.extend(meant);
+    }
+    Some(found)
+}
+
+/// By name, whoever has it when it is asked: types are renamed, and others get their names. `=` ignores case
+/// (assets-api.md 4.3), and a name is equal to itself however that is meant.
+fn type_names(leaf: &Leaf) -> Option<Expr> {
+    let path = path(&leaf.subject.column);
+    if let Operand::Param(n) = &leaf.operand {
+        return Some(match leaf.op {
+            Op::In => Expr::InParam(path, *n),
+            _ => Expr::Compare(path, Cmp::Eq, Value::Param(*n)),
+        });
+    }
+    let names = asked_types(leaf)?.names;
+    let sendable = |text: &String| {
+        name::is_sendable(text)
+            && !name::may_be_computed(text)
+            && text.trim() == text
+            // Could be meant as an id.
+            && !text.chars().all(char::is_numeric)
+    };
+    if !names.iter().all(sendable) {
+        return None;
+    }
+    let mut values: Vec<Value> = names.into_iter().map(Value::Text).collect();
+    match values.len() {
         0 => None,
-        1 => Some(Expr::Compare(path, Cmp::Eq, ids.remove(0))),
-        _ => Some(Expr::In(path, ids)),
+        1 => Some(Expr::Compare(path, Cmp::Eq, values.remove(0))),
+        _ => Some(Expr::In(path, values)),
     }
 }
 
@@ -59,7 +119,7 @@ fn path(column: &Column) -> Path {
         Column::Key => Path::Keyword("Key"),
         Column::Created => Path::Keyword("Created"),
         Column::Updated => Path::Keyword("Updated"),
-        Column::ObjectType(_) => Path::Keyword("objectTypeId"),
+        Column::ObjectType { .. } => Path::Keyword("objectType"),
         Column::Attribute { name, part: Part::Key, .. } => Path::KeyOf(name.clone()),
         Column::Attribute { name, .. } => Path::Attribute(name.clone()),
     }
@@ -143,8 +203,8 @@ fn with_value(form: Form, op: Op, path: Path, value: &Literal) -> Option<Expr> {
             let same = any_same(path.clone(), value)?;
             Some(Expr::And(vec![Expr::Not(Box::new(same)), Expr::IsNotEmpty(path)]))
         }
-        // Built from the names, by `type_ids`.
-        Form::TypeIds => None,
+        // Built from the names, by `type_names`.
+        Form::TypeNames => None,
         Form::AllOf => {
             let Literal::List(list) = value else { return None };
             let parts: Option<Vec<Expr>> = list.iter().map(|v| text_equal(path.clone(), v)).collect();

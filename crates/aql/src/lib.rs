@@ -29,5 +29,5 @@ pub mod rules;
 
 pub use expr::Expr;
 pub use facts::Facts;
-pub use lower::{Fidelity, Lowered, facts_used, lower, lower_with};
+pub use lower::{Fidelity, Lowered, facts_used, lower, lower_with, names_unknown_type};
 pub use pred::{Class, Column, Kind, Leaf, Literal, Op, Operand, Part, Pred, Subject};

@@ -2,7 +2,7 @@
 
 use crate::expr::{Cmp, Expr, Path, Value};
 use crate::facts::{self, Facts};
-use crate::form::build;
+use crate::form::{asked_types, build};
 use crate::name;
 use crate::pred::{Column, Leaf, Literal, Op, Operand, Pred};
 use crate::rules::{self, Found};
@@ -49,6 +49,16 @@ pub fn facts_used(pred: &Pred, facts: &Facts) -> Vec<&'static str> {
     let lowered = lower_with(pred, facts);
     let changes = |rest: &Facts| lower_with(pred, rest) != lowered;
     facts.each_left_out().filter(|(_, rest)| changes(rest)).map(|(name, _)| name).collect()
+}
+
+/// Whether a condition, its values known, names an object type that is not known and may be there.
+pub fn names_unknown_type(pred: &Pred) -> bool {
+    match pred {
+        Pred::And(list) | Pred::Or(list) => list.iter().any(names_unknown_type),
+        Pred::Not(inner) => names_unknown_type(inner),
+        Pred::Leaf(leaf) => asked_types(leaf).is_some_and(|asked| asked.is_unknown),
+        Pred::Local(_) => false,
+    }
 }
 
 fn lower_normal(pred: &Pred, facts: &Facts) -> Lowered {
@@ -130,6 +140,10 @@ fn lower_leaf(leaf: &Leaf, facts: &Facts) -> Lowered {
     if let Operand::Value(value) = &leaf.operand
         && never_true(leaf.op, value)
     {
+        return Lowered::Never;
+    }
+    // No object type of these names is there.
+    if asked_types(leaf).is_some_and(|asked| asked.names.is_empty()) {
         return Lowered::Never;
     }
     if let Column::Attribute { name, .. } = &leaf.subject.column

@@ -91,8 +91,13 @@ pub enum Column {
     Created,
     /// Time of the last change: `Updated`.
     Updated,
-    /// The object type's name, of a table that holds several: their ids and names.
-    ObjectType(Vec<(i64, String)>),
+    /// The object type's name, of a table that holds several.
+    ObjectType {
+        /// The names that are known.
+        names: Vec<String>,
+        /// Whether there are no others.
+        are_all: bool,
+    },
     /// An attribute.
     Attribute {
         /// Its name as AQL knows it.

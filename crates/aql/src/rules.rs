@@ -70,8 +70,8 @@ pub enum Form {
     SameOneOf,
     /// `NOT (path == "text") AND path is not EMPTY`, for one value or each of a short list.
     NotSame,
-    /// The ids of the object types whose names SQL's comparison picks.
-    TypeIds,
+    /// The object types of a table by name.
+    TypeNames,
     /// `path in ("…", …)`, or `in (1, 2)`.
     OneOf,
     /// Every element with `path = "text"`, ANDed.
@@ -228,7 +228,7 @@ pub const RULES: &[Rule] = &[
     rule("key in", Target::Key, Some(Text), One, &[Op::In], Form::OneOf, Inexact, "4.3 in as =", true),
     rule("key is not null", Target::Key, None, One, &[Op::IsNotNull], Form::NotEmpty, Inexact, "13 Key is not EMPTY selects everything", false),
     // The object type, where a table takes its children in.
-    rule("object type", Target::ObjectType, Some(Text), One, &[Op::Eq, Op::In, Op::EqFolded], Form::TypeIds, Inexact, "4.2 objectTypeId; by id, never by name", true),
+    rule("object type", Target::ObjectType, Some(Text), One, &[Op::Eq, Op::In, Op::EqFolded], Form::TypeNames, Inexact, "4.2 objectType; 4.3 = ignores case", true),
     // Created and Updated: always there.
     rule("stamp range", Target::Stamp, Some(Timestamp), One, RANGE, Form::InstantRange, Inexact, "4.3 < > on dates; 10.6 zone and precision unknown, widened", true)
         .proven(facts::STAMP, Form::Instants, Exact),
@@ -337,7 +337,7 @@ impl Rule {
             (Column::Id, Target::Id)
             | (Column::Key, Target::Key)
             | (Column::Created | Column::Updated, Target::Stamp)
-            | (Column::ObjectType(_), Target::ObjectType) => true,
+            | (Column::ObjectType { .. }, Target::ObjectType) => true,
             (Column::Attribute { kind, part, .. }, Target::Attribute(k, p)) => *kind == k && *part == p,
             (Column::Attribute { kind, part, .. }, Target::Whole(k)) => {
                 *kind == k && (op == Op::IsNotNull || *part != Part::Other)

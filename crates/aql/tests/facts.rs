@@ -9,7 +9,7 @@ use aql::probe::{Verdict, judge, probes};
 use aql::rules::RULES;
 use aql::{
     Class, Column, Facts, Fidelity, Kind, Leaf, Literal, Lowered, Op, Operand, Part, Pred, Subject,
-    facts_used, lower_with,
+    facts_used, lower_with, names_unknown_type,
 };
 
 fn attribute(name: &str, kind: Kind, part: Part, class: Class) -> Subject {
@@ -318,15 +318,35 @@ fn not_distinct_from_a_value_of_the_moment_is_equality_or_emptiness() {
 }
 
 #[test]
-fn an_object_type_is_asked_for_by_id_and_an_unknown_name_stays_at_home() {
-    let types = vec![(7, "Router".to_owned()), (9, "Switch".to_owned()), (11, "router".to_owned())];
-    let subject = || keyword(Column::ObjectType(types.clone()), Class::Text);
+fn an_object_type_is_asked_for_by_the_name_that_it_has_then() {
+    let names = vec!["Router".to_owned(), "Switch".to_owned(), "router".to_owned(), "42".to_owned()];
+    let subject = |are_all| keyword(Column::ObjectType { names: names.clone(), are_all }, Class::Text);
     let none = &facts::NONE;
-    assert_eq!(asked(&leaf(subject(), Op::Eq, str("Router")), none).0, "objectTypeId = 7");
-    let list = Literal::List(vec![str("Router"), str("Switch")]);
-    assert_eq!(asked(&leaf(subject(), Op::In, list), none).0, "objectTypeId in (7, 9)");
-    assert!(matches!(lower_with(&leaf(subject(), Op::Eq, str("Hub")), none), Lowered::Local(_)));
-    assert!(matches!(lower_with(&leaf(subject(), Op::Lt, str("S")), none), Lowered::Local(_)));
+    for are_all in [true, false] {
+        let of = |op, value| leaf(subject(are_all), op, value);
+        assert_eq!(asked(&of(Op::Eq, str("Router")), none).0, "objectType = \"Router\"");
+        let list = Literal::List(vec![str("Router"), Literal::Null, str("Switch"), str("Router")]);
+        assert_eq!(asked(&of(Op::In, list.clone()), none).0, "objectType in (\"Router\", \"Switch\")");
+        assert!(!names_unknown_type(&of(Op::In, list)));
+        assert_eq!(asked(&of(Op::EqFolded, str("router")), none).0, "objectType in (\"Router\", \"router\")");
+        // Could be an id; and what AQL has no words for.
+        assert!(matches!(lower_with(&of(Op::Eq, str("42")), none), Lowered::Local(_)));
+        assert!(matches!(lower_with(&of(Op::Lt, str("S")), none), Lowered::Local(_)));
+        assert!(matches!(lower_with(&of(Op::Ne, str("Router")), none), Lowered::Local(_)));
+    }
+    // A name that is not known is that of a new type, unless all types are known.
+    let list = || Literal::List(vec![str("Hub"), str("Switch")]);
+    let of = |op, value| leaf(subject(false), op, value);
+    assert_eq!(asked(&of(Op::In, list()), none).0, "objectType in (\"Hub\", \"Switch\")");
+    assert_eq!(asked(&of(Op::EqFolded, str("hub")), none).0, "objectType = \"hub\"");
+    assert!(names_unknown_type(&of(Op::In, list())) && names_unknown_type(&of(Op::Eq, str("ROUTER"))));
+    assert!(names_unknown_type(&Pred::Not(Box::new(of(Op::Eq, str("Hub"))))));
+    assert!(!names_unknown_type(&of(Op::Ne, str("Hub"))));
+    let of = |op, value| leaf(subject(true), op, value);
+    assert_eq!(asked(&of(Op::In, list()), none).0, "objectType = \"Switch\"");
+    assert_eq!(lower_with(&of(Op::Eq, str("Hub")), none), Lowered::Never);
+    assert_eq!(lower_with(&of(Op::EqFolded, str("hub")), none), Lowered::Never);
+    assert!(!names_unknown_type(&of(Op::In, list())));
 }
 
 #[test]

@@ -326,6 +326,11 @@ impl Sim {
         self.apply(&Change::MoveObject { key: key.into(), to_type: to_type.into() })
     }
 
+    /// [`Change::MoveType`].
+    pub fn move_type(&self, object_type: &str, parent: Option<&str>) -> Result<String, String> {
+        self.apply(&Change::MoveType { object_type: object_type.into(), parent: parent.map(Into::into) })
+    }
+
     /// Every object of a type itself, ascending by id: the ground truth, whatever the switches.
     pub fn dump(&self, type_id: u32) -> Vec<DumpObject> {
         self.dump_seen(type_id, &Visibility::default())

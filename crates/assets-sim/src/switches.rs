@@ -188,7 +188,7 @@ pub enum Ids {
     Numbers,
 }
 
-/// `objectTypeAttributes` of a search without attributes.
+/// `objectTypeAttributes` of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Definitions {
@@ -196,8 +196,10 @@ pub enum Definitions {
     Absent,
     /// An empty list.
     Empty,
-    /// The same as with attributes.
+    /// Of all attributes of the types of the page's objects.
     Full,
+    /// Of those that an object of the page has a value of.
+    Used,
 }
 
 /// How values of Date attributes are written.
@@ -291,6 +293,8 @@ pub struct Switches {
     pub underfilled_pages: bool,
     /// Values of `objectTypeAttributes` without attributes (empty, full, absent).
     pub definitions_without_attributes: Definitions,
+    /// Values of `objectTypeAttributes` with attributes (full in all).
+    pub definitions_with_attributes: Definitions,
     /// Seconds a client may have to wait are told on a 429 in `Retry-After` (true, true, false).
     pub retry_after: bool,
     /// `X-RateLimit-*` headers on every answer of a limited endpoint (false, true, false).
@@ -373,6 +377,10 @@ pub struct Switches {
     pub reference_by_key: bool,
     /// Control characters such as line breaks may stand in a quoted literal (true, true, false: 400).
     pub control_characters: bool,
+    /// `objectTypeAndChildren` is known (true in all; false: 400).
+    pub types_below: bool,
+    /// It takes in what is below the type's children, too (true, true, false).
+    pub types_far_below: bool,
     /// Attributes of schemas of services have the prefix `a_` in AQL (false, false, true).
     pub services_prefix: bool,
     /// Which letters AQL takes for the same, in values and in names (lower in all).

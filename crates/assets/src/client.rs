@@ -1,8 +1,10 @@
 //! The client: one identity at one workspace.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::budget::Endpoint;
 use crate::buffers::Room;
@@ -33,6 +35,8 @@ pub struct Client {
     metadata: Metadata,
     facts: Mutex<Facts>,
     pub(crate) sizes: Sizes,
+    /// How pages differ from what is known, where that means nothing.
+    pub(crate) settled: tokio::sync::Mutex<HashSet<u64>>,
 }
 
 /// One page of a query.
@@ -69,6 +73,7 @@ impl Client {
             metadata: Metadata::default(),
             facts: Mutex::default(),
             sizes: Sizes::default(),
+            settled: tokio::sync::Mutex::default(),
         })
     }
 
@@ -131,6 +136,37 @@ impl Client {
         let types: Arc<[ObjectType]> = list.into_vec().into_iter().map(|t| t.into_model(true)).collect();
         self.metadata.keep_types(schema_id, types.clone());
         Ok(types)
+    }
+
+    /// The same, asked for now.
+    pub async fn types_anew(&self, schema_id: i64) -> Result<Arc<[ObjectType]>, Error> {
+        self.metadata.forget_types(schema_id);
+        self.types(schema_id).await
+    }
+
+    /// The same, asked for at `moment` or later.
+    pub async fn types_as_of(&self, schema_id: i64, moment: Instant) -> Result<Arc<[ObjectType]>, Error> {
+        match self.metadata.types_since(schema_id) {
+            Some((types, since)) if since >= moment => Ok(types),
+            _ => self.types_anew(schema_id).await,
+        }
+    }
+
+    /// When the oldest of these was asked for: the types of a schema, the attributes of types. None where
+    /// something of it is not known.
+    pub fn known_since(&self, schema_id: Option<i64>, types: &[i64]) -> Option<Instant> {
+        self.metadata.oldest(schema_id, types)
+    }
+
+    /// Whether the service takes in the types below one when it is asked to (`objectTypeAndChildren`,
+    /// documented: assets-api.md 3.2, 4.5), where that has been found out.
+    pub fn takes_types_below(&self) -> Option<bool> {
+        self.metadata.tree()
+    }
+
+    /// Notes whether the service refused to.
+    pub fn keep_tree_refused(&self, refused: bool) {
+        self.metadata.keep_tree(!refused);
     }
 
     /// The attributes of a type, inherited ones included, kept for ten minutes.
@@ -205,6 +241,11 @@ impl Client {
         self.metadata.counts_refused()
     }
 
+    /// Has it found out anew whether the service takes in the types below one, where it did.
+    pub fn doubt_types_below(&self) {
+        self.metadata.doubt_tree();
+    }
+
     /// Drops everything remembered about schemas, types, attributes and counts.
     pub fn forget_metadata(&self) {
         self.metadata.forget();
@@ -258,6 +299,7 @@ impl Client {
         } else if result.as_ref().is_err_and(|e| matches!(e.kind(), Kind::NotFound | Kind::AqlRejected)) {
             // What was remembered may be what is gone or has another name now.
             self.forget_metadata();
+            self.metadata.doubt_tree();
         }
         result
     }
@@ -294,7 +336,7 @@ impl Client {
     /// that the service did not give, where it can be asked for with fewer objects. `strain` is what went
     /// before with more.
     pub(crate) async fn page(
-        &self,
+        self: &Arc<Self>,
         wanted: Wanted<'_>,
         layout: &Layout,
         stats: &ScanStats,
@@ -324,7 +366,15 @@ impl Client {
         let known = self.metadata.definitions();
         let read = |bytes: &[u8]| Ok((decode::page(bytes, layout, &known)?, bytes.len()));
         match self.call(call, read).await {
-            Ok((answer, bytes)) => Ok(Reply::Page(answer, bytes)),
+            Ok((answer, bytes)) => {
+                if let Some(expected) = layout.expected().filter(|_| !answer.differences.is_empty()) {
+                    self.settle(expected, &answer.differences, &answer.types).await?;
+                }
+                if let Some(expected) = layout.expected().filter(|_| answer.is_silent) {
+                    self.vouch(expected).await?;
+                }
+                Ok(Reply::Page(answer, bytes))
+            }
             Err(error) if error.kind() == Kind::AqlRejected => Ok(Reply::Refused(error)),
             Err(error) => match less.into_inner() {
                 None => Err(error),
@@ -340,7 +390,7 @@ impl Client {
     /// # Errors
     /// Whatever it fails with, a refusal of the query among it.
     pub async fn tries(
-        &self,
+        self: &Arc<Self>,
         aql: &str,
         size: u32,
         columns: Arc<[ColumnSpec]>,

@@ -28,6 +28,8 @@ pub enum Kind {
     NotFound,
     /// An attribute that is not there (any more).
     AttributeNotFound,
+    /// What was known of types or attributes, and was asked by, is no longer so.
+    Outdated,
     /// A part of the interface that is not built yet.
     NotBuilt,
     /// Answers that cannot be a complete sequence of pages, or not what the interface documents.

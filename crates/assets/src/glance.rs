@@ -31,7 +31,7 @@ impl Client {
     /// # Errors
     /// Every [`Kind`]; [`Kind::AqlRejected`] where the service refuses the query.
     pub async fn glance(
-        &self,
+        self: &Arc<Self>,
         aql: &str,
         start: u64,
         size: u32,
@@ -70,7 +70,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::glance`]; [`Kind::Protocol`] where the pages do not end.
-    pub async fn few_ids(&self, aql: &str, full: usize) -> Result<Vec<i64>, Error> {
+    pub async fn few_ids(self: &Arc<Self>, aql: &str, full: usize) -> Result<Vec<i64>, Error> {
         let mut ids: Vec<i64> = Vec::new();
         // Times that an empty page which says that more follows is asked for again.
         let mut doubts = 2;

@@ -11,6 +11,7 @@ mod complaint;
 pub mod config;
 mod decode;
 pub mod error;
+pub mod expected;
 pub mod fuzzing;
 pub mod glance;
 pub mod hosts;

@@ -28,6 +28,7 @@ struct Inner {
     uncounted: Option<Kept<()>>,
     /// The service has counted for us.
     has_counted: bool,
+    tree: Option<Kept<bool>>,
     definitions: Arc<Definitions>,
 }
 
@@ -44,6 +45,11 @@ impl<T: Clone> Kept<T> {
     fn fresh(&self) -> Option<T> {
         (self.since.elapsed() < FRESH).then(|| self.value.clone())
     }
+
+    /// The value, and when it was asked for.
+    fn fresh_since(&self) -> Option<(T, Instant)> {
+        Some((self.fresh()?, self.since))
+    }
 }
 
 /// What is worth keeping beyond the process (see [`crate::memory`]).
@@ -53,6 +59,9 @@ pub(crate) struct Kernel {
     types: Vec<(i64, Vec<ObjectType>)>,
     single_types: Vec<ObjectType>,
     attributes: Vec<(i64, Vec<Attribute>)>,
+    /// Whether the service takes in the types below one when it is asked to, where that is known.
+    #[serde(default)]
+    tree: Option<bool>,
 }
 
 impl Metadata {
@@ -63,6 +72,7 @@ impl Metadata {
             types: inner.types.iter().map(|(id, kept)| (*id, kept.value.to_vec())).collect(),
             single_types: inner.single_types.values().map(|kept| kept.value.clone()).collect(),
             attributes: inner.attributes.iter().map(|(id, kept)| (*id, kept.value.to_vec())).collect(),
+            tree: inner.tree.as_ref().map(|kept| kept.value),
         }
     }
 
@@ -79,6 +89,9 @@ impl Metadata {
         for (id, attributes) in kernel.attributes {
             self.keep_attributes(id, attributes.into());
         }
+        if let Some(works) = kernel.tree {
+            self.keep_tree(works);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -87,7 +100,46 @@ impl Metadata {
 
     pub(crate) fn forget(&self) {
         let mut inner = self.lock();
-        *inner = Inner { has_counted: inner.has_counted, ..Inner::default() };
+        // Of how the service answers, not of what it holds.
+        let tree = inner.tree.take();
+        let has_counted = inner.has_counted;
+        *inner = Inner { tree, has_counted, ..Inner::default() };
+    }
+
+    pub(crate) fn forget_types(&self, schema: i64) {
+        self.lock().types.remove(&schema);
+    }
+
+    pub(crate) fn forget_attributes(&self, types: &[i64]) {
+        self.lock().attributes.retain(|id, _| !types.contains(id));
+    }
+
+    /// Whether the service takes in the types below one when it is asked to, where that is known.
+    pub(crate) fn tree(&self) -> Option<bool> {
+        self.lock().tree.as_ref()?.fresh()
+    }
+
+    /// What worked may do so no more.
+    pub(crate) fn doubt_tree(&self) {
+        let mut inner = self.lock();
+        inner.tree = inner.tree.take().filter(|kept| !kept.value);
+    }
+
+    pub(crate) fn keep_tree(&self, works: bool) {
+        self.lock().tree = Some(Kept::new(works));
+    }
+
+    /// When the oldest of these was asked for; none where one is not known any more.
+    pub(crate) fn oldest(&self, schema: Option<i64>, types: &[i64]) -> Option<Instant> {
+        let inner = self.lock();
+        let mut since = Vec::new();
+        if let Some(schema) = schema {
+            since.push(inner.types.get(&schema)?.since);
+        }
+        for id in types {
+            since.push(inner.attributes.get(id)?.since);
+        }
+        since.into_iter().min().or_else(|| Some(Instant::now()))
     }
 
     pub(crate) fn schemas(&self) -> Option<Arc<[ObjectSchema]>> {
@@ -100,6 +152,10 @@ impl Metadata {
 
     pub(crate) fn types(&self, schema: i64) -> Option<Arc<[ObjectType]>> {
         self.lock().types.get(&schema)?.fresh()
+    }
+
+    pub(crate) fn types_since(&self, schema: i64) -> Option<(Arc<[ObjectType]>, Instant)> {
+        self.lock().types.get(&schema)?.fresh_since()
     }
 
     pub(crate) fn keep_types(&self, schema: i64, types: Arc<[ObjectType]>) {

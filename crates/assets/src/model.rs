@@ -39,9 +39,24 @@ pub struct ObjectType {
     pub object_count: Option<u64>,
 }
 
+/// A type and everything below it, by id.
+pub fn descendants(types: &[ObjectType], root: i64) -> Vec<i64> {
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        next += 1;
+        for child in types.iter().filter(|t| t.parent_id == Some(parent)) {
+            if !found.contains(&child.id) {
+                found.push(child.id);
+            }
+        }
+    }
+    found
+}
+
 /// What kind of value an attribute holds: `type`, and for type 0 `defaultType.id`
 /// (assets-api.md 3.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Kind {
     Text,
@@ -69,7 +84,7 @@ pub enum Kind {
 
 /// The definition of an attribute on an object type (`/objecttype/{id}/attributes`, which
 /// includes inherited ones).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Attribute {
     /// `id`, what values refer to as `objectTypeAttributeId`.
     pub id: i64,

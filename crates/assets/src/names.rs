@@ -19,7 +19,7 @@ impl Client {
     ///
     /// # Errors
     /// Every [`Kind`] but [`Kind::AqlRejected`], unless it is `base` that is refused.
-    pub async fn unmet(&self, base: &str, conditions: &[String]) -> Result<Vec<usize>, Error> {
+    pub async fn unmet(self: &Arc<Self>, base: &str, conditions: &[String]) -> Result<Vec<usize>, Error> {
         let one = |condition: &String| format!("{base} AND {condition}");
         let mut open: Vec<usize> = Vec::new();
         for (n, condition) in conditions.iter().enumerate() {
@@ -48,7 +48,7 @@ impl Client {
         Ok(unmet)
     }
 
-    async fn met(&self, condition: &str) -> Result<bool, Error> {
+    async fn met(self: &Arc<Self>, condition: &str) -> Result<bool, Error> {
         match self.any(condition).await {
             Ok(true) if self.counts_refused() => {
                 self.keep_count(condition, 1);
@@ -64,7 +64,7 @@ impl Client {
     ///
     /// # Errors
     /// Every [`Kind`]; [`Kind::AqlRejected`] where the service refuses the query.
-    pub async fn any(&self, aql: &str) -> Result<bool, Error> {
+    pub async fn any(self: &Arc<Self>, aql: &str) -> Result<bool, Error> {
         if !self.counts_refused() {
             match self.total_count(aql).await {
                 Err(error) if error.kind().refuses_counts() => {}

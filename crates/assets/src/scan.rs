@@ -54,7 +54,8 @@ pub async fn scan(
     sink: impl PageSink,
 ) -> Result<(), Error> {
     let config = client.config();
-    let layout = Arc::new(Layout::new(spec.columns.clone(), config.site.as_deref()));
+    let layout = Layout::new(spec.columns.clone(), config.site.as_deref()).expecting(spec.expected.clone());
+    let layout = Arc::new(layout);
     let walk = Walk::new(Start {
         filter: spec.filter.clone(),
         page_size: config.page_size,

@@ -73,6 +73,7 @@ pub async fn top(
 ) -> Result<Top, Error> {
     let Some(by) = &order.by else { return Ok(Top::Unproven) };
     let layout = Layout::new(spec.columns.clone(), client.config().site.as_deref());
+    let layout = layout.expecting(spec.expected.clone());
     let direction = if order.descending { "DESC" } else { "ASC" };
     let condition = match (spec.filter.trim(), &order.present) {
         ("", None) => "Key is not EMPTY".to_owned(),

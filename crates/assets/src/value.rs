@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decode::{self, Layout};
 use crate::error::{Error, Kind as ErrorKind};
+use crate::expected::Expected;
 use crate::model::Kind;
 
 /// A fixed part of every object, beside its attributes (assets-api.md 3.1).
@@ -211,4 +212,6 @@ pub struct ScanSpec {
     /// No more objects than this can match, whatever the service holds: as many as a list of keys or
     /// ids has values. When so many have come, the scan is complete.
     pub most: Option<u64>,
+    /// What its conditions and columns rest on, which every page is held against.
+    pub expected: Option<Arc<Expected>>,
 }

@@ -76,7 +76,13 @@ const ID: ColumnSpec = ColumnSpec { source: Source::Field(Field::Id), decode: De
 
 async fn rows(client: &Arc<Client>, filter: &str, columns: &[ColumnSpec]) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
-    let spec = ScanSpec { filter: filter.to_owned(), columns: columns.into(), limit: None, most: None };
+    let spec = ScanSpec {
+        filter: filter.to_owned(),
+        columns: columns.into(),
+        limit: None,
+        most: None,
+        expected: None,
+    };
     scan(client.clone(), spec, Arc::new(ScanStats::default()), Collect(&mut rows)).await?;
     Ok(rows)
 }
@@ -469,7 +475,13 @@ async fn no_more_requests_are_under_way_than_allowed_and_a_reader_that_leaves_st
         }
     }
     sim.clear_log();
-    let spec = ScanSpec { filter: String::new(), columns: [ID].as_slice().into(), limit: None, most: None };
+    let spec = ScanSpec {
+        filter: String::new(),
+        columns: [ID].as_slice().into(),
+        limit: None,
+        most: None,
+        expected: None,
+    };
     let stats = Arc::new(ScanStats::default());
     assert_eq!(scan(client.clone(), spec, stats.clone(), Leave(0)).await, Ok(()));
     assert!(stats.requests.load(Ordering::Relaxed) <= 12, "{stats:?}");

@@ -172,14 +172,18 @@ impl Group {
 
     /// An object of a type that was not there when the source was last looked at may belong to a source
     /// that takes descendants in: such a replica compares everything.
-    fn expect_known_types(&mut self, n: usize, page: &Page) -> Result<(), Full> {
-        let member = &mut self.members[n];
+    pub(super) fn expect_known_types(&mut self, n: usize, page: &Page) -> Result<(), Full> {
+        let member = &self.members[n];
         let Some(known) = member.bound.known.as_ref().filter(|_| member.is_due()) else { return Ok(()) };
         if page.rows.iter().all(|row| known.contains(&type_of(row))) {
             return Ok(());
         }
-        let why = "there is a new object type, which it may take in";
-        if let Some(whole) = &mut member.whole {
+        self.compare_in_full(n, "there is a new object type, which it may take in")
+    }
+
+    /// What is known of a member's types is outdated: everything of it is to be compared.
+    pub(super) fn compare_in_full(&mut self, n: usize, why: &str) -> Result<(), Full> {
+        if let Some(whole) = &mut self.members[n].whole {
             // It came while everything was read.
             whole.again = true;
             return Ok(());
@@ -187,7 +191,7 @@ impl Group {
         if n == 0 {
             return Err(Full(why.to_owned()));
         }
-        transaction(|| standing::want_full(member.job.target));
+        transaction(|| standing::want_full(self.members[n].job.target));
         self.leave_out(n, why);
         Ok(())
     }
@@ -320,7 +324,7 @@ impl Group {
     }
 
     pub(super) fn pages(&self, filter: String, columns: Arc<[ColumnSpec]>) -> PageStream {
-        let spec = ScanSpec { filter, columns, limit: None, most: None };
+        let spec = ScanSpec { filter, columns, limit: None, most: None, expected: None };
         PageStream::start(self.connection.client.clone(), spec, Arc::new(ScanStats::default()))
     }
 

@@ -32,12 +32,36 @@ impl Group {
         units
     }
 
+    /// The condition that selects what the replicas of a unit hold together, none of which has a condition of
+    /// its own. Objects of a type that is not known yet are counted, too, where one takes it in.
+    fn kinds_of(&self, unit: &Unit) -> String {
+        let bounds = || unit.members.iter().map(|n| &self.members[*n].bound);
+        if bounds().all(|bound| !bound.asks_below) {
+            return type_filter(&unit.types);
+        }
+        let mut types: Vec<i64> =
+            bounds().filter(|b| !b.asks_below).flat_map(|b| b.types.iter().copied()).collect();
+        types.sort_unstable();
+        types.dedup();
+        let mut parts: Vec<String> =
+            bounds().filter(|bound| bound.asks_below).map(|bound| bound.kinds.clone()).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        if !types.is_empty() {
+            parts.push(type_filter(&types));
+        }
+        match parts.as_slice() {
+            [one] => one.clone(),
+            many => format!("({})", many.join(" OR ")),
+        }
+    }
+
     /// Compares how many objects there are with how many there will be, and finds the difference.
     pub(super) fn compare(&mut self, unit: &Unit) -> Result<(), Full> {
         let first = &self.members[unit.members[0]];
         let filter = match &first.bound.own {
             Some(_) => format!("({})", first.bound.filter),
-            None => type_filter(&unit.types),
+            None => self.kinds_of(unit),
         };
         let count = self.count(filter.clone())?;
         if count == unit.rows {
@@ -80,6 +104,19 @@ impl Group {
         let mut pages = self.pages(format!("{filter} AND {}", one_of(ids)), self.columns.clone());
         while let Some(page) = pages.next().map_err(refused_or_raise)? {
             self.unsettled |= !page.rows.is_empty();
+            for n in unit.members.iter().copied() {
+                self.expect_known_types(n, &page)?;
+            }
+            // Counted with those below a type, and not known to be: the type was moved there.
+            let is_nobodys = |row: &Row| {
+                !unit.members.iter().any(|n| self.members[*n].takes.types.contains(&type_of(row)))
+            };
+            if page.rows.iter().any(is_nobodys) {
+                let below = |n: &usize| self.members[*n].bound.asks_below && self.members[*n].is_due();
+                for n in unit.members.iter().copied().filter(below).collect::<Vec<_>>() {
+                    self.compare_in_full(n, "an object type is below another one now")?;
+                }
+            }
             let (_, rows): (Vec<&Row>, Vec<&Row>) =
                 page.rows.iter().partition(|row| later.is_some_and(|at| stamp_of(row) >= Some(at)));
             for row in &rows {

@@ -21,6 +21,7 @@ mod names;
 mod options;
 mod options_hostile;
 mod origins;
+mod outdated;
 mod pages;
 mod peer;
 mod privileges;

@@ -125,13 +125,17 @@ fn judge(client: &mut Client, group: &Group, form: &Form) -> Line {
 }
 
 fn is_of(text: &str) -> bool {
-    text.starts_with("objectTypeId") || text.starts_with("none")
+    ["objectTypeId", "objectType in ", "(objectType in ", "none"].iter().any(|base| text.starts_with(base))
 }
 
 /// What is asked besides the object types.
 fn without_base(aql: &str) -> String {
-    if let Some(rest) = aql.strip_prefix("objectTypeId in (") {
-        return rest.split_once(") AND ").map_or(String::new(), |(_, rest)| rest.to_owned());
+    for (base, end) in
+        [("objectTypeId in (", ") AND "), ("(objectType in ", ")) AND "), ("objectType in ", ") AND ")]
+    {
+        if let Some(rest) = aql.strip_prefix(base) {
+            return rest.split_once(end).map_or(String::new(), |(_, rest)| rest.to_owned());
+        }
     }
     match aql.strip_prefix("objectTypeId = ") {
         Some(rest) => rest.split_once(" AND ").map_or(String::new(), |(_, rest)| rest.to_owned()),

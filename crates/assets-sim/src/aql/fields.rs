@@ -140,13 +140,18 @@ impl<'a> Compiler<'_, 'a> {
         if let Test::InFunction { negated, function: Function::Plain { name, arguments } } = test
             && name == "objecttypeandchildren"
         {
+            if !self.context.switches.types_below {
+                return Err(unsupported(clause));
+            }
             let [wanted] = arguments.as_slice() else { return Err(unsupported(clause)) };
             let mut all: HashSet<u32> = match wanted.text.parse::<u32>() {
                 Ok(id) if catalog.types.contains_key(&id) => HashSet::from([id]),
                 _ => self.types_named(&wanted.text, clause)?,
             };
             for id in all.clone() {
-                all.extend(catalog.descendants(id));
+                let far = self.context.switches.types_far_below;
+                let child = |below: &u32| catalog.types.get(below).is_some_and(|t| t.parent == Some(id));
+                all.extend(catalog.descendants(id).into_iter().filter(|below| far || child(below)));
             }
             return Ok(negate(*negated, Filter::Types(all)));
         }

@@ -70,6 +70,14 @@ pub enum Change {
         /// Type name or id.
         object_type: String,
     },
+    /// Gives a type another parent, or none.
+    MoveType {
+        /// Type name or id.
+        object_type: String,
+        /// Its parent from now on, a type's name or id.
+        #[serde(default)]
+        parent: Option<String>,
+    },
     /// Changes a description.
     Describe {
         /// Type name or id.
@@ -157,6 +165,9 @@ pub fn apply(world: &mut World, change: &Change, how: How) -> Result<String, Str
         }
         Change::RemoveType { object_type } => {
             reshape::remove_type(world, object_type).map(|()| object_type.clone())
+        }
+        Change::MoveType { object_type, parent } => {
+            reshape::move_type(world, object_type, parent.as_deref()).map(|()| object_type.clone())
         }
         Change::Describe { object_type, attribute, text } => {
             reshape::describe(world, object_type, attribute.as_deref(), text).map(|()| object_type.clone())

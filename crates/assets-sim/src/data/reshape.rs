@@ -98,6 +98,18 @@ pub(super) fn remove_type(world: &mut World, name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Gives a type another parent; not one below it.
+pub(super) fn move_type(world: &mut World, name: &str, parent: Option<&str>) -> Result<(), String> {
+    let id = super::change::type_id(world, name)?;
+    let parent = parent.map(|parent| super::change::type_id(world, parent)).transpose()?;
+    if parent.is_some_and(|parent| parent == id || world.catalog.descendants(id).contains(&parent)) {
+        return Err(format!("{name} would be below itself"));
+    }
+    world.catalog.types.get_mut(&id).ok_or("the type is gone")?.parent = parent;
+    world.catalog_changed();
+    Ok(())
+}
+
 /// Changes the description of a type, or of an attribute.
 pub(super) fn describe(
     world: &mut World,

@@ -8,6 +8,7 @@ use super::with_render;
 use crate::aql::{self, Context, Found, Invalid};
 use crate::clock;
 use crate::data::generator::mix;
+use crate::data::model::Attribute;
 use crate::data::view::{View, Visibility};
 use crate::faults::FaultKind;
 use crate::http::Reply;
@@ -213,13 +214,28 @@ impl Page {
             render.object(&mut out, &entry, depth);
         }
         out.push(']');
-        if attributes || switches.definitions_without_attributes == Definitions::Full {
+        let how = match attributes {
+            true => switches.definitions_with_attributes,
+            false => switches.definitions_without_attributes,
+        };
+        if matches!(how, Definitions::Full | Definitions::Used) {
             let view = render.view;
-            let all: BTreeSet<u32> =
-                types.iter().flat_map(|t| view.catalog.effective(*t)).map(|a| a.id).collect();
+            let used = |attribute: &Attribute| {
+                self.ids.iter().filter_map(|id| view.object(*id)).any(|entry| {
+                    let mut values = Vec::new();
+                    view.values(&entry, attribute, &mut values);
+                    !values.is_empty()
+                })
+            };
+            let all: BTreeSet<u32> = types
+                .iter()
+                .flat_map(|t| view.catalog.effective(*t))
+                .filter(|a| how == Definitions::Full || used(a))
+                .map(|a| a.id)
+                .collect();
             let all = all.into_iter().map(|id| render.fragments.definition(id, true).to_owned());
             let _ = write!(out, ",\"objectTypeAttributes\":{}", super::list(all));
-        } else if switches.definitions_without_attributes == Definitions::Empty {
+        } else if how == Definitions::Empty {
             out.push_str(",\"objectTypeAttributes\":[]");
         }
         out.push('}');

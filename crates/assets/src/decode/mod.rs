@@ -15,12 +15,15 @@ mod skip;
 mod whole;
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use self::json::{Read, Reader, wrong};
-use crate::model::Kind;
+use crate::expected::Expected;
+use crate::model::{Attribute, Kind};
 use crate::value::{ColumnSpec, Decode, Field, Part, Row, Source};
 
 /// What is known of an attribute when its values are written as JSON.
@@ -42,6 +45,9 @@ pub(crate) struct Layout {
     site: Option<String>,
     whole: bool,
     wants_definitions: bool,
+    expected: Option<Arc<Expected>>,
+    /// Definitions and types, hashed, that agreed with what is expected: they come on page after page.
+    agreed: Mutex<HashSet<u64>>,
 }
 
 /// The columns over one attribute.
@@ -75,7 +81,47 @@ impl Layout {
             site: site.map(str::to_owned),
             whole,
             wants_definitions: whole || json,
+            expected: None,
+            agreed: Mutex::default(),
         }
+    }
+
+    /// The same for pages that are held against what is expected of them.
+    pub(crate) fn expecting(mut self, expected: Option<Arc<Expected>>) -> Self {
+        self.expected = expected.filter(|expected| expected.says_anything());
+        self
+    }
+
+    /// What is expected of pages.
+    pub(crate) fn expected(&self) -> Option<&Expected> {
+        self.expected.as_deref()
+    }
+
+    fn watches_types(&self) -> bool {
+        self.expected.as_ref().is_some_and(|expected| expected.watches_types())
+    }
+
+    /// How a page differs from what is expected. `list` is its `objectTypeAttributes`, where it has one:
+    /// one that cannot be read says nothing.
+    fn differences(&self, list: Option<&[u8]>, types: &[(i64, Box<str>)]) -> Vec<u64> {
+        let Some(expected) = self.expected() else { return Vec::new() };
+        let mut hasher = DefaultHasher::new();
+        (list, types).hash(&mut hasher);
+        let page = hasher.finish();
+        let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
+        if agreed.contains(&page) {
+            return Vec::new();
+        }
+        let wire = list.and_then(|list| {
+            crate::session::json::<Option<Vec<crate::wire::Attribute>>>(list).ok().flatten()
+        });
+        let definitions: Option<Vec<Attribute>> =
+            wire.map(|list| list.into_iter().map(crate::wire::Attribute::into_model).collect());
+        let differences = expected.differences(definitions.as_deref(), types);
+        if differences.is_empty() && agreed.len() < MOST_AGREED {
+            agreed.insert(page);
+        }
+        differences
     }
 
     /// Whether the service must send attributes at all (`includeAttributes`).
@@ -83,10 +129,20 @@ impl Layout {
         self.whole || !self.attributes.is_empty()
     }
 
+    /// Whether the types of objects are read.
+    fn reads_types(&self) -> bool {
+        self.wants(Field::ObjectType) || self.wants(Field::ObjectTypeId) || self.watches_types()
+    }
+
     fn wants(&self, field: Field) -> bool {
         self.fields.iter().any(|(_, wanted)| *wanted == field)
     }
 }
+
+/// `null`, or a list with nothing in it.
+const EMPTY_LIST: usize = 4;
+/// So many different lists of definitions are remembered in one scan.
+const MOST_AGREED: usize = 256;
 
 /// One answer of `object/aql`.
 #[derive(Debug, Default, PartialEq)]
@@ -98,6 +154,12 @@ pub(crate) struct Answer {
     pub(crate) last: Option<bool>,
     pub(crate) has_more: Option<bool>,
     pub(crate) total: Option<u64>,
+    /// How it differs from what is expected, a number for each difference.
+    pub(crate) differences: Vec<u64>,
+    /// Whether it brings no definitions although attributes were asked for.
+    pub(crate) is_silent: bool,
+    /// The types of its objects, where they were looked at.
+    pub(crate) types: Vec<(i64, Box<str>)>,
 }
 
 /// Why an answer cannot be read.
@@ -130,8 +192,12 @@ pub(crate) fn page(bytes: &[u8], layout: &Layout, known: &Definitions) -> Result
         }
         let cx = object::Context { layout, at: &at, page: own.as_ref(), known };
         let mut reader = Reader::new(bytes);
-        let answer = envelope(&mut reader, &cx)?;
+        let (mut answer, list) = envelope(&mut reader, &cx)?;
         reader.end()?;
+        if !answer.rows.is_empty() {
+            answer.differences = layout.differences(list, &answer.types);
+            answer.is_silent = layout.needs_attributes() && list.is_none_or(|list| list.len() <= EMPTY_LIST);
+        }
         Ok(answer)
     };
     read().map_err(|error: Box<Unreadable>| Unreadable::new(error.broken, &at.text(), &error.what))
@@ -169,10 +235,11 @@ impl Place {
     }
 }
 
-fn envelope(reader: &mut Reader<'_>, cx: &object::Context<'_>) -> Read<Answer> {
+/// The answer, and the text of its `objectTypeAttributes` where it is looked at.
+fn envelope<'de>(reader: &mut Reader<'de>, cx: &object::Context<'_>) -> Read<(Answer, Option<&'de [u8]>)> {
     let at = cx.at;
     let mut answer = Answer::default();
-    let (mut values, mut null) = (false, false);
+    let (mut values, mut null, mut list) = (false, false, None);
     reader.object("an object with the list `values`")?;
     while let Some(name) = reader.member()? {
         match &*name {
@@ -183,9 +250,10 @@ fn envelope(reader: &mut Reader<'_>, cx: &object::Context<'_>) -> Read<Answer> {
                 }
                 null = reader.null()?;
                 if !null {
-                    (answer.rows, answer.heap) = rows(reader, cx)?;
+                    (answer.rows, answer.heap, answer.types) = rows(reader, cx)?;
                 }
             }
+            b"objectTypeAttributes" if cx.layout.expected.is_some() => list = Some(reader.raw()?),
             b"isLast" => flag(reader, at, "isLast", &mut answer.is_last)?,
             b"last" => flag(reader, at, "last", &mut answer.last)?,
             b"hasMoreResults" => flag(reader, at, "hasMoreResults", &mut answer.has_more)?,
@@ -208,7 +276,7 @@ fn envelope(reader: &mut Reader<'_>, cx: &object::Context<'_>) -> Read<Answer> {
             "invalid type: null, expected a list of objects: the page does not say that it is the last",
         ));
     }
-    Ok(answer)
+    Ok((answer, list))
 }
 
 /// A boolean that may be written as a string (assets-api.md 2.1, `isLast`).
@@ -228,7 +296,9 @@ fn flag(reader: &mut Reader<'_>, at: &Place, name: &'static str, into: &mut Opti
     Ok(())
 }
 
-fn rows<'de>(reader: &mut Reader<'de>, cx: &object::Context<'_>) -> Read<(Vec<Row>, usize)> {
+type Rows = (Vec<Row>, usize, Vec<(i64, Box<str>)>);
+
+fn rows<'de>(reader: &mut Reader<'de>, cx: &object::Context<'_>) -> Read<Rows> {
     let (mut rows, mut heap) = (Vec::new(), 0);
     let mut scratch = object::Scratch::default();
     reader.list("a list of objects")?;
@@ -244,7 +314,7 @@ fn rows<'de>(reader: &mut Reader<'de>, cx: &object::Context<'_>) -> Read<(Vec<Ro
         heap += bytes;
         rows.push(row);
     }
-    Ok((rows, heap))
+    Ok((rows, heap, scratch.types))
 }
 
 /// `objectTypeAttributes` of a page, where it has them.

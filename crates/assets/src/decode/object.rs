@@ -35,6 +35,8 @@ pub(super) struct Scratch<'de> {
     pub(super) met: Vec<i64>,
     /// What stands where the id of an attribute of this object should.
     pub(super) unplaced: Option<String>,
+    /// The types of the page's objects, each once, where they are looked at.
+    pub(super) types: Vec<(i64, Box<str>)>,
 }
 
 #[derive(Default)]
@@ -78,7 +80,7 @@ pub(super) fn read<'de>(
                 cx.at.member("label");
                 told(&mut fixed.label, reader.any()?);
             }
-            b"objectType" if layout.wants(Field::ObjectType) || layout.wants(Field::ObjectTypeId) => {
+            b"objectType" if layout.reads_types() => {
                 cx.at.member("objectType");
                 // One that is a text would be its name.
                 let [id, name] = match reader.fields(["id", "name"])? {
@@ -129,6 +131,15 @@ pub(super) fn read<'de>(
     if layout.needs_attributes() && !attributes {
         cx.at.member("attributes");
         return Err(wrong("missing, although attributes were asked for"));
+    }
+    if let Some([id, name]) = &fixed.object_type
+        && layout.watches_types()
+        && let Some(id) = id.id()
+    {
+        let name = name.text();
+        if !scratch.types.iter().any(|(known, called)| *known == id && **called == *name) {
+            scratch.types.push((id, name.into()));
+        }
     }
     cx.at.member("");
     fixed.place(cx, id, &key, whole, &mut values);

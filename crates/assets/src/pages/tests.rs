@@ -183,7 +183,7 @@ impl Service {
             Total::Absent => None,
             Total::Lying => Some((start + rows.len()) as u64),
         };
-        Reply::Page(Answer { rows, heap: 0, is_last, last: None, has_more: None, total }, 1000)
+        Reply::Page(Answer { rows, is_last, total, ..Answer::default() }, 1000)
     }
 }
 

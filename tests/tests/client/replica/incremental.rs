@@ -371,7 +371,8 @@ fn a_value_that_does_not_fit_stops_its_own_replica_and_no_other_of_the_group() {
 #[test]
 fn objects_of_a_type_that_is_new_below_a_source_with_descendants_arrive() {
     let (sim, server) = (small(), preloaded(&[]));
-    let (name, mut client) = scheduled(&server, &sim, &["server", "hardware", "employee"]);
+    let (_, mut client) = scheduled(&server, &sim, &["server", "hardware", "employee"]);
+    number(&mut client, "SELECT count(name) FROM itsm.hardware");
     sim.add_type("ITSM", "Blade", Some("Hardware")).unwrap();
     let key = sim.create("Blade", "blade-1", &[]).unwrap();
     client
@@ -380,8 +381,34 @@ fn objects_of_a_type_that_is_new_below_a_source_with_descendants_arrive() {
     let sql = format!("SELECT count(*) = 1 FROM itsm_replica.hardware WHERE key = '{key}'");
     wait_for(&mut client, "the blade", &sql);
     refresh_group(&mut client);
-    // A session that has not read the table before: this one remembers the types.
-    same(&mut server.connect(&name, "postgres"), "hardware");
+    same(&mut client, "hardware");
+}
+
+#[test]
+fn objects_follow_their_type_below_a_source_with_descendants_and_away_from_it() {
+    // Whether the service is asked for the types below, or they are named by id.
+    for known in [true, false] {
+        let sim = Sim::start(Options { objects: 300, ..Options::default() }).unwrap();
+        sim.switches(|s| s.types_below = known);
+        let database = Server::shared().create_database();
+        let mut client = group(&database, &sim, &["hardware"]);
+        let phones = "SELECT count(*) FROM itsm_replica.hardware WHERE object_type = 'Phone'";
+        let all = number(&mut client, phones);
+        assert!(all > 3);
+        sim.update(&sim.dump(sim.type_id("Server").unwrap())[0].key, "Notes", &["changed"]).unwrap();
+        assert_eq!(incremental(&mut client, "itsm_replica.hardware"), (1, 0, 1, 0), "{known}");
+        for parent in [None, Some("Hardware")] {
+            // Nothing announces it: no object changes.
+            sim.move_type("Phone", parent).unwrap();
+            let mode = if known { "auto" } else { "full" };
+            client
+                .batch_execute(&format!("SELECT assets_fdw.refresh('itsm_replica.hardware', '{mode}')"))
+                .unwrap();
+            let now = if parent.is_some() { all } else { 0 };
+            assert_eq!(number(&mut client, phones), now, "{known} {parent:?}: {}", history(&mut client));
+            same(&mut client, "hardware");
+        }
+    }
 }
 
 #[test]
