@@ -15,6 +15,13 @@ pub enum FaultKind {
         /// The HTTP status.
         status: u16,
     },
+    /// Any answer, as the service or something before it might give: a web page where the body begins with `<`.
+    Answer {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        body: String,
+    },
     /// 429, with `Retry-After` if given.
     TooMany {
         /// Seconds to wait.
@@ -238,6 +245,10 @@ impl Faults {
 pub fn instead(kind: &FaultKind) -> Option<Reply> {
     Some(match kind {
         FaultKind::Status { status } => Reply::html(*status),
+        FaultKind::Answer { status, body } if body.starts_with('<') => {
+            Reply { body: body.clone().into(), ..Reply::html(*status) }
+        }
+        FaultKind::Answer { status, body } => Reply::json(*status, body.clone()),
         FaultKind::TooMany { retry_after } => {
             let reply = Reply::html(429);
             match retry_after {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use commons::tokens::Claim;
+use commons::tokens::{Claim, Doors};
 use commons::{Key, Moment};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
@@ -72,8 +72,9 @@ impl Version {
 struct TokenState {
     /// The shared token that was used last.
     shared: Option<(Key, u64, HeaderValue)>,
-    /// A token that could not be shared.
+    /// A token that could not be shared, and where such ones are refused.
     own: Option<Own>,
+    doors: Doors,
     /// The body form that worked.
     form: Option<Form>,
 }
@@ -81,6 +82,7 @@ struct TokenState {
 struct Own {
     key: Key,
     header: HeaderValue,
+    kept_at: Instant,
     renew_at: Instant,
 }
 
@@ -128,7 +130,33 @@ const TRIES: u32 = 3;
 /// An authorization header, and which token it holds, for saying that it did not work.
 pub(crate) struct Header {
     pub(crate) value: HeaderValue,
-    token: Option<(Key, u64)>,
+    token: Option<Used>,
+}
+
+/// The token of a header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Used {
+    key: Key,
+    /// 0: one that is not shared.
+    generation: u64,
+    /// Some part of the interface refuses it.
+    closed: bool,
+}
+
+/// Where a token was refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    /// The part of the interface, a number below [`commons::tokens::DOORS`].
+    pub(crate) door: usize,
+    /// The service says that a scope is missing.
+    pub(crate) scope: bool,
+}
+
+impl Header {
+    /// The token that it holds, for asking for another.
+    pub(crate) fn token(&self) -> Option<Used> {
+        self.token
+    }
 }
 
 impl Auth {
@@ -168,6 +196,11 @@ impl Auth {
         matches!(self.who, Who::Basic { .. })
     }
 
+    /// Whether it is exchanged for tokens.
+    pub(crate) fn is_exchanged(&self) -> bool {
+        matches!(self.who, Who::Client { .. })
+    }
+
     /// Whether it may not be sent at all.
     pub(crate) fn is_withheld(&self) -> bool {
         matches!(self.who, Who::Withheld(_))
@@ -198,8 +231,13 @@ impl Auth {
     }
 
     /// The header to send now. Client credentials are exchanged for a token first, by one session
-    /// while the others wait.
-    pub(crate) async fn header(&self, http: &Http, meter: Meter<'_>) -> Result<Header, Error> {
+    /// while the others wait; it is another token than `spurned`.
+    pub(crate) async fn header(
+        &self,
+        http: &Http,
+        meter: Meter<'_>,
+        spurned: Option<Used>,
+    ) -> Result<Header, Error> {
         match &self.who {
             Who::Basic { email, token } => {
                 let secret = self.read(token)?;
@@ -214,7 +252,7 @@ impl Auth {
             Who::Withheld(why) => Err(why.clone()),
             Who::Client { id, secret } => {
                 let mut state = self.token.lock().await;
-                self.token_header(http, meter, id, secret, &mut state).await
+                self.token_header(http, meter, (id, secret), spurned, &mut state).await
             }
         }
     }
@@ -223,8 +261,8 @@ impl Auth {
         &self,
         http: &Http,
         meter: Meter<'_>,
-        id: &str,
-        secret: &Holder,
+        (id, secret): (&str, &Holder),
+        spurned: Option<Used>,
         state: &mut TokenState,
     ) -> Result<Header, Error> {
         let begun = Instant::now();
@@ -240,10 +278,15 @@ impl Auth {
                 && own.key == key
                 && Instant::now() < own.renew_at
             {
-                return Ok(Header { value: own.header.clone(), token: Some((key, 0)) });
+                let closed = state.doors.any_closed(self.moment());
+                return Ok(Header {
+                    value: own.header.clone(),
+                    token: Some(Used { key, generation: 0, closed }),
+                });
             }
-            let lease = match self.claim(key) {
-                Claimed::Token(text, generation) => {
+            let refused = spurned.filter(|used| used.key == key).map_or(0, |used| used.generation);
+            let lease = match self.claim(key, refused) {
+                Claimed::Token(text, generation, closed) => {
                     let value = match &state.shared {
                         Some((k, g, value)) if (*k, *g) == (key, generation) => value.clone(),
                         _ => {
@@ -253,7 +296,7 @@ impl Auth {
                         }
                     };
                     state.shared = Some((key, generation, value.clone()));
-                    return Ok(Header { value, token: Some((key, generation)) });
+                    return Ok(Header { value, token: Some(Used { key, generation, closed }) });
                 }
                 Claimed::Wait => {
                     if begun.elapsed() > self.patience {
@@ -284,23 +327,27 @@ impl Auth {
             match kept {
                 Some(generation) => state.shared = Some((key, generation, value.clone())),
                 None => {
-                    let renew_at = Instant::now() + token.left().0;
-                    state.own = Some(Own { key, header: value.clone(), renew_at });
+                    let kept_at = Instant::now();
+                    let renew_at = kept_at + token.left().0;
+                    state.own = Some(Own { key, header: value.clone(), kept_at, renew_at });
                 }
             }
-            return Ok(Header { value, token: Some((key, kept.unwrap_or(0))) });
+            // Whether a door is closed to it is seen at its next use.
+            let used = Used { key, generation: kept.unwrap_or(0), closed: true };
+            return Ok(Header { value, token: Some(used) });
         }
     }
 
-    fn claim(&self, key: Key) -> Claimed<'_> {
+    fn claim(&self, key: Key, spurned: u64) -> Claimed<'_> {
         let shared = &*self.shared;
         let (process, length) = (shared.process(), micros(self.lease));
         enter(shared, |state, now| {
-            match state.tokens.claim(key, process, length, |process| shared.is_alive(process), now) {
-                Claim::Token { text, generation } => {
+            let is_alive = |process| shared.is_alive(process);
+            match state.tokens.claim(key, spurned, (process, length), is_alive, now) {
+                Claim::Token { text, generation, closed } => {
                     // It came in as a text, so it goes out as one.
                     let text = String::from_utf8_lossy(text).into_owned();
-                    Claimed::Token(Secret::new(text), generation)
+                    Claimed::Token(Secret::new(text), generation, closed)
                 }
                 Claim::Lease { lease, note } => Claimed::Lease(Lease { shared, key, lease, length }, note),
                 Claim::Wait => Claimed::Wait,
@@ -310,19 +357,65 @@ impl Auth {
     }
 
     /// The service said 401 to `header`. Whether another one is worth a try: a token that can be
-    /// renewed, or a secret file that has changed meanwhile.
-    pub(crate) async fn renew(&self, http: &Http, meter: Meter<'_>, header: &Header) -> bool {
-        if let Some((key, generation)) = header.token {
-            if generation == 0 {
-                let mut state = self.token.lock().await;
-                state.own = state.own.take().filter(|own| own.header != header.value);
-            } else {
-                // Several requests may have been refused; only the first drops the token.
-                enter(&*self.shared, |state, _| state.tokens.refuse(key, generation));
-            }
-            return true;
+    /// renewed, or a secret file that has changed meanwhile. A 401 alone is no proof that a token is
+    /// bad, and others use it: it stays until there is another.
+    pub(crate) async fn renew(
+        &self,
+        http: &Http,
+        meter: Meter<'_>,
+        header: &Header,
+        Refusal { door, scope }: Refusal,
+    ) -> bool {
+        let Some(Used { key, generation, .. }) = header.token else {
+            return self.header(http, meter, None).await.is_ok_and(|now| now.value != header.value);
+        };
+        if generation != 0 {
+            return enter(&*self.shared, |state, now| {
+                state.tokens.refused(key, generation, door, scope, now)
+            });
         }
-        self.header(http, meter).await.is_ok_and(|now| now.value != header.value)
+        let mut state = self.token.lock().await;
+        let doors = state.doors;
+        match &state.own {
+            Some(own) if own.header == header.value => {
+                let wants = doors.wants_another(door, scope, micros(own.kept_at.elapsed()), self.moment());
+                if wants {
+                    state.own = None;
+                }
+                wants
+            }
+            _ => true,
+        }
+    }
+
+    /// It said 401 to the token that was got because of that as well.
+    pub(crate) async fn refused_again(&self, header: &Header, door: usize) {
+        match header.token {
+            None => {}
+            Some(Used { generation: 0, .. }) => {
+                let now = self.moment();
+                self.token.lock().await.doors.close(door, now);
+            }
+            Some(Used { key, .. }) => {
+                enter(&*self.shared, |state, now| state.tokens.refused_again(key, door, now));
+            }
+        }
+    }
+
+    /// It took `header`.
+    pub(crate) async fn taken(&self, header: &Header, door: usize) {
+        match header.token {
+            Some(Used { generation: 0, closed: true, .. }) => self.token.lock().await.doors.open(door),
+            Some(Used { key, closed: true, .. }) => {
+                enter(&*self.shared, |state, _| state.tokens.taken(key, door));
+            }
+            _ => {}
+        }
+    }
+
+    /// The time on the clock that sessions share.
+    fn moment(&self) -> Moment {
+        enter(&*self.shared, |_, now| now)
     }
 
     fn read(&self, holder: &Holder) -> Result<Arc<Secret>, Error> {
@@ -554,7 +647,7 @@ impl Auth {
 
 /// What there is for whoever needs a token, as [`Claim`] has it.
 enum Claimed<'a> {
-    Token(Secret, u64),
+    Token(Secret, u64, bool),
     Lease(Lease<'a>, u8),
     Wait,
     Alone,

@@ -8,7 +8,7 @@ use commons::limits::Leave;
 
 use crate::budget::Endpoint;
 use crate::client::Client;
-use crate::complaint::failed;
+use crate::complaint::{failed, names_a_scope};
 use crate::error::{Error, Kind};
 use crate::http::Failure;
 use crate::retry::Trouble;
@@ -128,7 +128,7 @@ pub(crate) async fn run(client: &Client) -> Vec<CheckStep> {
         }
         Err(error) => report.fail("cloud id", &error),
     }
-    match session.auth.header(&session.http, session.meter()).await {
+    match session.auth.header(&session.http, session.meter(), None).await {
         Ok(_) => {
             report.add("credential", Status::Ok, session.auth.name());
             if workspace(client, &mut report).await {
@@ -267,7 +267,28 @@ async fn scopes(client: &Client, report: &mut Report) {
             scope(report, "read:cmdb-attribute:jira", detail);
         }
     }
-    scope(report, "read:cmdb-object:jira", objects.as_ref().map(|_| "objects can be counted".to_owned()));
+    let no_schema = schemas.as_ref().is_ok_and(|list| list.is_empty());
+    match &objects {
+        // A credential that sees no object schema is refused for want of a role, not of a scope; so says 403 at any
+        // time (assets-api.md 1.5), unless it is not the service that says it.
+        Err(error) if no_schema && error.kind() != Kind::Unauthorized && !names_a_scope(error) => {
+            report.skip(&["scope read:cmdb-object:jira"], "no object schema to try it on");
+        }
+        Err(error) if error.kind() == Kind::Forbidden => {
+            report.add(
+                "scope read:cmdb-object:jira",
+                Status::Warn,
+                "objects are not counted for this credential",
+            );
+            if let Some(hint) = error.hint() {
+                report.hint(hint);
+            }
+        }
+        _ => {
+            let counted = objects.as_ref().map(|_| "objects can be counted".to_owned());
+            scope(report, "read:cmdb-object:jira", counted);
+        }
+    }
 
     match &schemas {
         Ok(list) if list.is_empty() => {

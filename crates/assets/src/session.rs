@@ -13,7 +13,7 @@ use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Refusal};
 use crate::budget::{Budget, Endpoint, Sent, TooLong};
 use crate::buffers::Room;
 use crate::complaint;
@@ -342,6 +342,7 @@ impl Session {
         let strain = exchange.part.and_then(|part| part.strain);
         let (begun, mut failures) = strain.map_or((Instant::now(), 0), |s| (s.begun, s.failures));
         let (mut renewed, mut last, mut behind) = (false, None, Duration::ZERO);
+        let (mut spurned, door) = (None, complaint::door(&exchange));
         loop {
             let who = self.who(exchange.authorized)?;
             let since = if last.is_none() { Instant::now() } else { begun + behind };
@@ -349,7 +350,7 @@ impl Session {
             let sent = self.leave(who, &exchange, since).await.map_err(|e| last.take().unwrap_or(e))?;
             behind += sent.behind();
             let header = match exchange.authorized {
-                true => Some(self.auth.header(&self.http, exchange.meter).await?),
+                true => Some(self.auth.header(&self.http, exchange.meter, spurned).await?),
                 false => None,
             };
             let outgoing = Outgoing {
@@ -375,10 +376,19 @@ impl Session {
                     exchange.meter.bytes(incoming.body.len());
                     if incoming.is_success() {
                         self.note_date(&incoming);
-                        match read(&incoming.body) {
+                        if let Some(header) = &header {
+                            self.auth.taken(header, door).await;
+                        }
+                        // The reader of pages looks for itself, in its one pass.
+                        let is_page = exchange.endpoint == Endpoint::ObjectAql;
+                        let denies = || match !is_page && complaint::denies(&incoming.body) {
+                            true => Err(Unreadable { broken: false, what: "errorMessages".to_owned() }),
+                            false => Ok(()),
+                        };
+                        match read(&incoming.body).and_then(|value| denies().map(|()| value)) {
                             Ok(value) => return Ok(value),
                             Err(unreadable) => {
-                                let error = self.unreadable(&exchange, &unreadable);
+                                let error = self.unreadable(&exchange, &unreadable, &incoming);
                                 if !unreadable.broken {
                                     return Err(error);
                                 }
@@ -387,12 +397,15 @@ impl Session {
                         }
                     } else {
                         if incoming.status == 401
-                            && !renewed
                             && let Some(header) = &header
-                            && self.auth.renew(&self.http, exchange.meter, header).await
                         {
-                            renewed = true;
-                            continue;
+                            let refusal = Refusal { door, scope: complaint::is_of_scope(&incoming) };
+                            if renewed {
+                                self.auth.refused_again(header, door).await;
+                            } else if self.auth.renew(&self.http, exchange.meter, header, refusal).await {
+                                (renewed, spurned) = (true, header.token());
+                                continue;
+                            }
                         }
                         if incoming.status == 429 {
                             exchange.meter.throttled();

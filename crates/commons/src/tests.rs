@@ -350,32 +350,94 @@ fn one_gets_a_token_and_the_others_have_it() {
     let mut tokens = Box::new(Tokens::EMPTY);
     let alive = |_| true;
     let now = 10 * SECOND;
-    let Claim::Lease { lease, note: 0 } = tokens.claim(key(1), 1, 30 * SECOND, alive, now) else {
+    let Claim::Lease { lease, note: 0 } = tokens.claim(key(1), 0, (1, 30 * SECOND), alive, now) else {
         panic!("no lease")
     };
-    assert_eq!(tokens.claim(key(1), 2, 30 * SECOND, alive, now), Claim::Wait);
-    assert!(matches!(tokens.claim(key(2), 2, 30 * SECOND, alive, now), Claim::Lease { .. }));
+    assert_eq!(tokens.claim(key(1), 0, (2, 30 * SECOND), alive, now), Claim::Wait);
+    assert!(matches!(tokens.claim(key(2), 0, (2, 30 * SECOND), alive, now), Claim::Lease { .. }));
     let first = tokens.keep(key(1), lease, b"secret", (50 * SECOND, MINUTE), 2, now).expect("kept");
     assert_eq!(
-        tokens.claim(key(1), 2, SECOND, alive, now),
-        Claim::Token { text: b"secret", generation: first }
+        tokens.claim(key(1), 0, (2, SECOND), alive, now),
+        Claim::Token { text: b"secret", generation: first, closed: false }
     );
 
     // Near its end one renews it; for the others it is still good until it ends.
     let near = now + 55 * SECOND;
-    let Claim::Lease { lease, note: 2 } = tokens.claim(key(1), 3, 30 * SECOND, alive, near) else {
+    let Claim::Lease { lease, note: 2 } = tokens.claim(key(1), 0, (3, 30 * SECOND), alive, near) else {
         panic!("no lease")
     };
-    assert!(matches!(tokens.claim(key(1), 2, SECOND, alive, near), Claim::Token { text: b"secret", .. }));
-    assert_eq!(tokens.claim(key(1), 2, SECOND, alive, now + MINUTE), Claim::Wait);
+    assert!(matches!(
+        tokens.claim(key(1), 0, (2, SECOND), alive, near),
+        Claim::Token { text: b"secret", .. }
+    ));
+    assert_eq!(tokens.claim(key(1), 0, (2, SECOND), alive, now + MINUTE), Claim::Wait);
     let second = tokens.keep(key(1), lease, b"other", (50 * SECOND, MINUTE), 0, near).expect("kept");
-    assert!(matches!(tokens.claim(key(1), 2, SECOND, alive, near), Claim::Token { text: b"other", .. }));
+    assert!(matches!(tokens.claim(key(1), 0, (2, SECOND), alive, near), Claim::Token { text: b"other", .. }));
 
     // A refusal of the old one says nothing about the new one.
-    tokens.refuse(key(1), first);
-    assert!(matches!(tokens.claim(key(1), 2, SECOND, alive, near), Claim::Token { .. }));
-    tokens.refuse(key(1), second);
-    assert!(matches!(tokens.claim(key(1), 2, SECOND, alive, near), Claim::Lease { .. }));
+    assert!(tokens.refused(key(1), first, 0, true, near));
+    assert!(matches!(
+        tokens.claim(key(1), first, (2, SECOND), alive, near),
+        Claim::Token { text: b"other", .. }
+    ));
+    let _ = second;
+}
+
+#[test]
+fn a_refused_token_stays_for_the_others_while_one_gets_another() {
+    let mut tokens = Box::new(Tokens::EMPTY);
+    let (alive, now) = (|_| true, 10 * SECOND);
+    let lease =
+        |tokens: &mut Tokens, spurned: u64| match tokens.claim(key(1), spurned, (1, 30 * SECOND), alive, now)
+        {
+            Claim::Lease { lease, .. } => lease,
+            other => panic!("no lease: {other:?}"),
+        };
+    let keep = |tokens: &mut Tokens, lease: u64, text: &[u8]| {
+        tokens.keep(key(1), lease, text, (50 * MINUTE, 60 * MINUTE), 0, now).expect("kept")
+    };
+    let given = lease(&mut tokens, 0);
+    let first = keep(&mut tokens, given, b"first");
+    assert!(tokens.refused(key(1), first, 3, false, now));
+    let given = lease(&mut tokens, first);
+    // Whoever was refused too waits for the new one; nobody else does.
+    assert_eq!(tokens.claim(key(1), first, (2, SECOND), alive, now), Claim::Wait);
+    assert!(matches!(tokens.claim(key(1), 0, (3, SECOND), alive, now), Claim::Token { text: b"first", .. }));
+    let second = keep(&mut tokens, given, b"second");
+    for spurned in [0, first] {
+        let claim = tokens.claim(key(1), spurned, (2, SECOND), alive, now);
+        assert!(matches!(claim, Claim::Token { generation, .. } if generation == second), "{claim:?}");
+    }
+    // An attempt that fails takes nothing away.
+    assert!(tokens.refused(key(1), second, 4, false, now));
+    let given = lease(&mut tokens, second);
+    tokens.release(key(1), given);
+    assert!(matches!(tokens.claim(key(1), 0, (3, SECOND), alive, now), Claim::Token { text: b"second", .. }));
+}
+
+#[test]
+fn a_door_that_refuses_new_tokens_too_costs_one_in_five_minutes() {
+    let mut tokens = Box::new(Tokens::EMPTY);
+    let (alive, now) = (|_| true, 10 * SECOND);
+    let Claim::Lease { lease, .. } = tokens.claim(key(1), 0, (1, 30 * SECOND), alive, now) else {
+        panic!("no lease")
+    };
+    let first = tokens.keep(key(1), lease, b"t", (50 * MINUTE, 60 * MINUTE), 0, now).expect("kept");
+    assert!(tokens.refused(key(1), first, 2, false, now), "it may have been taken back");
+    tokens.refused_again(key(1), 2, now);
+    assert!(!tokens.refused(key(1), first, 2, false, now + 299 * SECOND));
+    assert!(tokens.refused(key(1), first, 1, false, now), "another door says nothing of this one");
+    assert!(tokens.refused(key(1), first, 2, false, now + 300 * SECOND));
+    // Where somebody is let in, a later refusal is news.
+    tokens.taken(key(1), 2);
+    assert!(tokens.refused(key(1), first, 2, false, now + SECOND));
+    // A token that is told to lack a scope is not replaced by one that would lack it as well.
+    assert!(!tokens.refused(key(1), first, 5, true, now + 299 * SECOND));
+    assert!(tokens.refused(key(1), first, 5, true, now + 300 * SECOND));
+    // Nothing is known of doors and keys beyond these.
+    tokens.refused_again(key(1), crate::tokens::DOORS, now);
+    tokens.refused_again(key(9), 2, now);
+    assert!(tokens.refused(key(9), 1, 2, false, now));
 }
 
 #[test]
@@ -384,8 +446,8 @@ fn a_lease_ends_with_its_holder_with_its_time_and_when_given_up() {
     let now = SECOND;
     let lease = |tokens: &mut Tokens, process, alive: bool, now| match tokens.claim(
         key(1),
-        process,
-        10 * SECOND,
+        0,
+        (process, 10 * SECOND),
         |_| alive,
         now,
     ) {
@@ -410,7 +472,7 @@ fn long_tokens_are_not_kept_and_many_make_room_for_the_newest() {
     let mut tokens = Box::new(Tokens::EMPTY);
     let mut keep = |n: u64, length: usize| {
         let now = SECOND * (n + 1);
-        let Claim::Lease { lease, .. } = tokens.claim(key(n), 1, SECOND, |_| true, now) else {
+        let Claim::Lease { lease, .. } = tokens.claim(key(n), 0, (1, SECOND), |_| true, now) else {
             panic!("no lease")
         };
         tokens.keep(key(n), lease, &vec![b'x'; length], (3600 * SECOND, 3600 * SECOND), 0, now).is_some()
@@ -419,7 +481,7 @@ fn long_tokens_are_not_kept_and_many_make_room_for_the_newest() {
     for n in 1..=TOKENS as u64 + 5 {
         assert!(keep(n, TOKEN_BYTES));
     }
-    let mut known = |n| matches!(tokens.claim(key(n), 1, SECOND, |_| true, MINUTE), Claim::Token { .. });
+    let mut known = |n| matches!(tokens.claim(key(n), 0, (1, SECOND), |_| true, MINUTE), Claim::Token { .. });
     assert!(known(TOKENS as u64 + 5) && known(6) && !known(5));
 }
 

@@ -261,6 +261,15 @@ fn envelope<'de>(reader: &mut Reader<'de>, cx: &object::Context<'_>) -> Read<(An
                 at.member("total");
                 answer.total = reader.scalar()?.int().and_then(|total| u64::try_from(total).ok());
             }
+            // A partial answer, or none: whatever rows it has are not all of them.
+            b"errorMessages" => {
+                at.member("errorMessages");
+                let said: Vec<u8> =
+                    reader.raw()?.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+                if !matches!(&*said, b"[]" | b"null" | b"\"\"") {
+                    return Err(wrong("the answer says that it failed"));
+                }
+            }
             _ => reader.skip()?,
         }
         at.outside();
