@@ -262,7 +262,7 @@ impl Resolver {
         let types = if include { descendants(&known, root.id) } else { vec![root.id] };
         let kinds = if asks { below_filter(&known, root.id) } else { type_filter(&types) };
         let filter = match self.options.get("aql") {
-            Some(own) => format!("{kinds} AND ({own})"),
+            Some(own) => format!("{kinds} AND ({})", self.own_condition(own)?),
             None => kinds.clone(),
         };
         let by_name = self.options.id("object_type_id").is_none();
@@ -301,7 +301,7 @@ impl Resolver {
                         shown.push(column.shown(attribute, &resolution));
                         resolution
                     }
-                    None => return Err(self.missing(column, &root)),
+                    None => return Err(self.missing(column, &root, &root_attributes)),
                 },
             };
             columns.insert(column.attnum, resolution);
@@ -333,6 +333,16 @@ impl Resolver {
             expected,
             facts: aql::Facts::default(),
         })
+    }
+
+    /// The table's own filter. Checked when it is set; a table may be older than the check.
+    fn own_condition<'a>(&self, own: &'a str) -> Result<&'a str, Error> {
+        aql::own::condition(own).map_err(|why| {
+            let message = format!("the option aql of foreign table \"{}\" cannot be used: {why}", self.table);
+            let hint = format!("Set it anew or drop it: {}.", crate::options::OWN_CONDITION);
+            Error::new(ErrorKind::Config, message).with_detail(format!("It is: {own}")).with_hint(hint)
+        })?;
+        Ok(own)
     }
 
     async fn object_type(&self, client: &Client) -> Result<ObjectType, Error> {
@@ -396,12 +406,34 @@ impl Resolver {
         find_schema(&schemas, name).cloned().ok_or_else(|| no_schema(name, &schemas))
     }
 
-    fn missing(&self, column: &Wanted, root: &ObjectType) -> Error {
-        let wanted = match (column.options.get("attribute"), column.options.id("attribute_id")) {
+    fn missing(&self, column: &Wanted, root: &ObjectType, attributes: &[Attribute]) -> Error {
+        let (name, id) = (column.options.get("attribute"), column.options.id("attribute_id"));
+        let wanted = match (name, id) {
             (Some(name), Some(id)) => format!("\"{name}\" (id {id})"),
             (Some(name), None) => format!("\"{name}\""),
             (None, Some(id)) => format!("with id {id}"),
             (None, None) => format!("for the column name \"{}\"", column.name),
+        };
+        let names: Vec<&str> = attributes.iter().take(100).map(|a| a.name.as_str()).collect();
+        let there = match names.as_slice() {
+            [] => "It has none that this credential sees.".to_owned(),
+            names => format!("It has: {}.", names.join(", ")),
+        };
+        let hint = match (name, id) {
+            // Nothing is known of what it showed before.
+            (None, None) => format!(
+                "A column without the options attribute and field shows what its own name says. If the column was renamed, \
+                 say what it shows: ALTER FOREIGN TABLE … ALTER COLUMN {} OPTIONS (ADD attribute '…'), or field. {there}",
+                tables::ddl::ident(&column.name)
+            ),
+            (Some(_), None) => format!(
+                "The column's option attribute names none of its attributes: it is misspelt, or the attribute was renamed or \
+                 removed in Assets. Alter the option or drop the column. {there}"
+            ),
+            (_, Some(_)) => format!(
+                "It was removed in Assets, or belongs to another object type, or the credential may not see it: alter or drop \
+                 the column, or import the table again. {there}"
+            ),
         };
         Error::new(
             ErrorKind::AttributeNotFound,
@@ -410,7 +442,7 @@ impl Resolver {
                 root.name, column.name, self.table
             ),
         )
-        .with_hint("It was removed or renamed in Assets: alter or drop the column, or import the table again.")
+        .with_hint(hint)
     }
 }
 

@@ -1,9 +1,31 @@
 //! From every kind of failure to its SQLSTATE, message, DETAIL and HINT. One place, so that the
 //! table of interface.md section 3 can be read off here.
 
+#![allow(unsafe_code)] // the environment, before there are threads
+
 use assets::error::{Error, Kind};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+
+/// With RUST_BACKTRACE or RUST_LIB_BACKTRACE in the server's environment every ERROR that passes Rust code would
+/// show the server's stack to its client, as DETAIL. Whether backtraces are taken is decided at the first one, for
+/// good and for this library alone; so the first one is taken here, without the variables.
+pub fn keep_backtraces_out() {
+    const NAMES: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
+    let set = NAMES.map(|name| (name, std::env::var_os(name)));
+    if set.iter().all(|(_, value)| value.is_none()) {
+        return;
+    }
+    // SAFETY: while a library is loaded a process of PostgreSQL has its main thread only.
+    unsafe {
+        NAMES.iter().for_each(|name| std::env::remove_var(name));
+        let taken = std::backtrace::Backtrace::capture();
+        debug_assert_eq!(taken.status(), std::backtrace::BacktraceStatus::Disabled);
+        for (name, value) in set {
+            value.into_iter().for_each(|value| std::env::set_var(name, value));
+        }
+    }
+}
 
 /// The SQLSTATE of a kind of failure (interface.md 3).
 fn sqlstate(kind: Kind) -> PgSqlErrorCode {
@@ -35,8 +57,8 @@ fn usual_hint(kind: Kind) -> Option<&'static str> {
             "Try again; if the service is slow for long, raise the server's options request_timeout and retry_timeout."
         }
         Kind::Server => {
-            "The service has trouble of its own: try again later, or raise the server's option retry_timeout to wait \
-             longer. status.atlassian.com tells of outages."
+            "The service, or a gateway or proxy before it, has trouble of its own: try again later, or raise the \
+             server's option retry_timeout to wait longer. status.atlassian.com tells of outages."
         }
         Kind::RateLimited => {
             "Run fewer queries at once, raise the server's option retry_timeout, or materialize the table."

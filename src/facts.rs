@@ -3,8 +3,12 @@
 //!
 //! A row that contradicts a proven fact is an ERROR, and takes back with it whatever the transaction
 //! has done. So the fact is marked in this backend's memory, which no rollback reaches, and a
-//! background worker, whose transaction is its own, writes the revocation for everybody else. Where
-//! the server has no worker to spare, each backend that meets a contradiction forgets for itself.
+//! background worker, whose transaction is its own, writes the revocation for everybody else: of these facts
+//! as they were used here, of this server, and of no others, which it is told by numbers. Where the server
+//! has no worker to spare, and on a standby, which writes nothing, each backend that meets a contradiction
+//! forgets for itself. So it does where the evidence may be made up: a foreign table says what its columns
+//! show, and a role that may use the server could have one say anything. Only a table and a role that may
+//! act for the server's owner speak for everybody.
 #![allow(unsafe_code)] // catalogue and table access, user ids, a worker's entry point
 
 use std::cell::{Cell, RefCell};
@@ -222,28 +226,115 @@ impl Drop for Elevated {
     }
 }
 
+/// What comes of [`revoke`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revoked {
+    /// A worker writes it for everybody.
+    ForAll,
+    /// This session relies on it no more.
+    Here,
+}
+
+impl Revoked {
+    /// For a hint, about a server.
+    pub fn text(self, server: &str) -> String {
+        let again = format!("assets_fdw.verify_pushdown({})", tables::ddl::literal(server));
+        match self {
+            Revoked::ForAll => format!("The proof is revoked; {again} makes a new one."),
+            Revoked::Here => format!(
+                "This session relies on the proof no more, others do: the server's owner can have {again} look again."
+            ),
+        }
+    }
+}
+
 /// Takes facts back, for a reason in a few words: at once in this backend, and for everybody by a
-/// worker of its own, whatever becomes of the transaction under way.
-pub fn revoke(server: &str, names: &[&str], why: &str) {
+/// worker of its own, whatever becomes of the transaction under way. `table_owner` owns the foreign table
+/// that the evidence is of.
+pub fn revoke(server: &str, table_owner: pg_sys::Oid, names: &[&str], why: &str) -> Revoked {
     let table = table();
+    let mut used = Vec::new();
     for name in names {
         let fact = table.iter().find(|f| f.server == server && f.name == *name);
         let learned_at = fact.map_or(i64::MAX, |f| f.learned_at);
-        REVOKED
+        let before = REVOKED
             .with_borrow_mut(|revoked| revoked.insert((server.to_owned(), (*name).to_owned()), learned_at));
-        // SAFETY: no preconditions.
-        let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
-        // 127 bytes are all that a worker can be told; the reason is given as far as there is room.
-        let told = format!("{database}\n{server}\n{name}\n{why}");
-        let cut = (0..=told.len().min(127)).rev().find(|n| told.is_char_boundary(*n)).unwrap_or(0);
-        let _ = BackgroundWorkerBuilder::new("assets_fdw revocation of a fact")
-            .set_type("assets_fdw revocation")
-            .set_library("assets_fdw")
-            .set_function("assets_fdw_revoke_main")
-            .enable_spi_access()
-            .set_extra(&told[..cut])
-            .load_dynamic();
+        // Once is enough, whatever statements that began before it meet.
+        if fact.is_some() && before != Some(learned_at) {
+            used.push(Mark { learned_at, name: hash(name) });
+        }
     }
+    match found(server).filter(|server| may_revoke(*server, table_owner)) {
+        Some(server) => {
+            // Two fit into what a worker can be told, with a reason.
+            used.chunks(2).for_each(|marks| start(server, marks, why));
+            Revoked::ForAll
+        }
+        None => Revoked::Here,
+    }
+}
+
+fn found(server: &str) -> Option<pg_sys::Oid> {
+    // SAFETY: a catalogue look-up inside a transaction; the name is in the database's encoding.
+    let found = unsafe { pg_sys::get_foreign_server_oid(pg::to_server(server), true) };
+    (found != pg_sys::InvalidOid).then_some(found)
+}
+
+fn may_revoke(server: pg_sys::Oid, table_owner: pg_sys::Oid) -> bool {
+    // SAFETY: catalogue look-ups inside a transaction.
+    unsafe {
+        // On a standby a worker would wait, in a slot that others need, until it is promoted.
+        if pg_sys::RecoveryInProgress() || table_owner == pg_sys::InvalidOid {
+            return false;
+        }
+        let owner = (*pg_sys::GetForeignServer(server)).owner;
+        [pg_sys::GetUserId(), table_owner].iter().all(|role| pg_sys::has_privs_of_role(*role, owner))
+    }
+}
+
+/// Which fact of a server is meant: one that was learned then. Names are longer than what a worker can be
+/// told, and may hold anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    learned_at: i64,
+    name: u64,
+}
+
+/// FNV-1a: the same in every process, and no more than that is asked of it.
+fn hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn start(server: pg_sys::Oid, marks: &[Mark], why: &str) {
+    // SAFETY: no preconditions.
+    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
+    let marks: Vec<String> = marks.iter().map(|m| format!("{:x}.{:x}", m.learned_at, m.name)).collect();
+    // Encodings differ between databases, and what is cut may be cut anywhere.
+    let why: String = why.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
+    let mut told = format!("{database:x} {:x} {} {why}", server.to_u32(), marks.join(","));
+    told.truncate(127);
+    let _ = BackgroundWorkerBuilder::new("assets_fdw revocation of a fact")
+        .set_type("assets_fdw revocation")
+        .set_library("assets_fdw")
+        .set_function("assets_fdw_revoke_main")
+        .enable_spi_access()
+        .set_extra(&told)
+        .load_dynamic();
+}
+
+/// What [`start`] told: database, server, facts, reason.
+fn understood(told: &str) -> Option<(u32, u32, Vec<Mark>, &str)> {
+    let mut words = told.splitn(4, ' ');
+    let mut number = || u32::from_str_radix(words.next()?, 16).ok();
+    let (database, server) = (number()?, number()?);
+    let marks = words.next()?.split(',').map(|mark| {
+        let (learned_at, name) = mark.split_once('.')?;
+        let learned_at = i64::from_str_radix(learned_at, 16).ok()?;
+        Some(Mark { learned_at, name: u64::from_str_radix(name, 16).ok()? })
+    });
+    Some((database, server, marks.collect::<Option<_>>()?, words.next().unwrap_or_default()))
 }
 
 /// The worker that writes one revocation.
@@ -252,17 +343,27 @@ pub fn revoke(server: &str, names: &[&str], why: &str) {
 pub extern "C-unwind" fn assets_fdw_revoke_main(_arg: pg_sys::Datum) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGTERM);
     let told = BackgroundWorker::get_extra().to_owned();
-    let mut words = told.split('\n');
-    let database = words.next().and_then(|oid| oid.parse::<u32>().ok());
-    let (Some(database), Some(server), Some(name)) = (database, words.next(), words.next()) else { return };
-    let detail = format!("revoked: {}", words.next().unwrap_or_default());
+    let Some((database, server, marks, why)) = understood(&told) else { return };
     BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database)), None);
     BackgroundWorker::transaction(|| {
-        run(
-            "UPDATE assets_fdw.service_facts SET holds = false, detail = $3,
-                    learned_at = pg_catalog.clock_timestamp(), expires_at = DEFAULT
-             WHERE server OPERATOR(pg_catalog.=) $1::pg_catalog.name AND fact OPERATOR(pg_catalog.=) $2 AND holds",
-            &[server.into(), name.into(), detail.as_str().into()],
-        );
+        // SAFETY: a catalogue look-up inside a transaction.
+        let server = unsafe {
+            let found = pg_sys::GetForeignServerExtended(server.into(), pg_sys::FSV_MISSING_OK as _);
+            (!found.is_null()).then(|| pg::text((*found).servername))
+        };
+        let Some(server) = server else { return };
+        let detail = format!("revoked: {why}");
+        // As the table is now: what has been proven anew since stays.
+        for fact in table().iter().filter(|fact| fact.holds && fact.server == server) {
+            if !marks.contains(&Mark { learned_at: fact.learned_at, name: hash(&fact.name) }) {
+                continue;
+            }
+            run(
+                "UPDATE assets_fdw.service_facts SET holds = false, detail = $3,
+                        learned_at = pg_catalog.clock_timestamp(), expires_at = DEFAULT
+                 WHERE server OPERATOR(pg_catalog.=) $1::pg_catalog.name AND fact OPERATOR(pg_catalog.=) $2 AND holds",
+                &[server.as_str().into(), fact.name.as_str().into(), detail.as_str().into()],
+            );
+        }
     });
 }

@@ -131,6 +131,14 @@ fn aql(
     ),
 > {
     let column = |field, decode| ColumnSpec { source: Source::Field(field), decode, array: false };
+    // Ranges of ids are put beside it.
+    if let Err(why) = aql::own::query(&query) {
+        error::raise_hint(
+            PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION,
+            format!("this is no AQL query that could stand in parentheses: {why}"),
+            "Quotes and parentheses must have their ends; names and values with signs in them stand in double quotes.",
+        );
+    }
     let spec = ScanSpec {
         filter: query,
         columns: Arc::from([

@@ -19,6 +19,7 @@ mod options;
 mod origins;
 mod pg_compat;
 mod replica;
+mod ruling;
 mod runtime;
 mod session;
 mod shared;
@@ -41,6 +42,7 @@ pgrx::extension_sql_file!("../sql/50-stats.sql", name = "stats", requires = ["fa
 /// each backend that first uses it. No threads here (toolchain: the postmaster forks).
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    error::keep_backtraces_out();
     gucs::define();
     shared::init();
     replica::init();

@@ -47,6 +47,8 @@ impl Place {
 #[derive(Debug, Clone, Copy)]
 enum Form {
     Text,
+    /// A condition in AQL, which goes into parentheses.
+    Condition,
     Secret,
     /// `https://host[:port]`, `http://` only to a loopback address.
     Origin,
@@ -109,7 +111,7 @@ const DEFS: &[Def] = &[
     def("object_type", Place::Table, Form::Text),
     def("object_type_id", Place::Table, Form::Id),
     def("children", Place::Table, Form::OneOf(&["include", "exclude"])),
-    def("aql", Place::Table, Form::Text),
+    def("aql", Place::Table, Form::Condition),
     def("updatable", Place::Table, Form::Bool),
     def("kind", Place::Table, Form::OneOf(&["objects"])),
     def("attribute", Place::Column, Form::Text),
@@ -234,6 +236,10 @@ fn check_one(place: Place, name: &str, value: &str) {
     }
 }
 
+/// What a condition of the user's own must be.
+pub const OWN_CONDITION: &str = "it goes into parentheses beside others, so that quotes and parentheses must have their \
+                                 ends, names and values with signs in them stand in double quotes, and there is no order";
+
 /// The beginning of a value, for a message.
 fn cut(value: &str) -> String {
     let mut shown: String = value.chars().take(200).collect();
@@ -261,6 +267,10 @@ fn check_form(form: Form, value: &str) -> Result<(), String> {
     let ok = match form {
         Form::Text | Form::Secret => true,
         Form::Origin => return origin(value).map(|_| ()),
+        Form::Condition => {
+            return aql::own::condition(value)
+                .map_err(|why| format!("one condition of AQL, whole by itself, and {why}; {OWN_CONDITION}"));
+        }
         Form::File => value.starts_with('/'),
         Form::Whole(least, most) => {
             return match value.trim().parse::<i64>() {

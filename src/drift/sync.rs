@@ -233,6 +233,7 @@ impl Plan {
     /// that got columns are asked to refresh.
     pub fn run(&self, schema: &str, user: pg_sys::Oid) {
         for change in self.changes.iter().filter(|c| c.blocked.is_none()) {
+            let _quiet = crate::ruling::Quiet::new();
             execute(&change.statement(), &[]);
         }
         for part in &self.parts {

@@ -36,6 +36,8 @@ pub struct Question {
     pub connection: Rc<Connection>,
     /// Object types and the table's own filter.
     pub filter: String,
+    /// Who owns the foreign table; the invalid OID, where no one table is scanned.
+    pub table_owner: pg_sys::Oid,
     /// The clauses, one a qual.
     clauses: Vec<Clause>,
     /// The right-hand sides known only at run time: their expressions and types.
@@ -140,7 +142,14 @@ impl Question {
             states.map(|expr| (pg_sys::ExecInitExpr(*expr, parent), pg_sys::exprType(expr.cast()))).collect()
         };
         let filter = resolved.filter.clone();
-        Self { connection, filter, clauses, operands, facts, pushed: Vec::new() }
+        // SAFETY: the caller's node; the relation is open for as long as it runs.
+        let table_owner = unsafe {
+            match (*node).ss.ss_currentRelation {
+                relation if relation.is_null() => pg_sys::InvalidOid,
+                relation => (*(*relation).rd_rel).relowner,
+            }
+        };
+        Self { connection, filter, table_owner, clauses, operands, facts, pushed: Vec::new() }
     }
 
     /// The facts without which something else would be asked.
@@ -188,7 +197,8 @@ impl Question {
             };
             if !holds {
                 let server = &self.connection.server_name;
-                facts::revoke(server, &clause.trusted, &format!("object {key} contradicts it"));
+                let why = format!("object {key} contradicts it");
+                let revoked = facts::revoke(server, self.table_owner, &clause.trusted, &why);
                 let proven = clause.trusted.join("\", \"");
                 error::raise_hint(
                     PgSqlErrorCode::ERRCODE_FDW_ERROR,
@@ -198,9 +208,8 @@ impl Question {
                         clause.shape
                     ),
                     format!(
-                        "The proof is revoked; run the query again, and assets_fdw.verify_pushdown({}) for a new \
-                         proof. An object that changed while it was read looks the same.",
-                        tables::ddl::literal(server)
+                        "Run the query again. {} An object that changed while it was read looks the same.",
+                        revoked.text(server)
                     ),
                 );
             }

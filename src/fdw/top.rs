@@ -134,14 +134,15 @@ impl Top {
 
     fn take_back(&self, fact: &'static str) {
         let server = &self.scan.question.connection.server_name;
-        facts::revoke(server, &[fact], "a page came in another order");
+        let owner = self.scan.question.table_owner;
+        let revoked = facts::revoke(server, owner, &[fact], "a page came in another order");
         error::report(
             PgSqlErrorCode::ERRCODE_WARNING,
             format!(
                 "a page came out of order, although server \"{server}\" was proven to keep to it: \"{fact}\""
             ),
         )
-        .set_hint("The proof is revoked; the rows are read and sorted here.")
+        .set_hint(format!("The rows are read and sorted here. {}", revoked.text(server)))
         .report(PgLogLevel::WARNING);
     }
 
@@ -177,7 +178,8 @@ impl Top {
     fn out_of_place(&self, object: &str) -> ! {
         let server = &self.scan.question.connection.server_name;
         if let Some(fact) = self.fact {
-            facts::revoke(server, &[fact], &format!("object {object} was not on the page where it belongs"));
+            let why = format!("object {object} was not on the page where it belongs");
+            facts::revoke(server, self.scan.question.table_owner, &[fact], &why);
         }
         error::raise_hint(
             PgSqlErrorCode::ERRCODE_FDW_ERROR,

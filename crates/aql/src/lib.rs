@@ -22,6 +22,7 @@ pub mod like;
 pub mod lower;
 pub mod name;
 pub mod order;
+pub mod own;
 pub mod pred;
 pub mod probe;
 mod range;

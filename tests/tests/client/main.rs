@@ -10,6 +10,7 @@ mod differential;
 mod faults;
 mod golden;
 mod harness;
+mod hints;
 mod hostile;
 mod identities;
 mod imports;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use assets_fdw_tests::assets_sim::{Options, OrderBy, Precision, Profile, Quantifier, Switches};
-use assets_fdw_tests::wait_until;
+use assets_fdw_tests::assets_sim::{Options, OrderBy, Precision, Profile, Quantifier, Sim, Switches};
+use assets_fdw_tests::{Server, wait_until};
 use postgres::Client;
 
 use crate::live::{Live, PROFILES, explain, one, refused};
@@ -294,4 +294,142 @@ fn a_source_of_another_server_or_kind_is_refused_and_nothing_to_sample_is_untest
         "SELECT count(*) FROM assets_fdw.verify_pushdown('assets', 'itsm.server') WHERE verdict <> 'untested'",
     );
     assert!(count > 20);
+}
+
+const MILLISECOND: &str = "created and updated to the millisecond";
+
+/// Claims of a server what is not so on the hostile profile, which ignores offsets in literals.
+fn claim(client: &mut Client, server: &str) {
+    let sql = "INSERT INTO assets_fdw.service_facts (server, fact, holds) VALUES ($1::text::name, $2, true)";
+    client.execute(sql, &[&server, &MILLISECOND]).unwrap();
+}
+
+/// A condition on `updated` that lets an object in that does not satisfy it, on the hostile profile.
+fn contradicted(client: &mut Client) -> String {
+    let middle: String =
+        one(client, "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY updated)::text FROM itsm.server");
+    format!("updated < '{middle}'")
+}
+
+fn holds(client: &mut Client, server: &str) -> bool {
+    let sql = "SELECT holds FROM assets_fdw.service_facts WHERE server = $1::text::name AND fact = $2";
+    client.query_one(sql, &[&server, &MILLISECOND]).unwrap().get(0)
+}
+
+/// What it would take for a role to have everybody's queries slow, or to hide a table that lies.
+#[test]
+fn a_role_that_may_only_use_a_server_revokes_for_itself_alone() {
+    let live = Live::imported(Profile::Hostile, 400);
+    let mut admin = live.connect();
+    let role = format!("revoker_{}", std::process::id());
+    admin
+        .batch_execute(&format!(
+            "CREATE ROLE {role} LOGIN;
+             CREATE USER MAPPING FOR {role} SERVER assets OPTIONS (email 'reader@example.com', api_token 'classic-token');
+             GRANT USAGE ON FOREIGN SERVER assets TO {role};
+             GRANT USAGE ON SCHEMA itsm TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA itsm TO {role};
+             CREATE SCHEMA low AUTHORIZATION {role}"
+        ))
+        .unwrap();
+    let condition = contradicted(&mut admin);
+    claim(&mut admin, "assets");
+    let mut low = live.database.connect_as(&role);
+    low.batch_execute(
+        "CREATE FOREIGN TABLE low.mine (key text, updated timestamptz) SERVER assets
+             OPTIONS (object_schema 'ITSM', object_type 'Server')",
+    )
+    .unwrap();
+    // Of a table of one's own, of somebody else's, and a table of one's own that a superuser reads.
+    let honest = format!("SELECT key FROM itsm.server WHERE {condition}");
+    let own = format!("SELECT key FROM low.mine WHERE {condition}");
+    let mut third = live.database.connect_as(&role);
+    let mut reader = live.connect();
+    for (client, sql) in [(&mut low, &own), (&mut third, &honest), (&mut reader, &own)] {
+        let told = refused(client, sql);
+        assert_eq!(told.code, "HV000", "{told:?}");
+        assert!(told.hint.contains("others do") && told.hint.contains("owner"), "{told:?}");
+        // Its own queries are right from now on.
+        client.query(sql, &[]).expect("the widened condition, rechecked");
+    }
+    assert!(holds(&mut admin, "assets"));
+    // Who may act for the server's owner speaks for everybody. What was started before would have been done by then.
+    let mut fresh = live.connect();
+    assert!(refused(&mut fresh, &honest).hint.contains("The proof is revoked"));
+    wait_until("the revocation is on record", Duration::from_secs(20), || !holds(&mut admin, "assets"));
+    let detail: String = one(&mut admin, "SELECT detail FROM assets_fdw.service_facts WHERE NOT holds");
+    assert!(detail.starts_with("revoked: object ") && detail.ends_with("contradicts it"), "{detail}");
+    low.batch_execute("DROP SCHEMA low CASCADE").unwrap();
+    drop((low, third));
+    admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).unwrap();
+}
+
+#[test]
+fn a_revocation_is_of_the_server_that_was_meant_whatever_it_is_called() {
+    let live = Live::imported(Profile::Hostile, 400);
+    let mut client = live.connect();
+    let condition = contradicted(&mut client);
+    let long = format!("{}\u{fc}\"'\\ x", "n".repeat(55));
+    for name in [format!("assets\n{MILLISECOND}"), long, "1 2 3.4".to_owned()] {
+        let quoted = name.replace('"', "\"\"");
+        client
+            .batch_execute(&format!(
+                "CREATE SERVER \"{quoted}\" FOREIGN DATA WRAPPER assets_fdw OPTIONS (site '{}');
+                 CREATE USER MAPPING FOR postgres SERVER \"{quoted}\" OPTIONS (email 'reader@example.com', api_token 'classic-token');
+                 CREATE FOREIGN TABLE odd (key text, updated timestamptz) SERVER \"{quoted}\"
+                     OPTIONS (object_schema 'ITSM', object_type 'Server')",
+                live.sim.url()
+            ))
+            .unwrap();
+        client.batch_execute("DELETE FROM assets_fdw.service_facts").unwrap();
+        claim(&mut client, "assets");
+        claim(&mut client, &name);
+        let told = refused(&mut live.connect(), &format!("SELECT key FROM odd WHERE {condition}"));
+        assert_eq!(told.code, "HV000", "{name}: {told:?}");
+        wait_until("the revocation is on record", Duration::from_secs(20), || !holds(&mut client, &name));
+        assert!(holds(&mut client, "assets"), "{name}");
+        client.batch_execute(&format!("DROP SERVER \"{quoted}\" CASCADE")).unwrap();
+    }
+}
+
+/// How often a worker was asked for.
+fn workers(server: &Server) -> usize {
+    server.log_text().matches("registering background worker \"assets_fdw revocation").count()
+}
+
+#[test]
+fn revocations_do_not_pile_up_and_none_waits_on_a_standby() {
+    let settings = [
+        ("log_min_messages", "debug1"),
+        ("wal_level", "replica"),
+        ("max_wal_senders", "4"),
+        ("hot_standby", "on"),
+    ];
+    let server = Server::start(&settings);
+    let database = server.create_database();
+    let sim = Sim::start(Options { profile: Profile::Hostile, objects: 400, ..Options::default() }).unwrap();
+    database.create_assets_server(&sim);
+    let mut client = database.connect();
+    client
+        .batch_execute("CREATE SCHEMA itsm; IMPORT FOREIGN SCHEMA \"ITSM\" FROM SERVER assets INTO itsm")
+        .unwrap();
+    let condition = contradicted(&mut client);
+    claim(&mut client, "assets");
+    let sql = format!("SELECT key FROM itsm.server WHERE {condition}");
+
+    let standby = server.start_standby();
+    let mut there = standby.connect(database.name(), "postgres");
+    let told = refused(&mut there, &sql);
+    assert!(told.code == "HV000" && told.hint.contains("This session"), "{told:?}");
+    there.query(&sql, &[]).expect("right from now on");
+    assert_eq!(workers(&standby), 0, "nothing waits for the promotion");
+
+    // A plan that goes on over it meets it again and again.
+    client
+        .batch_execute(&format!(
+            "DO $do$ BEGIN FOR n IN 1..20 LOOP BEGIN PERFORM count(key) FROM ({sql}) AS s;
+             EXCEPTION WHEN fdw_error THEN NULL; END; END LOOP; END $do$"
+        ))
+        .unwrap();
+    wait_until("the revocation is on record", Duration::from_secs(20), || !holds(&mut client, "assets"));
+    assert_eq!(workers(&server), 1);
 }
