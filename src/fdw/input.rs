@@ -65,8 +65,11 @@ impl Guard {
     }
 }
 
-fn caught<T>(call: impl FnOnce() -> T) -> Result<T, CaughtError> {
-    PgTryBuilder::new(AssertUnwindSafe(|| Ok(call()))).catch_others(Err).catch_rust_panic(Err).execute()
+fn caught<T>(call: impl FnOnce() -> T) -> Result<T, Box<CaughtError>> {
+    PgTryBuilder::new(AssertUnwindSafe(|| Ok(call())))
+        .catch_others(|error| Err(Box::new(error)))
+        .catch_rust_panic(|error| Err(Box::new(error)))
+        .execute()
 }
 
 /// The same as PL/pgSQL does for a block with exceptions.
@@ -92,8 +95,8 @@ fn in_subtransaction<T>(call: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// What an ERROR says of a value; itself where it is about something else.
-fn about_the_value(error: CaughtError) -> Result<String, CaughtError> {
-    match &error {
+fn about_the_value(error: Box<CaughtError>) -> Result<String, Box<CaughtError>> {
+    match &*error {
         CaughtError::PostgresError(report) if is_about_the_value(report.sql_error_code()) => {
             Ok(report.message().to_owned())
         }

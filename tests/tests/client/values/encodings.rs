@@ -57,7 +57,7 @@ fn a_database_of_0_1_0_outside_utf8_reads_nothing_and_lets_go() {
         "SELECT * FROM things",
         "EXPLAIN SELECT * FROM things",
         "IMPORT FOREIGN SCHEMA x FROM SERVER s INTO public",
-        "SELECT assets_fdw.count('s', 'Name = \"\u{fc}\"')",
+        "SELECT assets_fdw.count('s', 'Name = x')",
         "SELECT * FROM assets_fdw.check('s')",
     ] {
         let refusal = refused(&mut client, sql);
