@@ -186,6 +186,11 @@ impl Sent<'_> {
     pub(crate) fn refused(mut self, asked: Option<Duration>) {
         self.outcome = Outcome::Refused(asked.map(micros));
     }
+
+    /// The service said that it is overloaded, or out of order.
+    pub(crate) fn strained(mut self) {
+        self.outcome = Outcome::Strained;
+    }
 }
 
 impl Drop for Sent<'_> {

@@ -64,7 +64,12 @@ pub(crate) fn decide(situation: &Situation) -> Option<Duration> {
         Some(asked) => asked.max(Duration::from_millis(100)) + Duration::from_millis((jitter * 500.0) as u64),
         None => backoff,
     };
-    (elapsed.saturating_add(wait) <= limit).then_some(wait)
+    // Others may have to pause for a second, which is waited for elsewhere.
+    let needs = match trouble {
+        Trouble::Status(429 | 503) => wait.max(Duration::from_secs(1)),
+        _ => wait,
+    };
+    (elapsed.saturating_add(needs) <= limit).then_some(wait)
 }
 
 /// A page of fewer objects, instead of the same page again.

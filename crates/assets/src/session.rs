@@ -28,6 +28,8 @@ use crate::stats::{Meter, ScanStats, Stats};
 
 /// No longer pause is taken from an answer that is not a 429: its headers may be about another limit.
 const MINUTE: Duration = Duration::from_secs(60);
+/// A shorter wait than this that the service asks for is none.
+const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) struct Session {
     pub(crate) config: Config,
@@ -364,9 +366,13 @@ impl Session {
             let began = Instant::now();
             let result = self.http.send(&outgoing).await;
             let took = began.elapsed();
+            // A refusal for the sake of load counts where the request is sent again.
+            let mut refused = None;
             match &result {
-                Ok(incoming) => settle(sent, incoming),
-                Err(_) => drop(sent),
+                Ok(incoming) if matches!(incoming.status, 429 | 503) => refused = Some(sent),
+                // What broke on the way tells nothing of how much is borne.
+                Ok(incoming) if incoming.status < 500 => sent.answered(),
+                _ => drop(sent),
             }
             let (trouble, asked, error) = match result {
                 Ok(incoming) => {
@@ -444,6 +450,7 @@ impl Session {
             if let Some(part) = exchange.part
                 && let Some(smaller) = retry::smaller(&situation, took)
             {
+                drop(refused);
                 tokio::time::sleep(smaller.wait).await;
                 let _ = part.less.set(Less::TooMuch(smaller, Strain { begun, failures }));
                 return Err(error);
@@ -451,6 +458,14 @@ impl Session {
             let wait =
                 retry::decide(&situation).filter(|_| !exchange.once || trouble == Trouble::Status(429));
             let Some(wait) = wait else { return Err(error) };
+            if let Some(sent) = refused {
+                match (trouble, asked) {
+                    (Trouble::Status(429), _) => sent.refused(asked),
+                    // An outage says so too, and for long; it is not for as long that others are to wait.
+                    (_, Some(asked)) if asked >= SECOND => sent.refused(Some(asked.min(MINUTE))),
+                    _ => sent.strained(),
+                }
+            }
             // A pause that the service asks for by 429 is everybody's, and the limit's to wait for.
             if !(trouble == Trouble::Status(429) && asked.is_some()) {
                 tokio::time::sleep(wait).await;
@@ -474,19 +489,6 @@ impl Session {
                  fewer at once, or materialize the table.",
             )
         })
-    }
-}
-
-/// Tells the limit what came of a request.
-fn settle(sent: Sent<'_>, incoming: &Incoming) {
-    let asked = || incoming.asked_to_wait(SystemTime::now());
-    match incoming.status {
-        429 => sent.refused(asked()),
-        // An outage says so too, and for long; it is not for as long that others are to wait.
-        503 => sent.refused(asked().map(|asked| asked.min(MINUTE))),
-        // What broke on the way tells nothing of how much is borne.
-        500..=599 => drop(sent),
-        _ => sent.answered(),
     }
 }
 

@@ -29,8 +29,9 @@ const LOOK: Moment = SECOND / 4;
 const RAMP: Moment = 10 * TICK;
 /// Whoever waits for others' requests to be answered asks again after so long.
 const ASK_SOON: Moment = SECOND / 50;
-/// Everybody waits so long after a 429 among answers.
-const BREATH: Moment = SECOND / 10;
+/// Everybody waits so long after a 429 among answers, and after another one, which often is quicker to come
+/// than an answer is. What follows them without one is a strike.
+const BREATHS: [Moment; 2] = [SECOND / 4, SECOND / 10];
 /// A pause that the service asks for and that is no longer than this may be about requests at once; a longer
 /// one is about a window of time.
 const SHORT_PAUSE: Moment = 5 * SECOND;
@@ -70,8 +71,10 @@ pub struct Asker<'a> {
 pub enum Outcome {
     /// An answer, whatever it says, that is no refusal for the sake of load.
     Answered,
-    /// 429, or 503: too many requests. With how long the service asks to wait.
+    /// 429: too many requests. With how long the service asks to wait.
     Refused(Option<Moment>),
+    /// 503: too many, or an outage, which takes no pause of everybody's.
+    Strained,
     /// None, or none that tells.
     Lost,
 }
@@ -87,8 +90,8 @@ struct Lane {
     ramp_from: Moment,
     /// Pauses in a row that the service gave no length for; answers take them back.
     strikes: u32,
-    /// Something was answered since the last 429.
-    answered: bool,
+    /// How many of [`BREATHS`] are left until something is answered again; the last goes first.
+    breaths: u8,
     bears: Bears,
     flight: Flight,
 }
@@ -101,7 +104,7 @@ impl Lane {
         closed_until: 0,
         ramp_from: 0,
         strikes: 0,
-        answered: false,
+        breaths: 0,
         bears: Bears::EMPTY,
         flight: Flight::EMPTY,
     };
@@ -189,7 +192,7 @@ impl Limits {
         match outcome {
             Outcome::Lost => {}
             Outcome::Answered => {
-                lane.answered = true;
+                lane.breaths = BREATHS.len() as u8;
                 if lane.bears.is_news(granted) {
                     lane.strikes /= 2;
                 }
@@ -197,6 +200,7 @@ impl Limits {
                     lane.bears.answered(beside);
                 }
             }
+            Outcome::Strained => lane.strained(beside.unwrap_or(u32::MAX), granted, now),
             Outcome::Refused(asked) => lane.refused(beside.unwrap_or(u32::MAX), granted, asked, now),
         }
     }
@@ -209,13 +213,24 @@ impl Limits {
 }
 
 impl Lane {
+    fn strained(&mut self, beside: u32, granted: Moment, now: Moment) {
+        if self.bears.is_news(granted) && self.breaths > 0 {
+            self.breaths -= 1;
+            self.bears.refuse(beside.min(PLACES as u32), now);
+            self.pause(BREATHS[BREATHS.len() - 1], false, now);
+        }
+    }
+
     fn refused(&mut self, beside: u32, granted: Moment, asked: Option<Moment>, now: Moment) {
         let beside = beside.min(PLACES as u32);
         let is_news = self.bears.is_news(granted);
-        let answered = self.answered;
-        self.answered &= !is_news;
+        let left = usize::from(self.breaths);
+        let breath = left.checked_sub(1).and_then(|at| BREATHS.get(at).copied());
+        if is_news {
+            self.breaths = self.breaths.saturating_sub(1);
+        }
         if let Some(asked) = asked.filter(|asked| *asked >= FIRST_PAUSE) {
-            if is_news && answered && beside > 1 && asked <= SHORT_PAUSE {
+            if is_news && breath.is_some() && beside > 1 && asked <= SHORT_PAUSE {
                 self.bears.refuse(beside, now);
             }
             self.bears.note(now);
@@ -228,9 +243,9 @@ impl Lane {
         if now - self.closed_until > WINDOW {
             self.strikes = 0;
         }
-        if answered && self.strikes == 0 {
+        if let Some(breath) = breath.filter(|_| self.strikes == 0) {
             self.bears.refuse(beside, now);
-            return self.pause(BREATH, false, now);
+            return self.pause(breath, false, now);
         }
         if beside > 1 {
             self.bears.refuse(beside, now);
