@@ -128,7 +128,7 @@ impl Session {
 }
 
 /// Where an answer is not the service's.
-const BETWEEN: &str = "Something between the database server and Atlassian (a proxy, a firewall, a single sign-on) \
+const BETWEEN: &str = "Something between the database server and Assets (a proxy, a firewall, a single sign-on, a gateway) \
                        answers in its place: DETAIL has its words; ask whoever runs it.";
 
 /// Why an account that is known may not read, in the order of assets-api.md 1.5, 13 and 14: each has other words.

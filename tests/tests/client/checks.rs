@@ -316,6 +316,11 @@ fn every_step_that_fails_says_what_to_change_and_where() {
     let fault = |status: u16, on: Endpoint| -> Break<'_> {
         Box::new(move || sim.fault(Fault::new(FaultKind::Status { status }).on(on)))
     };
+    let denied = |endpoint: Endpoint| -> Break<'_> {
+        let body = r#"{"errorMessages":["Authenticated user is missing permission to access this resource"],"errors":{}}"#;
+        let what = FaultKind::Answer { status: 403, body: body.to_owned() };
+        Box::new(move || sim.fault(Fault::new(what.clone()).on(endpoint)))
+    };
     let without = |scope: &'static str| -> Break<'_> {
         Box::new(move || {
             let all = assets_fdw_tests::assets_sim::SCOPES.iter();
@@ -342,10 +347,12 @@ fn every_step_that_fails_says_what_to_change_and_where() {
         ("wrong client credentials", "DROP USER MAPPING FOR postgres SERVER assets;
           CREATE USER MAPPING FOR postgres SERVER assets OPTIONS (client_id 'sim-client', client_secret 'wrong')".into(), nothing(),
          "credential", "fail", &["sim-client", "client_secret", "Service accounts"]),
-        ("no right to the workspace", String::new(), fault(403, Endpoint::Workspace), "workspace", "fail",
+        ("no right to the workspace", String::new(), denied(Endpoint::Workspace), "workspace", "fail",
          &["Jira Service Management"]),
-        ("no right to object schemas", String::new(), fault(403, Endpoint::SchemaList), "scope read:cmdb-schema:jira", "fail",
+        ("no right to object schemas", String::new(), denied(Endpoint::SchemaList), "scope read:cmdb-schema:jira", "fail",
          &["Object schema users"]),
+        ("a page of a firewall", String::new(), fault(403, Endpoint::SchemaList), "scope read:cmdb-schema:jira", "fail",
+         &["403 Forbidden", "a firewall"]),
         ("no scope for discovery", token(2), without("read:servicedesk-request"), "workspace", "fail",
          &["read:servicedesk-request", "ALTER USER MAPPING"]),
         ("no scope for objects", token(4), without("read:cmdb-object:jira"), "scope read:cmdb-object:jira", "fail",

@@ -393,7 +393,7 @@ fn a_revocation_is_of_the_server_that_was_meant_whatever_it_is_called() {
 
 /// How often a worker was asked for.
 fn workers(server: &Server) -> usize {
-    server.log_text().matches("registering background worker \"assets_fdw revocation").count()
+    server.log_text().matches("DEBUG:  registering background worker \"assets_fdw revocation").count()
 }
 
 #[test]
