@@ -1,3 +1,4 @@
+-- These scripts are ASCII: in a database of another encoding they have to be read as far as what refuses it.
 -- Nothing in these scripts is looked up anywhere but in the system's own schema; each file says so for itself.
 SET LOCAL search_path TO pg_catalog, pg_temp;
 

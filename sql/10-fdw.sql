@@ -37,7 +37,7 @@ CREATE EVENT TRIGGER assets_fdw_comment_imported ON ddl_command_end
     WHEN TAG IN ('IMPORT FOREIGN SCHEMA')
     EXECUTE FUNCTION assets_fdw.comment_imported();
 
--- An option that another rules (object_type beside object_type_id, …) is set in vain; whoever sets it hears of it. Sees
+-- An option that another rules (object_type beside object_type_id, say) is set in vain; whoever sets it hears of it. Sees
 -- the statement itself, which only a function in C can.
 CREATE FUNCTION assets_fdw.options_altered() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'assets_fdw_options_altered';

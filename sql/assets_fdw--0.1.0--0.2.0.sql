@@ -34,7 +34,7 @@ BEGIN
 END
 $$;
 
--- An option that another rules (object_type beside object_type_id, …) is set in vain; whoever sets it hears of it. Sees
+-- An option that another rules (object_type beside object_type_id, say) is set in vain; whoever sets it hears of it. Sees
 -- the statement itself, which only a function in C can.
 CREATE FUNCTION assets_fdw.options_altered() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'assets_fdw_options_altered';
