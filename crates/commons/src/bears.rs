@@ -20,7 +20,7 @@ const DOUBLED: u32 = 4;
 /// The space after the first refusal of a request that was under way alone; it doubles.
 const FIRST_SPACE: Moment = SECOND / 40;
 /// Slower than this is for pauses.
-const MOST_SPACE: Moment = 2 * SECOND;
+const MOST_SPACE: Moment = SECOND;
 /// A space as small as this is none.
 const NO_SPACE: Moment = SECOND / 500;
 
@@ -71,7 +71,8 @@ impl Bears {
 
     /// A request was answered, of so many that were under way when it was granted.
     pub(crate) fn answered(&mut self, beside: u32) {
-        self.space -= self.space / 16;
+        // Faster than refusals of one in ten double it, or these alone would space everything.
+        self.space -= self.space / 8;
         if self.space <= NO_SPACE {
             self.space = 0;
         }
