@@ -166,6 +166,7 @@ impl ForeignTable {
             options: c.options.clone(),
             conversion: c.conversion.clone(),
             class: c.conversion.class(c.collation),
+            compared: false,
         });
         Resolver {
             table: self.name.clone(),
@@ -208,6 +209,8 @@ struct Wanted {
     options: Options,
     conversion: Conversion,
     class: aql::Class,
+    /// Whether the query compares it, so that it is worth asking what a reference refers to.
+    compared: bool,
 }
 
 impl Resolver {
@@ -215,6 +218,12 @@ impl Resolver {
     /// since the statement began.
     pub fn with_current_types(self) -> Self {
         Self { current_types: true, ..self }
+    }
+
+    /// Finds out of these columns, too, whether the credential sees what they refer to: without, it is not known.
+    pub fn comparing(mut self, compared: &[i16]) -> Self {
+        self.columns.iter_mut().for_each(|c| c.compared = compared.contains(&c.attnum));
+        self
     }
 
     /// Asks the service what the table and its columns are. What is remembered may be older than the
@@ -297,7 +306,8 @@ impl Resolver {
                 }
                 None => match lists.iter().find_map(|list| column.find(list)) {
                     Some(attribute) => {
-                        let resolution = column.of_attribute(attribute, &lists);
+                        let sees = column.compared && sees_target(client, root.schema_id, attribute).await;
+                        let resolution = column.of_attribute(attribute, &lists, sees);
                         shown.push(column.shown(attribute, &resolution));
                         resolution
                     }
@@ -470,6 +480,29 @@ pub fn no_schema(wanted: &str, schemas: &[ObjectSchema]) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no object schema \"{wanted}\"")).with_hint(hint)
 }
 
+/// Whether the credential is known to see the objects that an attribute refers to: their type is in a list of the
+/// types of a schema that it sees, which has the types below it, too. Whatever the service will not say is not
+/// known. The table's own schema it sees, and its list is asked for once a session; another's with the list of
+/// schemas.
+async fn sees_target(client: &Client, own: i64, attribute: &Attribute) -> bool {
+    if attribute.kind != Kind::Object {
+        return false;
+    }
+    let Some(target) = attribute.reference_type_id else { return false };
+    let lists = async |schema| client.types(schema).await.is_ok_and(|all| all.iter().any(|t| t.id == target));
+    let elsewhere = match attribute.reference_schema_id {
+        Some(schema) if schema != own => schema,
+        Some(_) => return lists(own).await,
+        None if lists(own).await => return true,
+        None => match client.object_type(target).await {
+            Ok(found) if found.schema_id != own => found.schema_id,
+            _ => return false,
+        },
+    };
+    let schemas = client.schemas().await;
+    schemas.is_ok_and(|all| all.iter().any(|s| s.id == elsewhere)) && lists(elsewhere).await
+}
+
 /// A type with those below it. Whether what is documented as "children" is all that is below is not said,
 /// so that each type with children is named. Which types these are may have changed; the type itself
 /// has not, and what is below it now is for the service to say.
@@ -559,7 +592,7 @@ impl Wanted {
             }
             // Another type's label may be another attribute.
             Field::Label if !include => {
-                attributes.iter().find(|a| a.label && kind(a) == aql::Kind::Text).and_then(|a| {
+                attributes.iter().find(|a| a.label && !a.multi && kind(a) == aql::Kind::Text).and_then(|a| {
                     let aql_name = self.options.get("aql_name");
                     (aql_name.is_some() || unambiguous(a, attributes.iter())).then(|| {
                         aql::Column::Attribute {
@@ -575,7 +608,12 @@ impl Wanted {
         self.resolution(Source::Field(field), decode, column, false, format!("{field:?}").to_lowercase())
     }
 
-    fn of_attribute(&self, attribute: &Attribute, lists: &[Arc<[Attribute]>]) -> Resolution {
+    fn of_attribute(
+        &self,
+        attribute: &Attribute,
+        lists: &[Arc<[Attribute]>],
+        target_is_seen: bool,
+    ) -> Resolution {
         let part = match self.options.get("part") {
             None => Part::Value,
             Some("label") => Part::Label,
@@ -617,6 +655,8 @@ impl Wanted {
         // Objects of a type without the attribute match no condition on it, not even `is EMPTY`
         // (assets-api.md 4.7), and are NULL here.
         if let Some(subject) = &mut resolution.subject {
+            subject.stored.attribute = Some(attribute.id);
+            subject.stored.target_is_seen = target_is_seen;
             subject.null_is_vague |= !lists.iter().all(|list| list.iter().any(|a| a.id == attribute.id));
         }
         resolution
@@ -647,6 +687,7 @@ impl Wanted {
             class: self.class,
             multi: multi || array,
             null_is_vague: self.options.get("on_invalid") == Some("null"),
+            stored: aql::Stored::default(),
         });
         Resolution { spec: ColumnSpec { source, decode, array }, subject, source_name }
     }
@@ -662,13 +703,14 @@ impl Column {
 /// Whether AQL can only mean this attribute by its name: names are matched ignoring case
 /// (assets-api.md 4.3), and a hierarchy may use one name twice.
 fn unambiguous<'a>(attribute: &Attribute, mut all: impl Iterator<Item = &'a Attribute>) -> bool {
-    let lower = attribute.name.to_lowercase();
-    all.all(|a| a.id == attribute.id || a.name.to_lowercase() != lower)
+    let folded = aql::name::folded(&attribute.name);
+    all.all(|a| a.id == attribute.id || aql::name::folded(&a.name) != folded)
 }
 
 fn kind(attribute: &Attribute) -> aql::Kind {
     match attribute.kind {
-        Kind::Text | Kind::Textarea | Kind::Url | Kind::Email | Kind::Select => aql::Kind::Text,
+        Kind::Text | Kind::Url | Kind::Email | Kind::Select => aql::Kind::Text,
+        Kind::Textarea => aql::Kind::Rich,
         Kind::Integer => aql::Kind::Integer,
         Kind::Double => aql::Kind::Double,
         Kind::Boolean => aql::Kind::Boolean,

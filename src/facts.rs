@@ -52,14 +52,17 @@ thread_local! {
 }
 
 /// What is known of the service behind a server: facts that have not expired, that were not revoked,
-/// and that were learned of the same site.
-pub fn of(server: &str, service: &str) -> Facts {
+/// and that were learned of the same site; what depends on what an account sees, with the same account.
+pub fn of(server: &str, service: &str, account: Option<&str>) -> Facts {
     let mut known = Facts::default();
     // SAFETY: no preconditions.
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
     for fact in table().iter() {
         let void = fact.server != server
-            || fact.service.as_deref().is_some_and(|of| of != service)
+            || fact
+                .service
+                .as_deref()
+                .is_some_and(|of| Some(of) != learned_of(&fact.name, service, account).as_deref())
             || fact.expires_at <= now
             || is_revoked(fact);
         if !void {
@@ -67,6 +70,14 @@ pub fn of(server: &str, service: &str) -> Facts {
         }
     }
     known
+}
+
+/// What a fact is kept by: the site, and the account where it is one account's. None where no account is known.
+fn learned_of(name: &str, service: &str, account: Option<&str>) -> Option<String> {
+    match aql::facts::is_one_accounts(name) {
+        true => account.map(|account| format!("{service} as {account}")),
+        false => Some(service.to_owned()),
+    }
 }
 
 fn is_revoked(fact: &Fact) -> bool {
@@ -171,9 +182,10 @@ pub fn may_record(server: pg_sys::Oid) -> bool {
 }
 
 /// Writes what was learned, with the extension's rights. The caller has asked [`may_record`].
-pub fn record(server: &str, service: &str, learned: &[Learned]) {
+pub fn record(server: &str, service: &str, account: Option<&str>, learned: &[Learned]) {
     let _elevated = Elevated::new();
     for fact in learned {
+        let Some(service) = learned_of(&fact.name, service, account) else { continue };
         run(
             "INSERT INTO assets_fdw.service_facts (server, service, fact, holds, detail, learned_at)
              VALUES ($1::pg_catalog.name, $2, $3, $4, $5, pg_catalog.clock_timestamp())
@@ -182,7 +194,7 @@ pub fn record(server: &str, service: &str, learned: &[Learned]) {
                     learned_at = excluded.learned_at, expires_at = excluded.expires_at",
             &[
                 server.into(),
-                service.into(),
+                service.as_str().into(),
                 fact.name.as_str().into(),
                 fact.holds.into(),
                 fact.detail.as_str().into(),

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,12 +38,14 @@ pub struct Connection {
     pub remote_estimate: bool,
     /// Which site it is, as facts about its service are kept by.
     pub service: String,
+    /// A mark of whose account asks, where the credential says so; facts about what an account sees are kept by it.
+    pub account: Option<String>,
 }
 
 impl Connection {
     /// What has been proven of the service, as of now.
     pub fn facts(&self) -> aql::Facts {
-        crate::facts::of(&self.server_name, &self.service)
+        crate::facts::of(&self.server_name, &self.service, self.account.as_deref())
     }
 }
 
@@ -195,6 +198,18 @@ fn require_ours(server: pg_sys::Oid) {
     }
 }
 
+/// Whose account a credential is, where it says so, without telling it to who may read the facts kept by it.
+fn account_of(credential: &Credential) -> Option<String> {
+    let name = match credential {
+        Credential::Basic { email, .. } => email,
+        Credential::ClientCredentials { id, .. } => id,
+        Credential::Bearer(_) | Credential::Withheld(_) => return None,
+    };
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    Some(format!("{:016x}", hasher.finish()))
+}
+
 /// `withheld`: why the mapping's secret must not be used; where there is no reason, it still has to have
 /// been set for where the server leads.
 fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid, withheld: Option<Error>) -> Entry {
@@ -214,6 +229,7 @@ fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid, withheld: 
             }
         }
     };
+    let account = account_of(&credential);
     let config = config(&server_options, &origins);
     let parts = [config.site.as_deref(), Some(config.api_url.as_str()), config.workspace_id.as_deref()];
     let service = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
@@ -229,6 +245,7 @@ fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid, withheld: 
         unknown: RefCell::default(),
         remote_estimate: server_options.flag("use_remote_estimate", true),
         service,
+        account,
     });
     let hash = |cache: u32, oid: pg_sys::Oid| {
         let none = pg_sys::Datum::from(0usize);

@@ -35,12 +35,22 @@ impl Walker<'_> {
     /// # Safety
     /// `node` is a live expression of the query that `relid` belongs to.
     pub unsafe fn pred(&mut self, node: *mut pg_sys::Node) -> Pred {
+        // SAFETY: the caller's promise.
+        unsafe { self.at_depth(node, 0) }
+    }
+
+    /// `depth` conditions are around this one. Beyond [`aql::pred::DEEPEST`] it gives up: PostgreSQL looks after
+    /// its own stack, and may have been given more of it than what follows here can use.
+    unsafe fn at_depth(&mut self, node: *mut pg_sys::Node, depth: usize) -> Pred {
         use pg_sys::NodeTag::*;
+        if depth > aql::pred::DEEPEST {
+            return local("conditions nested too deeply");
+        }
         // SAFETY: the caller's promise; each cast follows the node's own tag.
         unsafe {
             match (*node).type_ {
-                T_RestrictInfo => self.pred((*node.cast::<pg_sys::RestrictInfo>()).clause.cast()),
-                T_BoolExpr => self.bool_expr(node.cast()),
+                T_RestrictInfo => self.at_depth((*node.cast::<pg_sys::RestrictInfo>()).clause.cast(), depth),
+                T_BoolExpr => self.bool_expr(node.cast(), depth),
                 T_OpExpr => self.op_expr(node.cast()),
                 T_DistinctExpr => self.distinct_expr(node.cast()),
                 T_ScalarArrayOpExpr => self.array_op_expr(node.cast()),
@@ -56,12 +66,12 @@ impl Walker<'_> {
         }
     }
 
-    unsafe fn bool_expr(&mut self, expr: *mut pg_sys::BoolExpr) -> Pred {
+    unsafe fn bool_expr(&mut self, expr: *mut pg_sys::BoolExpr, depth: usize) -> Pred {
         // SAFETY: as for `pred`.
         unsafe {
             let mut list = Vec::new();
             for arg in pg::nodes::<pg_sys::Node>((*expr).args) {
-                list.push(self.pred(arg));
+                list.push(self.at_depth(arg, depth + 1));
             }
             match (*expr).boolop {
                 pg_sys::BoolExprType::AND_EXPR => Pred::And(list),
@@ -77,9 +87,7 @@ impl Walker<'_> {
             let args: Vec<*mut pg_sys::Node> = pg::nodes((*expr).args).collect();
             let [left, right] = args[..] else { return local("an operator with one side") };
             let Some(name) = operator((*expr).opno) else { return local("an operator of a user's") };
-            if (*expr).inputcollid != pg_sys::InvalidOid
-                && !pg_sys::get_collation_isdeterministic((*expr).inputcollid)
-            {
+            if !is_deterministic((*expr).inputcollid) {
                 return local("a nondeterministic collation");
             }
             if let Some(pred) = self.function_compared(&name, left, right) {
@@ -129,6 +137,9 @@ impl Walker<'_> {
         // SAFETY: as for `pred`.
         unsafe {
             let (function, args) = builtin_function(left)?;
+            if !is_deterministic((*left.cast::<pg_sys::FuncExpr>()).inputcollid) {
+                return Some(local("a nondeterministic collation"));
+            }
             if function == "lower" && !folds_as_elsewhere((*left.cast::<pg_sys::FuncExpr>()).inputcollid) {
                 return Some(local("a collation with lower case of its own"));
             }
@@ -165,6 +176,7 @@ impl Walker<'_> {
         unsafe {
             if let Some((name, args)) = builtin_function(expr.cast())
                 && let ("starts_with", [column, prefix]) = (name.as_str(), &args[..])
+                && is_deterministic((*expr).inputcollid)
                 && let Some(subject) = self.subject(*column)
             {
                 return self.compare(subject, Op::Prefix, *prefix);
@@ -180,13 +192,12 @@ impl Walker<'_> {
             let ([left, right], Some(name)) = (&args[..], operator((*expr).opno)) else {
                 return local("an operator of a user's");
             };
-            if (*expr).inputcollid != pg_sys::InvalidOid
-                && !pg_sys::get_collation_isdeterministic((*expr).inputcollid)
-            {
+            if !is_deterministic((*expr).inputcollid) {
                 return local("a nondeterministic collation");
             }
             if let (Some((function, of)), "=", true) = (builtin_function(*left), name.as_str(), (*expr).useOr)
                 && let ("lower", [column]) = (function.as_str(), &of[..])
+                && is_deterministic((*(*left).cast::<pg_sys::FuncExpr>()).inputcollid)
                 && folds_as_elsewhere((*(*left).cast::<pg_sys::FuncExpr>()).inputcollid)
                 && let Some(subject) = self.subject(*column)
                 && pg::is_a(*right, pg_sys::NodeTag::T_Const)
@@ -264,9 +275,7 @@ impl Walker<'_> {
                 (None, Some(subject)) => (subject, *left),
                 _ => return local("IS DISTINCT FROM between columns"),
             };
-            if (*expr).inputcollid != pg_sys::InvalidOid
-                && !pg_sys::get_collation_isdeterministic((*expr).inputcollid)
-            {
+            if !is_deterministic((*expr).inputcollid) {
                 return local("a nondeterministic collation");
             }
             self.compare(subject, Op::Distinct, other)
@@ -406,6 +415,12 @@ unsafe fn builtin_function(node: *mut pg_sys::Node) -> Option<(String, Vec<*mut 
         let name = pg_sys::get_func_name((*call).funcid);
         (!name.is_null()).then(|| (pg::text(name), pg::nodes((*call).args).collect()))
     }
+}
+
+/// Whether texts are equal only where their bytes are: else other texts than those asked for may be meant.
+unsafe fn is_deterministic(collation: pg_sys::Oid) -> bool {
+    // SAFETY: a catalogue look-up of a collation that an expression uses.
+    collation == pg_sys::InvalidOid || unsafe { pg_sys::get_collation_isdeterministic(collation) }
 }
 
 /// Whether the lower case of `I` is `i`, which it is not in Turkish and its kin: ignoring case does not

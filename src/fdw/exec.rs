@@ -60,7 +60,8 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags
         };
         let table = ForeignTable::load(relation);
         let connection = session::connect(table.server, user);
-        let resolver = table.resolver(&private.columns);
+        let compared = pg::columns_in(quals.cast(), relid);
+        let resolver = table.resolver(&private.columns).comparing(&compared);
         let client = connection.client.clone();
         let mut resolved = error::or_raise(runtime::wait(resolver.resolve(client)));
         resolved.facts = connection.facts();

@@ -29,7 +29,7 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
         }
         let mut facts = question.facts_used();
         if let State::Top(top) = state {
-            facts.extend(top.fact);
+            facts.extend(top.fact.map(str::to_owned));
         }
         if !facts.is_empty() {
             text(es, c"Facts", &facts.join(", "));
@@ -47,7 +47,9 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
         }
         if (*es).verbose {
             let plan = (*node).ss.ps.plan;
+            let verify = verification(node, &question.connection.server_name);
             for (clause, why) in question.local_reasons() {
+                let why = why.replace("assets_fdw.verify_pushdown()", &verify);
                 text(es, c"Local", &format!("{} -- {why}", written(es, plan, clause)));
             }
         }
@@ -60,6 +62,22 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
             let waited = stats.waited_us.load(Ordering::Relaxed) as f64 / 1000.0;
             pg_sys::ExplainPropertyFloat(c"Waited for rate limit".as_ptr(), c"ms".as_ptr(), waited, 3, es);
         }
+    }
+}
+
+/// What proves rules on the scanned table.
+unsafe fn verification(node: *mut pg_sys::ForeignScanState, server: &str) -> String {
+    let literal = tables::ddl::literal;
+    // SAFETY: the executor's node; its relation, where it has one, is open.
+    unsafe {
+        let relation = (*node).ss.ss_currentRelation;
+        if relation.is_null() {
+            return format!("assets_fdw.verify_pushdown({})", literal(server));
+        }
+        let row = (*relation).rd_rel;
+        let schema = pg_sys::get_namespace_name((*row).relnamespace);
+        let table = pg::text(pg_sys::quote_qualified_identifier(schema, (*row).relname.data.as_ptr()));
+        format!("assets_fdw.verify_pushdown({}, {})", literal(server), literal(&table))
     }
 }
 

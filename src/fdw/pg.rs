@@ -29,6 +29,28 @@ pub unsafe fn is_a<T>(node: *mut T, tag: pg_sys::NodeTag) -> bool {
     unsafe { (*node.cast::<pg_sys::Node>()).type_ == tag }
 }
 
+/// The numbers of the columns of a relation that an expression, or a List of them, names; 0 is the whole row.
+///
+/// # Safety
+/// `node` is null or a live expression of the query that `relid` belongs to.
+pub unsafe fn columns_in(node: *mut pg_sys::Node, relid: pg_sys::Index) -> Vec<i16> {
+    let mut used: *mut pg_sys::Bitmapset = std::ptr::null_mut();
+    let mut members = Vec::new();
+    // SAFETY: the caller's promise; the set is this call's own.
+    unsafe {
+        pg_sys::pull_varattnos(node, relid, &mut used);
+        let mut member = -1;
+        loop {
+            member = pg_sys::bms_next_member(used, member);
+            if member < 0 {
+                break;
+            }
+            members.extend(i16::try_from(member + pg_sys::FirstLowInvalidHeapAttributeNumber));
+        }
+    }
+    members
+}
+
 /// A C string of the server, as Rust has text. The extension works in UTF-8 databases only
 /// (`crate::installed`); names in shared catalogues may be in another encoding all the same.
 ///

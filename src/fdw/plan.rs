@@ -115,7 +115,9 @@ unsafe fn resolve(
     let table = ForeignTable::load(relid);
     let connection = session::connect(table.server, user);
     let client = connection.client.clone();
-    let resolver = table.resolver(columns);
+    // SAFETY: the planner's nodes.
+    let compared = unsafe { compared_columns(rel, columns) };
+    let resolver = table.resolver(columns).comparing(&compared);
     let counts = connection.remote_estimate;
     let mut resolved = runtime::wait(in_time(async move {
         // What is counted for the estimate tells by the way whether the service understands the filter.
@@ -139,6 +141,18 @@ unsafe fn resolve(
         }
     };
     Some((resolved, total))
+}
+
+/// The columns that clauses may compare: those in the relation's own, and, where it may be joined, all.
+unsafe fn compared_columns(rel: *mut pg_sys::RelOptInfo, columns: &[i16]) -> Vec<i16> {
+    // SAFETY: the planner's nodes.
+    unsafe {
+        if !(*rel).joininfo.is_null() || (*rel).has_eclass_joins {
+            return columns.to_vec();
+        }
+        let clauses = pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo);
+        clauses.flat_map(|info| pg::columns_in((*info).clause.cast(), (*rel).relid)).collect()
+    }
 }
 
 /// What planning asks of the service, unless it takes too long: then the estimate is a default, and

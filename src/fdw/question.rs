@@ -86,11 +86,11 @@ pub struct Clause {
     /// The attributes that it names.
     names: BTreeSet<String>,
     /// The facts that changed what becomes of it.
-    rests_on: Vec<&'static str>,
+    rests_on: Vec<String>,
     /// The qual itself, where it rests on facts.
     check: Option<*mut pg_sys::ExprState>,
     /// The facts by which it is exact with the values of the moment.
-    trusted: Vec<&'static str>,
+    trusted: Vec<String>,
 }
 
 impl Question {
@@ -153,8 +153,8 @@ impl Question {
     }
 
     /// The facts without which something else would be asked.
-    pub fn facts_used(&self) -> Vec<&'static str> {
-        let mut names: Vec<&'static str> =
+    pub fn facts_used(&self) -> Vec<String> {
+        let mut names: Vec<String> =
             self.clauses.iter().filter(|c| !self.is_refused(c)).flat_map(|c| c.rests_on.clone()).collect();
         names.sort_unstable();
         names.dedup();
@@ -197,8 +197,9 @@ impl Question {
             };
             if !holds {
                 let server = &self.connection.server_name;
+                let names: Vec<&str> = clause.trusted.iter().map(String::as_str).collect();
                 let why = format!("object {key} contradicts it");
-                let revoked = facts::revoke(server, self.table_owner, &clause.trusted, &why);
+                let revoked = facts::revoke(server, self.table_owner, &names, &why);
                 let proven = clause.trusted.join("\", \"");
                 error::raise_hint(
                     PgSqlErrorCode::ERRCODE_FDW_ERROR,

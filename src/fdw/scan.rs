@@ -16,6 +16,7 @@ use crate::catalog::{ForeignTable, Resolved, statement_began};
 use crate::fdw::generated::Generated;
 use crate::fdw::kept::Kept;
 use crate::fdw::output::Output;
+use crate::fdw::pg;
 use crate::fdw::question::{Query, Question};
 use crate::fdw::refusal::{Look, Second};
 use crate::runtime::PageStream;
@@ -156,7 +157,9 @@ impl Scan {
     pub unsafe fn renew(&mut self, node: *mut pg_sys::ForeignScanState, types: bool) {
         self.renewals += 1;
         let connection = self.question.connection.clone();
-        let mut resolver = self.made.table.resolver(&self.made.columns);
+        // SAFETY: the quals are the plan's.
+        let compared = unsafe { pg::columns_in(self.made.quals.cast(), self.made.relid) };
+        let mut resolver = self.made.table.resolver(&self.made.columns).comparing(&compared);
         if types {
             resolver = resolver.with_current_types();
         }

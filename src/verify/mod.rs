@@ -17,6 +17,7 @@
 //! |---|---|
 //! | sample | which tables and objects are asked about |
 //! | ask | questions about the sampled objects, several under way at once |
+//! | shown | whether what reads as NULL is EMPTY, among all objects |
 //! | orders | ORDER BY |
 //! | manners | how the service behaves where no rule depends on it: page size, zone, EMPTY |
 #![allow(unsafe_code)] // catalogue look-ups
@@ -25,15 +26,17 @@ mod ask;
 mod manners;
 mod orders;
 mod sample;
+mod shown;
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
-use aql::Fidelity;
-use aql::facts::KNOWN;
+use aql::facts::{PER_ATTRIBUTE, UNSEEN, of_attribute};
 use aql::probe::{Probe, Verdict, judge, probes};
-use aql::rules::RULES;
+use aql::rules::{RULES, Sight};
+use aql::{Fidelity, Literal};
+
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -91,11 +94,13 @@ fn verify_pushdown(
     let samples = sample::take(&connection, server, user, source);
     let mut asker = Asker::new(&connection);
     let mut found = rules(&mut asker, &samples);
+    shown::verify(&connection, &samples, &mut found);
     found.append(orders::verify(&mut asker, &samples));
     found.append(manners::verify(&mut asker, &samples));
     found = unless_changed(&connection, &samples, found);
     if facts::may_record(server) {
-        facts::record(&connection.server_name, &connection.service, &found.learned);
+        let account = connection.account.as_deref();
+        facts::record(&connection.server_name, &connection.service, account, &found.learned);
     } else {
         error::report(
             PgSqlErrorCode::ERRCODE_WARNING,
@@ -134,93 +139,143 @@ struct Trial<'a> {
     sample: &'a Sample,
     column: &'a str,
     probes: Vec<Probe>,
+    /// How many different values the column has in the sample.
+    different: usize,
 }
+
+/// A row of the rule table, the fact that its form rests on, and the attribute where the fact is one attribute's.
+type Row = (&'static str, Option<&'static str>, Option<i64>);
 
 impl Trial<'_> {
     /// How much an answer can show: nothing without an object to be found, and, where the row claims to
-    /// be exact, one to be left out.
-    fn power(&self) -> usize {
+    /// be exact, or the fact is one attribute's, one to be left out; and no fact is proven by a single value.
+    fn power(&self, row: &Row) -> usize {
         let count =
             |wanted: bool| self.probes.iter().flat_map(|p| &p.wanted).filter(|w| **w == wanted).count();
         let (found, left_out) = (count(true), count(false));
         let exact = self.probes.iter().any(|probe| probe.claims == Fidelity::Exact);
-        if exact && left_out == 0 { 0 } else { found.min(1 + left_out) }
+        let tells_nothing =
+            ((exact || row.2.is_some()) && left_out == 0) || (exact && row.1.is_some() && self.different < 2);
+        if tells_nothing { 0 } else { found.min(1 + left_out) }
     }
 }
 
 /// Tries every row of the rule table, as it is and as its proof would make it.
 fn rules(asker: &mut Asker, samples: &[Sample]) -> Findings {
-    let mut trials: BTreeMap<(&'static str, Option<&'static str>), Vec<Trial>> = BTreeMap::new();
+    let mut trials: BTreeMap<Row, Vec<Trial>> = BTreeMap::new();
     for sample in samples {
         for column in &sample.columns {
-            let mut by_row: BTreeMap<(&'static str, Option<&'static str>), Vec<Probe>> = BTreeMap::new();
+            let mut by_row: BTreeMap<Row, Vec<Probe>> = BTreeMap::new();
             for probe in probes(&column.subject, &column.values) {
-                by_row.entry((probe.rule.name, probe.fact)).or_default().push(probe);
+                let one_attributes = probe.fact.is_some_and(|fact| PER_ATTRIBUTE.contains(&fact));
+                let attribute = column.subject.stored.attribute.filter(|_| one_attributes);
+                by_row.entry((probe.rule.name, probe.fact, attribute)).or_default().push(probe);
             }
             for (row, probes) in by_row {
-                let trial = Trial { sample, column: &column.name, probes };
-                if trial.power() > 0 {
+                let trial =
+                    Trial { sample, column: &column.name, probes, different: different(&column.values) };
+                if trial.power(&row) > 0 {
                     trials.entry(row).or_default().push(trial);
                 }
             }
         }
     }
-    for trials in trials.values_mut() {
-        trials.sort_by_key(|trial| std::cmp::Reverse(trial.power()));
-        trials.truncate(TRIES);
+    for (row, trials) in &mut trials {
+        trials.sort_by_key(|trial| std::cmp::Reverse(trial.power(row)));
+        // What is one attribute's has to hold in each of its columns.
+        if row.2.is_none() {
+            trials.truncate(TRIES);
+        }
     }
     let mut found = Findings::default();
     // A fact holds if every row that rests on it does; each row adds its word.
-    let mut words: BTreeMap<&'static str, (bool, String)> = BTreeMap::new();
+    let mut words: BTreeMap<String, (bool, String)> = BTreeMap::new();
     for rule in RULES {
-        for fact in
-            [rule.fidelity.map(|_| None), rule.proof.map(|proof| Some(proof.fact))].into_iter().flatten()
-        {
-            let name = match fact {
-                Some(fact) => format!("{} ({fact})", rule.name),
-                None => rule.name.to_owned(),
-            };
-            // A refusal may be the attribute's: another one may be understood.
-            let mut outcome = None;
-            for trial in trials.get(&(rule.name, fact)).into_iter().flatten() {
-                let (verdict, aql) = worst(asker, trial);
-                outcome = Some((trial, verdict, aql));
-                if verdict != Verdict::Refused {
-                    break;
-                }
-            }
-            let Some((trial, verdict, aql)) = outcome else {
+        let unseen = (rule.sight == Sight::Walks).then_some(Some(UNSEEN));
+        let facts = [rule.fidelity.map(|_| None), rule.proof.map(|proof| Some(proof.fact)), unseen];
+        for fact in facts.into_iter().flatten() {
+            let rows: Vec<&Row> = trials.keys().filter(|row| (row.0, row.1) == (rule.name, fact)).collect();
+            if rows.is_empty() && fact != Some(UNSEEN) {
+                let name = fact.map_or(rule.name.to_owned(), |fact| format!("{} ({fact})", rule.name));
                 found.lines.push(Line::untested(&name, "no sampled attribute has values that would tell"));
-                continue;
-            };
-            let keeps = trial.probes.iter().all(|probe| verdict.keeps(probe.claims));
-            let detail = format!(
-                "{} queries on column \"{}\" of {}, {} objects",
-                trial.probes.len(),
-                trial.column,
-                trial.sample.table,
-                trial.sample.ids.len()
-            );
-            match fact {
-                Some(fact) => {
-                    let word = words.entry(fact).or_insert((true, detail.clone()));
-                    if !keeps && word.0 {
-                        *word = (false, detail.clone());
-                    }
-                }
-                // A refusal is taken back by the query that meets it; only lost objects disprove a rule.
-                None if verdict != Verdict::Refused => found.learn(rule.name, keeps, &detail),
-                None => {}
             }
-            found.lines.push(Line { rule: name, aql: Some(aql), verdict: verdict.as_str(), detail });
+            for row in rows {
+                try_row(asker, row, &trials[row], &mut found, &mut words);
+            }
         }
     }
-    for fact in KNOWN {
-        if let Some((holds, detail)) = words.get(fact) {
-            found.learn(fact, *holds, detail);
-        }
+    for (fact, (holds, detail)) in &words {
+        found.learn(fact, *holds, detail);
     }
     found
+}
+
+/// Tries one row on the columns that tell most.
+fn try_row(
+    asker: &mut Asker,
+    row: &Row,
+    trials: &[Trial],
+    found: &mut Findings,
+    words: &mut BTreeMap<String, (bool, String)>,
+) {
+    let (rule, fact, attribute) = *row;
+    let fact = fact.map(|fact| attribute.map_or(fact.to_owned(), |id| of_attribute(fact, id)));
+    let name = fact.as_ref().map_or(rule.to_owned(), |fact| format!("{rule} ({fact})"));
+    // A refusal may be the attribute's: another one may be understood.
+    let mut outcome: Option<(&Trial, Verdict, String)> = None;
+    for trial in trials {
+        let (verdict, aql) = worst(asker, trial);
+        let worse = outcome.as_ref().is_none_or(|(_, before, _)| match attribute {
+            Some(_) => verdict > *before,
+            None => true,
+        });
+        if worse {
+            outcome = Some((trial, verdict, aql));
+        }
+        if attribute.is_none() && verdict != Verdict::Refused {
+            break;
+        }
+    }
+    let Some((trial, verdict, aql)) = outcome else { return };
+    let keeps = trial.probes.iter().all(|probe| verdict.keeps(probe.claims));
+    let detail = format!(
+        "{} queries on column \"{}\" of {}, {} objects",
+        trial.probes.len(),
+        trial.column,
+        trial.sample.table,
+        trial.sample.ids.len()
+    );
+    match fact {
+        Some(fact) => {
+            let word = words.entry(fact).or_insert((true, detail.clone()));
+            if !keeps && word.0 {
+                *word = (false, detail.clone());
+            }
+        }
+        // A refusal is taken back by the query that meets it; only lost objects disprove a rule.
+        None if verdict != Verdict::Refused => found.learn(rule, keeps, &detail),
+        None => {}
+    }
+    found.lines.push(Line { rule: name, aql: Some(aql), verdict: verdict.as_str(), detail });
+}
+
+/// How many different values there are, those of lists each by itself.
+fn different(values: &[Literal]) -> usize {
+    let mut seen: Vec<&Literal> = Vec::new();
+    for value in values {
+        let items = match value {
+            Literal::List(items) => items.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        seen.extend(items.iter().filter(|item| **item != Literal::Null));
+    }
+    let mut unlike: Vec<&Literal> = Vec::new();
+    for value in seen {
+        if !unlike.contains(&value) {
+            unlike.push(value);
+        }
+    }
+    unlike.len()
 }
 
 /// The worst verdict of a trial's questions, and the question that showed it.

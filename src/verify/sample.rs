@@ -28,7 +28,8 @@ const WITH_VALUE: usize = 4;
 pub struct Sample {
     /// The table, for people.
     pub table: String,
-    filter: String,
+    /// The object types, and the table's own filter.
+    pub filter: String,
     /// The objects.
     pub ids: Vec<i64>,
     /// When each was last changed, to see whether it was changed meanwhile.
@@ -47,6 +48,8 @@ pub struct Sampled {
     pub name: String,
     /// What AQL knows it by.
     pub subject: Subject,
+    /// How its values are read.
+    pub spec: ColumnSpec,
     /// One value an object.
     pub values: Vec<Literal>,
 }
@@ -112,7 +115,7 @@ pub fn take(
     for relation in candidates.into_iter().take(CANDIDATES) {
         let table = ForeignTable::load(relation);
         let all: Vec<i16> = table.columns.iter().map(|c| c.attnum).collect();
-        let (resolver, client) = (table.resolver(&all), connection.client.clone());
+        let (resolver, client) = (table.resolver(&all).comparing(&all), connection.client.clone());
         match runtime::wait(resolver.resolve_surely(client)) {
             Ok(resolved) => looked.push((table, resolved)),
             Err(e) if source.is_some() => error::service(&e),
@@ -212,10 +215,10 @@ fn read(connection: &Rc<Connection>, table: &ForeignTable, resolved: &Resolved) 
     let columns = named
         .into_iter()
         .enumerate()
-        .filter_map(|(n, (name, subject, _))| {
+        .filter_map(|(n, (name, subject, spec))| {
             let literals = chosen.iter().map(|row| literal(&value(row, n + 1), subject.class));
             let values = literals.collect::<Option<Vec<_>>>()?;
-            Some(Sampled { name, subject, values })
+            Some(Sampled { name, subject, spec, values })
         })
         .collect();
     Some(Sample {

@@ -4,6 +4,12 @@
 //! them is a superset, or is off. A proof by `assets_fdw.verify_pushdown` makes such a rule exact,
 //! or switches it on; a disproof switches off a rule that is on without proof. Nothing is known by
 //! default.
+//!
+//! What a proof rests on is shared by whom it holds for. How an operator, a literal or an order works is the
+//! service's own: one fact for all attributes of the kind. Whether what is shown is what is stored, and whether
+//! it is reached through a reference, depends on the attribute, its objects and what it refers to: such a fact
+//! ([`PER_ATTRIBUTE`]) carries the id of the attribute that it was proven of, and holds for that one alone. What an
+//! account sees is its own, too: who keeps facts keeps those of [`PER_ACCOUNT`] by the account.
 
 use std::collections::BTreeSet;
 
@@ -26,8 +32,16 @@ pub const NOT_SAME: &str = "NOT (text ==)";
 pub const BOOLEAN: &str = "booleans by value";
 /// `=` on an Integer attribute with several values matches if any of them is equal (4.3).
 pub const ANY_INTEGER: &str = "any integer";
-/// `"Reference".Key = …` matches exactly the object's key (4.3).
+/// `"Reference".Key = …` matches exactly the key that is shown (4.3).
 pub const REFERENCE_KEY: &str = "reference key";
+/// A reference that reads as NULL is EMPTY: none is hidden, or left behind by an object that was deleted.
+pub const REFERENCE_NULL: &str = "reference EMPTY where NULL";
+/// The same of a status: the answer leaves none out.
+pub const STATUS_NULL: &str = "status EMPTY where NULL";
+/// Labels and keys of objects that the credential does not see are found through a reference all the same.
+pub const UNSEEN: &str = "unseen references reached";
+/// Rich text is compared with its markup.
+pub const RICH_TEXT: &str = "rich text with its markup";
 /// A user attribute compares by display name (13).
 pub const USER_NAME: &str = "user by name";
 /// A group attribute compares by the group's name (3.4).
@@ -59,6 +73,10 @@ pub const KNOWN: &[&str] = &[
     BOOLEAN,
     ANY_INTEGER,
     REFERENCE_KEY,
+    REFERENCE_NULL,
+    STATUS_NULL,
+    UNSEEN,
+    RICH_TEXT,
     USER_NAME,
     GROUP_NAME,
     ORDER_ID,
@@ -70,10 +88,44 @@ pub const KNOWN: &[&str] = &[
     ORDER_DATETIME,
 ];
 
+/// Those of them that are proven of one attribute and hold for that one alone.
+pub const PER_ATTRIBUTE: &[&str] = &[REFERENCE_KEY, REFERENCE_NULL, STATUS_NULL, UNSEEN, RICH_TEXT];
+
+/// Those of them that depend on what the account may see that they were proven with, and hold for that account alone.
+pub const PER_ACCOUNT: &[&str] = &[REFERENCE_NULL, STATUS_NULL, UNSEEN];
+
+/// Whether a full name is one of [`PER_ACCOUNT`].
+pub fn is_one_accounts(name: &str) -> bool {
+    named(name).is_some_and(|(fact, _)| PER_ACCOUNT.contains(&fact))
+}
+
+/// A fact about an attribute, by its full name.
+pub fn of_attribute(fact: &str, attribute: i64) -> String {
+    format!("{fact} (attribute {attribute})")
+}
+
+/// A fact, and the attribute that it is about.
+type Known = (&'static str, Option<i64>);
+
+/// What a full name stands for. A name without an attribute says nothing of a fact that is one attribute's.
+fn named(name: &str) -> Option<Known> {
+    let known = |fact: &str| KNOWN.iter().copied().find(|known| *known == fact);
+    let of_one = name.strip_suffix(')').and_then(|name| name.rsplit_once(" (attribute "));
+    let found = match of_one {
+        Some((fact, id)) => (known(fact)?, Some(id.parse().ok()?)),
+        None => (known(name)?, None),
+    };
+    (PER_ATTRIBUTE.contains(&found.0) == found.1.is_some()).then_some(found)
+}
+
+fn full_name((fact, attribute): Known) -> String {
+    attribute.map_or_else(|| fact.to_owned(), |id| of_attribute(fact, id))
+}
+
 /// What is known of one service: facts that hold, and rules that were found to lose objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    holds: BTreeSet<&'static str>,
+    holds: BTreeSet<Known>,
     broken: BTreeSet<&'static str>,
 }
 
@@ -84,20 +136,28 @@ impl Facts {
     /// Learns that a fact holds, or that it does not. A name that is neither a fact's nor, with
     /// `holds` false, a rule's, changes nothing.
     pub fn learn(&mut self, name: &str, holds: bool) {
-        if let Some(fact) = KNOWN.iter().find(|known| **known == name) {
+        if let Some(fact) = named(name) {
             if holds {
                 self.holds.insert(fact);
             } else {
-                self.holds.remove(fact);
+                self.holds.remove(&fact);
             }
         } else if let (Some(rule), false) = (crate::rules::RULES.iter().find(|r| r.name == name), holds) {
             self.broken.insert(rule.name);
         }
     }
 
-    /// Whether a fact has been proven.
-    pub fn has(&self, fact: &str) -> bool {
-        self.holds.contains(fact)
+    /// Whether a fact has been proven, by its full name.
+    pub fn has(&self, name: &str) -> bool {
+        named(name).is_some_and(|fact| self.holds.contains(&fact))
+    }
+
+    /// Whether a fact has been proven, of this attribute where it is one attribute's.
+    pub fn holds_of(&self, fact: &'static str, attribute: Option<i64>) -> bool {
+        match PER_ATTRIBUTE.contains(&fact) {
+            true => attribute.is_some() && self.holds.contains(&(fact, attribute)),
+            false => self.holds.contains(&(fact, None)),
+        }
     }
 
     /// Whether a rule was found to lose objects here, or to be refused.
@@ -110,13 +170,18 @@ impl Facts {
         self.holds.is_empty() && self.broken.is_empty()
     }
 
-    /// Every name in it, and the same facts without that one.
-    pub fn each_left_out(&self) -> impl Iterator<Item = (&'static str, Facts)> + '_ {
-        self.holds.iter().chain(&self.broken).map(|name| {
+    /// Every full name in it, and the same facts without that one.
+    pub fn each_left_out(&self) -> impl Iterator<Item = (String, Facts)> + '_ {
+        let facts = self.holds.iter().map(|fact| {
             let mut rest = self.clone();
-            rest.holds.remove(name);
-            rest.broken.remove(name);
-            (*name, rest)
-        })
+            rest.holds.remove(fact);
+            (full_name(*fact), rest)
+        });
+        let rules = self.broken.iter().map(|rule| {
+            let mut rest = self.clone();
+            rest.broken.remove(rule);
+            ((*rule).to_owned(), rest)
+        });
+        facts.chain(rules)
     }
 }

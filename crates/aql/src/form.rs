@@ -4,6 +4,7 @@
 use crate::date;
 use crate::eval;
 use crate::expr::{Cmp, Expr, Path, Value};
+use crate::letters::{self, Case};
 use crate::like;
 use crate::name;
 use crate::pred::{Class, Column, Kind, Leaf, Literal, Op, Operand, Part};
@@ -21,7 +22,12 @@ pub fn build(leaf: &Leaf, form: Form) -> Option<Expr> {
     if form == Form::TypeNames {
         return type_names(leaf);
     }
-    let path = path(&leaf.subject.column);
+    let path = match (path(&leaf.subject.column), leaf.op) {
+        // Whether there is a reference is the attribute's to say: a dotted path walks into the other object,
+        // which may be hidden or gone.
+        (Path::KeyOf(name), Op::IsNull | Op::IsNotNull) => Path::Attribute(name),
+        (path, _) => path,
+    };
     match &leaf.operand {
         Operand::Param(n) => Some(with_param(form, leaf.op, path, *n)),
         Operand::None => with_value(form, leaf.op, path, &Literal::Null),
@@ -69,12 +75,12 @@ pub(crate) fn asked_types(leaf: &Leaf) -> Option<TypeNames> {
         // `lower(x) = v` may mean several.
         let one = Literal::Text(text.clone());
         let op = if leaf.op == Op::EqFolded { Op::EqFolded } else { Op::Eq };
-        let mut meant: Vec<String> = names
-            .iter()
-            .filter(|name| eval::holds(op, &Literal::Text((*name).clone()), &one))
-            .cloned()
-            .collect();
-        if meant.is_empty() && !are_all {
+        let is_meant = |name: &&String| eval::holds(op, &Literal::Text((*name).clone()), &one);
+        // What lower() makes of letters beyond ASCII is the collation's: such a name may be meant.
+        let may_be = |name: &&String| op == Op::EqFolded && !name.is_ascii();
+        let mut meant: Vec<String> =
+            names.iter().filter(|name| may_be(name) || is_meant(name)).cloned().collect();
+        if !names.iter().any(|name| is_meant(&name)) && !are_all {
             found.is_unknown = true;
             meant.push(text.clone());
         }
@@ -128,7 +134,7 @@ fn path(column: &Column) -> Path {
 /// The text for EXPLAIN while the value is not known yet.
 fn with_param(form: Form, op: Op, path: Path, n: usize) -> Expr {
     let cmp = match form {
-        Form::OneOf | Form::KeyOneOf | Form::SameOneOf => return Expr::InParam(path, n),
+        Form::OneOf | Form::KeyOneOf | Form::SameOneOf | Form::PlainOneOf => return Expr::InParam(path, n),
         Form::DoubleRange | Form::DayRange | Form::InstantRange | Form::Days | Form::Instants
             if op == Op::In =>
         {
@@ -152,7 +158,7 @@ fn with_param(form: Form, op: Op, path: Path, n: usize) -> Expr {
         }
         Form::Same => Cmp::Same,
         Form::Pattern | Form::Contains => Cmp::Like,
-        Form::Prefix | Form::Ipv4 => Cmp::StartsWith,
+        Form::Prefix | Form::PlainStart => Cmp::StartsWith,
         _ => comparison(op),
     };
     Expr::Compare(path, cmp, Value::Param(n))
@@ -181,6 +187,22 @@ fn with_value(form: Form, op: Op, path: Path, value: &Literal) -> Option<Expr> {
         ])),
         Form::Plain => plain(op, path, value),
         Form::TextEqual => text_equal(path, value),
+        Form::TextFolded => {
+            let Literal::Text(text) = value else { return None };
+            text_folded(path, text)
+        }
+        Form::KeyFolded => {
+            let Literal::Text(text) = value else { return None };
+            // As all keys are written; letters beyond ASCII are in none.
+            text.is_ascii().then(|| text_equal(path, &Literal::Text(text.to_ascii_uppercase())))?
+        }
+        Form::PlainEqual => all_plain(value).then(|| text_equal(path, value))?,
+        Form::PlainOneOf => all_plain(value).then(|| list_of(path, value))?,
+        Form::PlainFolded => {
+            let Literal::Text(text) = value else { return None };
+            letters::is_plain(text).then(|| text_folded(path, text))?
+        }
+        Form::PlainStart => plain_start(op, path, value),
         Form::OneOf => list_of(path, value),
         Form::Differs => {
             let differs = Expr::Compare(path.clone(), Cmp::Ne, number(value)?);
@@ -212,15 +234,15 @@ fn with_value(form: Form, op: Op, path: Path, value: &Literal) -> Option<Expr> {
         }
         Form::Pattern => {
             let Literal::Text(pattern) = value else { return None };
-            pattern_text(path, &like::parse(pattern)?)
+            pattern_text(path, &like::parse(pattern)?, case_of(op))
         }
         Form::Prefix => {
             let Literal::Text(text) = value else { return None };
-            prefix_text(path, text)
+            prefix_text(path, text, Case::Kept)
         }
         Form::Contains => {
             let Literal::Text(text) = value else { return None };
-            contains_text(path, text)
+            contains_text(path, text, Case::Kept)
         }
         Form::DoubleRange => range(op, path, value, |v, side| {
             let Literal::Double(x) = v else { return None };
@@ -252,12 +274,6 @@ fn with_value(form: Form, op: Op, path: Path, value: &Literal) -> Option<Expr> {
             Some(Bounds { below: ceil - 1, up_to: floor, from: ceil, above: floor + 1 })
         })
         .and_then(|points| points.written(|ms| date::instant_text(ms.checked_mul(1000)?).map(Value::Text))),
-        Form::Ipv4 => {
-            let Literal::Text(text) = value else { return None };
-            let address = text.strip_suffix("/32").unwrap_or(text);
-            let parsed: std::net::Ipv4Addr = address.parse().ok()?;
-            Some(Expr::Compare(path, Cmp::StartsWith, Value::Text(parsed.to_string())))
-        }
     }
 }
 
@@ -276,7 +292,7 @@ fn of_cut_text(form: Form, leaf: &Leaf, path: Path, value: &Literal, length: usi
     let folded = matches!(op, Op::EqFolded | Op::ILike);
     let may_be_cut = |v: &Literal| matches!(v, Literal::Text(t) if t.chars().count() == length || (folded && !t.is_ascii()));
     let one = |path: Path, value: &Literal| match value {
-        Literal::Text(text) if may_be_cut(value) => plain.then(|| prefix_text(path, text))?,
+        Literal::Text(text) if may_be_cut(value) => plain.then(|| prefix_text(path, text, case_of(op)))?,
         _ => text_equal(path, value),
     };
     let any = match value {
@@ -287,13 +303,17 @@ fn of_cut_text(form: Form, leaf: &Leaf, path: Path, value: &Literal, length: usi
         (Form::Pattern, Literal::Text(pattern)) => {
             let mut pattern = like::parse(pattern)?;
             if pattern.is_plain() {
-                return one(path, &Literal::Text(pattern.runs.remove(0)));
+                let text = Literal::Text(pattern.runs.remove(0));
+                return match case_of(op) {
+                    Case::Ignored if !may_be_cut(&text) => with_value(Form::TextFolded, op, path, &text),
+                    _ => one(path, &text),
+                };
             }
             pattern.anchored_end = false;
-            pattern_text(path, &pattern)
+            pattern_text(path, &pattern, case_of(op))
         }
         _ if !any => with_value(form, op, path, value),
-        (Form::TextEqual, _) => one(path, value),
+        (Form::TextEqual | Form::TextFolded, _) => one(path, value),
         (Form::AllOf, Literal::List(list)) => {
             and(list.iter().map(|v| one(path.clone(), v)).collect::<Option<Vec<_>>>()?)
         }
@@ -309,8 +329,8 @@ fn of_cut_text(form: Form, leaf: &Leaf, path: Path, value: &Literal, length: usi
             }
             Some(if parts.len() == 1 { parts.remove(0) } else { Expr::Or(parts) })
         }
-        // To the letter only the stored text can be compared.
-        (Form::Same | Form::SameOneOf, _) => None,
+        // To the letter, and without its markup, only the stored text can be compared.
+        (Form::Same | Form::SameOneOf | Form::PlainEqual | Form::PlainOneOf | Form::PlainFolded, _) => None,
         _ => with_value(form, op, path, value),
     }
 }
@@ -342,7 +362,7 @@ fn text_equal(path: Path, value: &Literal) -> Option<Expr> {
     }
     if text.trim() != text {
         return match path {
-            Path::Attribute(_) => contains_text(path, text),
+            Path::Attribute(_) => contains_text(path, text, Case::Kept),
             _ => None,
         };
     }
@@ -388,6 +408,11 @@ fn to_the_letter(value: &Literal) -> Option<Value> {
         && text.is_ascii()
         && !text.contains(['\\', '*', '?', '%']);
     plain.then(|| Value::Text(text.clone()))
+}
+
+/// `==` some text, whatever it is: to find out what else it finds.
+pub(crate) fn same(column: &Column, text: &str) -> Expr {
+    Expr::Compare(path(column), Cmp::Same, Value::Text(text.to_owned()))
 }
 
 fn any_contains(value: &Literal, c: char) -> bool {
@@ -442,8 +467,8 @@ fn list_of(path: Path, value: &Literal) -> Option<Expr> {
                 if !name::is_sendable(text) || name::may_be_computed(text) || text.trim() != text {
                     return None;
                 }
-                // `in` ignores case: one spelling is enough.
-                if seen.insert(text.to_lowercase()) {
+                // Two spellings are two texts: how `in` ignores case beyond ASCII is not known.
+                if seen.insert(text.clone()) {
                     values.push(Value::Text(text.clone()));
                 }
             }
@@ -456,55 +481,128 @@ fn list_of(path: Path, value: &Literal) -> Option<Expr> {
     (!values.is_empty()).then_some(Expr::In(path, values))
 }
 
-fn prefix_text(path: Path, text: &str) -> Option<Expr> {
+/// Equality in lower case: `=` where every spelling of the text is one to every service, else by what is certain
+/// at its ends.
+fn text_folded(path: Path, text: &str) -> Option<Expr> {
+    if letters::is_wholly_certain(text, Case::Ignored) && text.trim() == text {
+        return text_equal(path, &Literal::Text(text.to_owned()));
+    }
+    if !matches!(path, Path::Attribute(_)) {
+        return None;
+    }
+    let ends =
+        [prefix_text(path.clone(), text, Case::Ignored), suffix_text(path.clone(), text, Case::Ignored)];
+    let known: Vec<Expr> = ends.into_iter().flatten().filter(|e| !matches!(e, Expr::IsNotEmpty(_))).collect();
+    match known.is_empty() {
+        true => contains_text(path, text, Case::Ignored),
+        false => and(known),
+    }
+}
+
+fn case_of(op: Op) -> Case {
+    if matches!(op, Op::ILike | Op::EqFolded) { Case::Ignored } else { Case::Kept }
+}
+
+fn all_plain(value: &Literal) -> bool {
+    match value {
+        Literal::Text(text) => letters::is_plain(text),
+        Literal::List(list) => list.iter().all(|v| *v == Literal::Null || all_plain(v)),
+        _ => false,
+    }
+}
+
+/// The beginning of rich text, as far as no markup can be in it.
+fn plain_start(op: Op, path: Path, value: &Literal) -> Option<Expr> {
+    let Literal::Text(text) = value else { return None };
+    let first = match op {
+        Op::Like | Op::ILike => {
+            let pattern = like::parse(text)?;
+            if !pattern.anchored_start {
+                return None;
+            }
+            pattern.runs.into_iter().next()?
+        }
+        _ => text.clone(),
+    };
+    let run = letters::start(letters::plain_start(&first), case_of(op));
+    (!run.is_empty()).then(|| prefix_text(path, run, case_of(op)))?
+}
+
+/// What the text at hand may be cut down to: something that can be sent as it is.
+fn sendable(run: &str) -> Option<&str> {
+    (name::is_sendable(run) && !name::may_be_computed(run)).then_some(run)
+}
+
+fn prefix_text(path: Path, text: &str, case: Case) -> Option<Expr> {
     // An empty prefix selects everything that is there.
     if text.is_empty() {
         return Some(Expr::IsNotEmpty(path));
     }
-    if !name::is_sendable(text) || name::may_be_computed(text) {
+    if text.trim_start() != text {
+        return contains_text(path, text, case);
+    }
+    if !name::is_sendable(text) {
         return None;
     }
-    if text.trim_start() != text {
-        return contains_text(path, text);
+    let run = letters::start(text, case);
+    if run.is_empty() {
+        return Some(Expr::IsNotEmpty(path));
     }
-    Some(Expr::Compare(path, Cmp::StartsWith, Value::Text(text.to_owned())))
+    Some(Expr::Compare(path, Cmp::StartsWith, Value::Text(sendable(run)?.to_owned())))
 }
 
-fn suffix_text(path: Path, text: &str) -> Option<Expr> {
-    if text.trim_end() != text || !name::is_sendable(text) || name::may_be_computed(text) {
-        return contains_text(path, text);
+fn suffix_text(path: Path, text: &str, case: Case) -> Option<Expr> {
+    if text.trim_end() != text || !name::is_sendable(text) {
+        return contains_text(path, text, case);
     }
-    Some(Expr::Compare(path, Cmp::EndsWith, Value::Text(text.to_owned())))
+    let run = letters::end(text, case);
+    if run.is_empty() {
+        return Some(Expr::IsNotEmpty(path));
+    }
+    match sendable(run) {
+        Some(run) => Some(Expr::Compare(path, Cmp::EndsWith, Value::Text(run.to_owned()))),
+        None => contains_text(path, text, case),
+    }
 }
 
-/// The longest run that is a substring however `like` treats backslashes and white space.
-fn contains_text(path: Path, text: &str) -> Option<Expr> {
+/// The longest run that is a substring however `like` treats backslashes, white space and letters.
+fn contains_text(path: Path, text: &str, case: Case) -> Option<Expr> {
     if text.is_empty() {
         return Some(Expr::IsNotEmpty(path));
     }
     let run = text
         .split(|c: char| c == '\\' || c.is_control())
+        .flat_map(|part| letters::runs(part, case))
         .map(str::trim)
-        .filter(|run| name::is_sendable(run) && !name::may_be_computed(run))
+        .filter_map(sendable)
         .max_by_key(|run| run.len())?;
     Some(Expr::Compare(path, Cmp::Like, Value::Text(run.to_owned())))
 }
 
-fn pattern_text(path: Path, pattern: &like::Pattern) -> Option<Expr> {
+fn pattern_text(path: Path, pattern: &like::Pattern, case: Case) -> Option<Expr> {
     if pattern.is_plain() {
-        return text_equal(path, &Literal::Text(pattern.runs[0].clone()));
+        return match case {
+            Case::Kept => text_equal(path, &Literal::Text(pattern.runs[0].clone())),
+            Case::Ignored => text_folded(path, &pattern.runs[0]),
+        };
     }
     let last = pattern.runs.len().checked_sub(1)?;
-    let mut parts = Vec::new();
+    let mut parts: Vec<Expr> = Vec::new();
     for (i, run) in pattern.runs.iter().enumerate() {
         let part = if i == 0 && pattern.anchored_start {
-            prefix_text(path.clone(), run)
+            prefix_text(path.clone(), run, case)
         } else if i == last && pattern.anchored_end {
-            suffix_text(path.clone(), run)
+            suffix_text(path.clone(), run, case)
         } else {
-            contains_text(path.clone(), run)
+            contains_text(path.clone(), run, case)
         };
         parts.extend(part);
+    }
+    // What is there at all is said by whatever else is known of it.
+    let tells = |part: &Expr| !matches!(part, Expr::IsNotEmpty(_));
+    match parts.iter().any(tells) {
+        true => parts.retain(tells),
+        false => parts.truncate(1),
     }
     and(parts)
 }

@@ -45,7 +45,7 @@ pub fn lower_with(pred: &Pred, facts: &Facts) -> Lowered {
 }
 
 /// The facts without which a condition would have been lowered otherwise.
-pub fn facts_used(pred: &Pred, facts: &Facts) -> Vec<&'static str> {
+pub fn facts_used(pred: &Pred, facts: &Facts) -> Vec<String> {
     let lowered = lower_with(pred, facts);
     let changes = |rest: &Facts| lower_with(pred, rest) != lowered;
     facts.each_left_out().filter(|(_, rest)| changes(rest)).map(|(name, _)| name).collect()

@@ -27,7 +27,15 @@ pub fn is_safe(name: &str) -> bool {
         && name.trim() == name
         && !name.chars().all(|c| c.is_numeric())
         && !name.chars().any(|c| c.is_control() || matches!(c, '.' | '"' | '\'' | '\\'))
-        && !KEYWORDS.contains(&name.to_lowercase().as_str())
+        && !KEYWORDS.contains(&folded(name).as_str())
+}
+
+/// A name such that two come out equal where some service, however it ignores case, takes one for the other: by full
+/// case folding and without the dot that Turkish tells letters apart by.
+pub fn folded(name: &str) -> String {
+    let all = name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+    let plain = all.filter(|c| *c != '\u{307}').map(|c| if c == 'ı' { 'i' } else { c });
+    plain.collect::<String>().replace('ß', "ss")
 }
 
 /// Whether a text can be sent as a literal at all: control characters in literals are

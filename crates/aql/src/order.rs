@@ -53,7 +53,7 @@ mod tests {
 
     fn subject(kind: Kind, class: Class) -> Subject {
         let column = Column::Attribute { name: "Memory \"GB\"".into(), kind, part: Part::Value };
-        Subject { column, class, multi: false, null_is_vague: false }
+        Subject::new(column, class)
     }
 
     #[test]
@@ -77,7 +77,7 @@ mod tests {
         let class = Class::Coarse;
         let column = Column::Attribute { name: "Seen".into(), kind: Kind::DateTime, part: Part::Value };
         for column in [column, Column::Updated] {
-            let exact = Subject { column, class: Class::Timestamp, multi: false, null_is_vague: false };
+            let exact = Subject::new(column, Class::Timestamp);
             let sort = Sort::new(&Subject { class, ..exact.clone() });
             assert!(sort.is_some());
             assert_eq!(sort, Sort::new(&exact));

@@ -3,8 +3,10 @@
 /// The kind of an Assets attribute, as far as the rules tell kinds apart (assets-api.md 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Text, Textarea, URL, Email, Select: compared as text, ignoring case.
+    /// Text, URL, Email, Select: compared as text, ignoring case.
     Text,
+    /// Textarea: text with markup, which may be indexed without it.
+    Rich,
     /// Integer.
     Integer,
     /// Double.
@@ -121,6 +123,25 @@ pub struct Subject {
     /// Whether a value that is there may read as NULL here (`on_invalid 'null'`, a type of the
     /// user's choice), so that NULL is more than "no value".
     pub null_is_vague: bool,
+    /// How what is shown comes from what is stored.
+    pub stored: Stored,
+}
+
+/// AQL looks at what is stored, and a row shows what this credential may see of it: what is known of the difference.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Stored {
+    /// The attribute's id, for what was proven of this attribute alone; none: nothing was.
+    pub attribute: Option<i64>,
+    /// Of a reference: whether the credential is known to see the object type that it refers to, with those
+    /// below it.
+    pub target_is_seen: bool,
+}
+
+impl Subject {
+    /// A column that holds a single value, of which nothing else is known.
+    pub fn new(column: Column, class: Class) -> Self {
+        Self { column, class, multi: false, null_is_vague: false, stored: Stored::default() }
+    }
 }
 
 /// A comparison. For array columns only the `Array…` forms and the emptiness tests exist.
@@ -255,7 +276,11 @@ pub struct Leaf {
     pub operand: Operand,
 }
 
-/// A condition. [`Pred::Local`] stands for whatever AQL has no words for.
+/// How deep conditions may be nested in one another. Whoever makes a [`Pred`] out of what users write gives up
+/// beyond, so that nothing that walks over one, and nothing that drops one, can exhaust the stack.
+pub const DEEPEST: usize = 100;
+
+/// A condition, nested no deeper than [`DEEPEST`]. [`Pred::Local`] stands for whatever AQL has no words for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pred {
     /// All are true.

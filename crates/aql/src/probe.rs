@@ -4,12 +4,13 @@
 use crate::date;
 use crate::eval;
 use crate::expr::{Expr, Value};
-use crate::form::build;
+use crate::facts::{self, PER_ATTRIBUTE};
+use crate::form::{build, same};
 use crate::like;
 use crate::lower::Fidelity;
 use crate::name;
 use crate::pred::{Column, Leaf, Literal, Op, Operand, Subject};
-use crate::rules::{Form, RULES, Rule};
+use crate::rules::{Form, RULES, Rule, Sight};
 
 /// One question to the service.
 #[derive(Debug, Clone)]
@@ -87,31 +88,157 @@ pub fn probes(subject: &Subject, values: &[Literal]) -> Vec<Probe> {
             if first.is_none_or(|first| first.name != rule.name) {
                 continue;
             }
+            let seen = rule.sight == Sight::Own || subject.stored.target_is_seen;
             for operand in operands(*op, values) {
                 let leaf = Leaf { subject: subject.clone(), op: *op, operand };
-                let value = match &leaf.operand {
-                    Operand::Value(value) => value,
-                    _ => &Literal::Null,
-                };
-                let wanted: Vec<bool> = values.iter().map(|v| eval::holds(*op, v, value)).collect();
-                let mut push = |fact, claims, form| {
-                    let Some(aql) = build(&leaf, form) else { return };
-                    let elsewhere = (form == Form::Instants).then(|| in_another_zone(aql.clone()));
-                    found.push(Probe { rule, fact, claims, aql, wanted: wanted.clone() });
-                    if let Some(aql) = elsewhere {
-                        found.push(Probe { rule, fact, claims, aql, wanted: wanted.clone() });
+                match rule.sight {
+                    // Whether what is not seen is found all the same.
+                    Sight::Walks if !seen => {
+                        try_out(
+                            &mut found,
+                            rule,
+                            Some(facts::UNSEEN),
+                            Fidelity::Inexact,
+                            rule.form,
+                            &leaf,
+                            values,
+                        );
+                        continue;
                     }
-                };
-                if let Some(claims) = rule.fidelity {
-                    push(None, claims, rule.form);
+                    Sight::Whole if !seen => continue,
+                    _ => {}
                 }
-                if let Some(proof) = rule.proof {
-                    push(Some(proof.fact), proof.fidelity, proof.form);
+                if let Some(claims) = rule.fidelity {
+                    try_out(&mut found, rule, None, claims, rule.form, &leaf, values);
+                }
+                if let Some(proof) = rule.proof.filter(|proof| proof.fact != facts::RICH_TEXT) {
+                    if [facts::SAME, facts::NOT_SAME].contains(&proof.fact) {
+                        if !has_case(&leaf.operand) {
+                            continue;
+                        }
+                        lookalikes(&mut found, rule, proof.fact, &leaf, values);
+                    }
+                    let fact = Some(proof.fact);
+                    try_out(&mut found, rule, fact, proof.fidelity, proof.form, &leaf, values);
+                }
+            }
+            if let Some(proof) = rule.proof.filter(|proof| proof.fact == facts::RICH_TEXT) {
+                for operand in marked_up(*op, values, subject.multi) {
+                    let leaf = Leaf { subject: subject.clone(), op: *op, operand };
+                    let fact = Some(proof.fact);
+                    try_out(&mut found, rule, fact, proof.fidelity, proof.form, &leaf, values);
                 }
             }
         }
     }
     found
+}
+
+/// Adds the question that a row asks in one of its forms.
+fn try_out(
+    found: &mut Vec<Probe>,
+    rule: &'static Rule,
+    fact: Option<&'static str>,
+    claims: Fidelity,
+    form: Form,
+    leaf: &Leaf,
+    values: &[Literal],
+) {
+    if fact.is_some_and(|fact| PER_ATTRIBUTE.contains(&fact)) && leaf.subject.stored.attribute.is_none() {
+        return;
+    }
+    let Some(aql) = build(leaf, form) else { return };
+    let value = match &leaf.operand {
+        Operand::Value(value) => value,
+        _ => &Literal::Null,
+    };
+    let wanted: Vec<bool> = values.iter().map(|v| eval::holds(leaf.op, v, value)).collect();
+    let elsewhere = (form == Form::Instants).then(|| in_another_zone(aql.clone()));
+    found.push(Probe { rule, fact, claims, aql, wanted: wanted.clone() });
+    if let Some(aql) = elsewhere {
+        found.push(Probe { rule, fact, claims, aql, wanted });
+    }
+}
+
+/// Texts that some way of comparing takes for the value: by letters that are folded together beyond ASCII, without
+/// accents, by their width, without what is not seen. To the letter, nobody has them.
+fn lookalikes(
+    found: &mut Vec<Probe>,
+    rule: &'static Rule,
+    fact: &'static str,
+    leaf: &Leaf,
+    values: &[Literal],
+) {
+    let (Op::Eq | Op::Ne, Operand::Value(Literal::Text(text))) = (leaf.op, &leaf.operand) else { return };
+    // Of a value that is there.
+    if !values.contains(&Literal::Text(text.clone())) {
+        return;
+    }
+    let replaced = |from: &str, to: &str| -> String {
+        let to: Vec<char> = to.chars().collect();
+        text.chars().map(|c| from.find(c).map_or(c, |n| to[n])).collect()
+    };
+    let wide = |c: char| char::from_u32(c as u32 + 0xfee0).filter(|_| c.is_ascii_alphanumeric()).unwrap_or(c);
+    let mut joined: String = text.chars().take(1).chain(['\u{200d}']).collect();
+    joined.extend(text.chars().skip(1));
+    let all = [
+        replaced("aceinouyACEINOUY", "áçéíñóúýÁÇÉÍÑÓÚÝ"),
+        replaced("skK", "ſ\u{212a}\u{212a}"),
+        replaced("iI", "ıİ"),
+        text.chars().map(wide).collect(),
+        joined,
+    ];
+    for other in all.into_iter().filter(|other| other != text) {
+        let same = same(&leaf.subject.column, &other);
+        let (aql, claims, wanted) = if leaf.op == Op::Eq {
+            (same, Fidelity::Exact, vec![false; values.len()])
+        } else {
+            let there = values.iter().map(|v| *v != Literal::Null).collect();
+            (Expr::Not(Box::new(same)), Fidelity::Inexact, there)
+        };
+        found.push(Probe { rule, fact: Some(fact), claims, aql, wanted });
+    }
+}
+
+/// Whether a text, or every one of a list, has letters of another case.
+fn has_case(operand: &Operand) -> bool {
+    let of = |value: &Literal| matches!(value, Literal::Text(text) if swapped(text) != *text);
+    match operand {
+        Operand::Value(Literal::List(list)) => list.iter().all(of),
+        Operand::Value(value) => of(value),
+        _ => true,
+    }
+}
+
+/// Right-hand sides that only text with its markup has; none where no sampled value can show it.
+fn marked_up(op: Op, values: &[Literal], multi: bool) -> Vec<Operand> {
+    let texts = || {
+        values.iter().flat_map(|v| match v {
+            Literal::List(items) => items.as_slice(),
+            one => std::slice::from_ref(one),
+        })
+    };
+    let tag_of = |value: &Literal| {
+        let Literal::Text(text) = value else { return None };
+        let begin = text.find('<')?;
+        let length = text[begin..].find('>')? + 1;
+        let tag = &text[begin..begin + length];
+        (length < 100 && tells(&Literal::Text(format!("ab{tag}")))).then(|| tag.to_owned())
+    };
+    let whole = texts().find(|v| tag_of(v).is_some() && tells(v));
+    let tag = texts().find_map(tag_of);
+    let Some(tag) = tag.filter(|_| !multi || whole.is_some()) else { return Vec::new() };
+    let value = match (op, whole) {
+        (Op::IsNotNull, _) => return vec![Operand::None],
+        (Op::Contains, _) => Literal::Text(tag),
+        (Op::Like | Op::ILike, _) => Literal::Text(format!("%{}%", escaped(&tag))),
+        (_, None) => return Vec::new(),
+        (Op::In | Op::ArrayOverlaps, Some(whole)) => Literal::List(vec![whole.clone()]),
+        (Op::EqFolded, Some(Literal::Text(text))) => Literal::Text(text.to_lowercase()),
+        (Op::Prefix, Some(Literal::Text(text))) => Literal::Text(start(text)),
+        (_, Some(whole)) => whole.clone(),
+    };
+    vec![Operand::Value(value)]
 }
 
 /// The same instants with another offset: a service that skips offsets, and whose zone happens to be

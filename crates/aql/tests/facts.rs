@@ -8,13 +8,25 @@ use aql::facts;
 use aql::probe::{Verdict, judge, probes};
 use aql::rules::RULES;
 use aql::{
-    Class, Column, Facts, Fidelity, Kind, Leaf, Literal, Lowered, Op, Operand, Part, Pred, Subject,
+    Class, Column, Facts, Fidelity, Kind, Leaf, Literal, Lowered, Op, Operand, Part, Pred, Stored, Subject,
     facts_used, lower_with, names_unknown_type,
 };
 
 fn attribute(name: &str, kind: Kind, part: Part, class: Class) -> Subject {
     let column = Column::Attribute { name: name.into(), kind, part };
-    Subject { column, class, multi: false, null_is_vague: false }
+    let stored = Stored { attribute: Some(ATTRIBUTE), target_is_seen: true, ..Stored::default() };
+    Subject { stored, ..Subject::new(column, class) }
+}
+
+/// The attribute that facts are proven of here.
+const ATTRIBUTE: i64 = 135;
+
+/// A fact's full name.
+fn full(fact: &str) -> String {
+    match facts::PER_ATTRIBUTE.contains(&fact) {
+        true => facts::of_attribute(fact, ATTRIBUTE),
+        false => fact.to_owned(),
+    }
 }
 
 fn text() -> Subject {
@@ -22,7 +34,7 @@ fn text() -> Subject {
 }
 
 fn keyword(column: Column, class: Class) -> Subject {
-    Subject { column, class, multi: false, null_is_vague: false }
+    Subject::new(column, class)
 }
 
 fn leaf(subject: Subject, op: Op, value: Literal) -> Pred {
@@ -35,7 +47,7 @@ fn str(s: &str) -> Literal {
 
 fn proven(names: &[&str]) -> Facts {
     let mut facts = Facts::default();
-    names.iter().for_each(|name| facts.learn(name, true));
+    names.iter().for_each(|name| facts.learn(&full(name), true));
     facts
 }
 
@@ -64,7 +76,7 @@ fn turns(pred: &Pred, fact: &str, before: Option<(&str, Fidelity)>, after: (&str
     );
     let (text, fidelity) = asked(pred, &proven(&[fact]));
     assert_eq!((text.as_str(), fidelity), after);
-    assert_eq!(facts_used(pred, &proven(facts::KNOWN)), [fact]);
+    assert_eq!(facts_used(pred, &proven(facts::KNOWN)), [full(fact)]);
 }
 
 use Fidelity::{Exact, Inexact};
@@ -355,10 +367,13 @@ fn probes_ask_for_values_that_are_there_and_know_who_has_them() {
     let asked = probes(&text(), &values);
     let same: Vec<_> =
         asked.iter().filter(|p| p.fact == Some(facts::SAME) && p.rule.name == "text =").collect();
-    assert_eq!(same[0].aql.to_string(), "\"Name\" == \"Beta two\"");
-    assert_eq!(same[0].wanted, [false, true, false, false]);
-    assert_eq!(same[1].aql.to_string(), "\"Name\" == \"bETA TWO\"");
-    assert_eq!(same[1].wanted, [false; 4], "a letter of another case is another text");
+    let wanted = |aql: &str| {
+        let found = same.iter().find(|p| p.aql.to_string() == aql);
+        found.unwrap_or_else(|| panic!("{aql} is not asked: {same:#?}")).wanted.clone()
+    };
+    assert_eq!(wanted("\"Name\" == \"Beta two\""), [false, true, false, false]);
+    assert_eq!(wanted("\"Name\" == \"bETA TWO\""), [false; 4], "a letter of another case is another text");
+    assert_eq!(wanted("\"Name\" == \"Bétá twó\""), [false; 4], "nor is an accent nothing");
     assert!(asked.iter().any(|p| p.rule.name == "text is null" && p.wanted == [false, false, true, false]));
     // A value at the bound, and the same instant written in another zone.
     let updated = keyword(Column::Updated, Class::Timestamp);
@@ -378,4 +393,101 @@ fn a_verdict_is_the_worst_that_the_objects_show() {
     assert_eq!(judge(&[true, false], &[false, true]), Verdict::Wrong);
     assert!(Verdict::Superset.keeps(Inexact) && !Verdict::Superset.keeps(Exact));
     assert!(!Verdict::Refused.keeps(Inexact) && !Verdict::Wrong.keeps(Inexact));
+}
+
+#[test]
+fn what_was_proven_of_one_attribute_holds_for_that_one_alone() {
+    let null = |id, target_is_seen, kind, part| {
+        let stored = Stored { attribute: Some(id), target_is_seen, ..Stored::default() };
+        let subject = Subject { stored, ..attribute("X", kind, part, Class::Text) };
+        Pred::Leaf(Leaf { subject, op: Op::IsNull, operand: Operand::None })
+    };
+    for (fact, kind) in [(facts::REFERENCE_NULL, Kind::Object), (facts::STATUS_NULL, Kind::Status)] {
+        let mut known = Facts::default();
+        known.learn(&facts::of_attribute(fact, 1), true);
+        assert_eq!(asked(&null(1, true, kind, Part::Value), &known), ("\"X\" is EMPTY".into(), Inexact));
+        let Lowered::Local(why) = lower_with(&null(2, true, kind, Part::Value), &known) else { panic!() };
+        assert!(why.contains("verify_pushdown()"), "{why}");
+        // What 0.1.0 recorded of the whole server is not believed.
+        known = Facts::default();
+        known.learn(fact, true);
+        assert!(known.is_empty() && !known.has(fact));
+    }
+    let mut known = Facts::default();
+    known.learn(&facts::of_attribute(facts::REFERENCE_NULL, 1), true);
+    assert_eq!(asked(&null(1, true, Kind::Object, Part::Key), &known).0, "\"X\" is EMPTY");
+    // Another credential may not see what the one saw that it was proven with.
+    assert!(matches!(lower_with(&null(1, false, Kind::Object, Part::Key), &known), Lowered::Local(_)));
+    assert!(known.has("reference EMPTY where NULL (attribute 1)"));
+    assert!(!known.has("reference EMPTY where NULL (attribute 11)"));
+    known.learn("text == (attribute 1)", true);
+    assert!(!known.has("text ==") && !known.has("text == (attribute 1)"), "this one is of no attribute");
+}
+
+#[test]
+fn keys_of_unseen_objects_go_out_where_they_were_found_all_the_same_and_are_never_exact() {
+    let key = |id| {
+        let stored = Stored { attribute: Some(id), ..Stored::default() };
+        Subject { stored, ..attribute("Owner", Kind::Object, Part::Key, Class::Text) }
+    };
+    let mut known = Facts::default();
+    known.learn(&facts::of_attribute(facts::UNSEEN, 1), true);
+    known.learn(&facts::of_attribute(facts::REFERENCE_KEY, 1), true);
+    let pred = |id| leaf(key(id), Op::Eq, str("HR-1"));
+    assert_eq!(asked(&pred(1), &known), ("\"Owner\".Key = \"HR-1\"".into(), Inexact));
+    assert_eq!(facts_used(&pred(1), &known), [facts::of_attribute(facts::UNSEEN, 1)]);
+    assert!(matches!(lower_with(&pred(2), &known), Lowered::Local(_)));
+    // Where the type is not seen, that is what is tried, and nothing else.
+    let values = [str("HR-1"), str("HR-2"), Literal::Null];
+    let tried = probes(&key(1), &values);
+    let facts: HashSet<_> = tried.iter().filter(|p| p.rule.ops != [Op::IsNotNull]).map(|p| p.fact).collect();
+    assert_eq!(facts, HashSet::from([Some(facts::UNSEEN)]));
+}
+
+#[test]
+fn to_the_letter_is_tried_with_letters_that_some_services_take_for_others() {
+    let asked = probes(&text(), &[str("Alpha one"), str("Kiosk six"), str("Zeta")]);
+    let of = |fact| -> Vec<String> {
+        asked.iter().filter(|p| p.fact == Some(fact)).map(|p| p.aql.to_string()).collect()
+    };
+    for lookalike in [
+        "Kíósk síx",
+        "\u{212a}io\u{17f}\u{212a} \u{17f}ix",
+        "Kıosk sıx",
+        "Ｋｉｏｓｋ ｓｉｘ",
+        "K\u{200d}iosk six",
+    ] {
+        assert!(of(facts::SAME).contains(&format!("\"Name\" == \"{lookalike}\"")), "{lookalike}");
+        assert!(of(facts::NOT_SAME).contains(&format!("NOT (\"Name\" == \"{lookalike}\")")), "{lookalike}");
+    }
+    // Digits have no case: nothing is proven by them.
+    let digits = probes(&text(), &[str("100"), str("200"), str("300")]);
+    assert!(digits.iter().all(|p| p.fact.is_none()), "{digits:#?}");
+}
+
+#[test]
+fn rich_text_is_proven_by_its_markup_alone() {
+    let notes = || attribute("Notes", Kind::Rich, Part::Value, Class::Text);
+    let plain = probes(&notes(), &[str("Oslo"), str("Bergen"), Literal::Null]);
+    assert!(plain.iter().all(|p| p.fact.is_none()), "{plain:#?}");
+    let marked = probes(&notes(), &[str("<p class=\"a\">Oslo</p>"), str("Bergen"), Literal::Null]);
+    let proof: Vec<String> =
+        marked.iter().filter(|p| p.fact == Some(facts::RICH_TEXT)).map(|p| p.aql.to_string()).collect();
+    assert!(proof.contains(&r#""Notes" like "<p class=\"a\">""#.to_owned()), "{proof:#?}");
+    assert!(proof.contains(&"\"Notes\" is not EMPTY".to_owned()), "{proof:#?}");
+    turns(
+        &leaf(notes(), Op::Contains, str("Oslo")),
+        facts::RICH_TEXT,
+        None,
+        ("\"Notes\" like \"Oslo\"", Inexact),
+    );
+}
+
+#[test]
+fn an_object_type_whose_lower_case_is_a_collations_is_asked_for() {
+    let names = ["İstanbul", "Rack", "Straße"].map(str::to_owned).to_vec();
+    let subject = || keyword(Column::ObjectType { names: names.clone(), are_all: true }, Class::Text);
+    let folded = |value: &str| asked(&leaf(subject(), Op::EqFolded, str(value)), &facts::NONE).0;
+    assert_eq!(folded("istanbul"), "objectType in (\"İstanbul\", \"Straße\")");
+    assert_eq!(folded("rack"), "objectType in (\"İstanbul\", \"Rack\", \"Straße\")");
 }

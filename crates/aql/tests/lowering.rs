@@ -4,11 +4,13 @@
 
 use aql::expr::{Cmp, Expr, Path, Value};
 use aql::lower::{in_clauses, most, split};
-use aql::{Class, Column, Fidelity, Kind, Leaf, Literal, Lowered, Op, Operand, Part, Pred, Subject, lower};
+use aql::{
+    Class, Column, Fidelity, Kind, Leaf, Literal, Lowered, Op, Operand, Part, Pred, Stored, Subject, lower,
+};
 
 fn attribute(name: &str, kind: Kind, class: Class) -> Subject {
     let column = Column::Attribute { name: name.into(), kind, part: Part::Value };
-    Subject { column, class, multi: false, null_is_vague: false }
+    Subject::new(column, class)
 }
 
 fn text(name: &str) -> Subject {
@@ -121,6 +123,13 @@ fn names_that_could_be_misread_are_never_sent() {
         assert!(is_local(&leaf(text(name), Op::Eq, str("x"))), "{name:?}");
         assert!(is_local(&bare(text(name), Op::IsNotNull)), "{name:?}");
     }
+    // However a service ignores case, one of these could be taken for another.
+    let folded = aql::name::folded;
+    for (a, b) in [("Straße", "STRASSE"), ("STRAẞE", "Strasse"), ("ID", "ıd"), ("İd", "id"), ("ΟΣ", "ος")]
+    {
+        assert_eq!(folded(a), folded(b));
+    }
+    assert!(is_local(&leaf(text("\u{212a}EY"), Op::Eq, str("x"))), "the Kelvin sign is a K to some");
     assert_eq!(aql_of(&leaf(text("Größe (cm)"), Op::Eq, str("x"))), "\"Größe (cm)\" = \"x\"");
 }
 
@@ -134,7 +143,7 @@ fn a_comparison_with_null_asks_for_nothing() {
     assert_eq!(lower(&leaf(text("Name"), Op::Eq, Literal::Null)), Lowered::Never);
     assert_eq!(lower(&leaf(text("Name"), Op::In, Literal::List(vec![Literal::Null]))), Lowered::Never);
     let ids = Literal::List(vec![Literal::Int(1), Literal::Null]);
-    let id = Subject { column: Column::Id, class: Class::Int, multi: false, null_is_vague: false };
+    let id = Subject::new(Column::Id, Class::Int);
     assert_eq!(lower(&leaf(id.clone(), Op::NotIn, ids.clone())), Lowered::Never);
     assert_eq!(aql_of(&leaf(id, Op::In, ids)), "objectId = 1");
 }
@@ -198,11 +207,11 @@ fn a_type_that_compares_otherwise_than_the_attribute_stays_at_home() {
 
 #[test]
 fn key_takes_equality_and_lists_and_nothing_that_the_service_refuses() {
-    let key = || Subject { column: Column::Key, class: Class::Text, multi: false, null_is_vague: false };
+    let key = || Subject::new(Column::Key, Class::Text);
     assert_eq!(aql_of(&leaf(key(), Op::Eq, str("ITSM-1"))), "Key = \"ITSM-1\"");
     assert_eq!(
         aql_of(&leaf(key(), Op::In, Literal::List(vec![str("ITSM-1"), str("itsm-1"), str("ITSM-2")]))),
-        "Key in (\"ITSM-1\", \"ITSM-2\")"
+        "Key in (\"ITSM-1\", \"itsm-1\", \"ITSM-2\")"
     );
     for op in [Op::Like, Op::ILike, Op::Prefix, Op::Contains, Op::Lt] {
         assert!(is_local(&leaf(key(), op, str("ITSM-%"))));
@@ -211,7 +220,7 @@ fn key_takes_equality_and_lists_and_nothing_that_the_service_refuses() {
 
 #[test]
 fn ids_are_compared_by_the_proven_operators_only() {
-    let id = || Subject { column: Column::Id, class: Class::Int, multi: false, null_is_vague: false };
+    let id = || Subject::new(Column::Id, Class::Int);
     assert_eq!(aql_of(&leaf(id(), Op::Gt, Literal::Int(7))), "objectId >= 8");
     assert_eq!(aql_of(&leaf(id(), Op::Lt, Literal::Int(7))), "objectId <= 6");
     assert!(is_local(&leaf(id(), Op::Gt, Literal::Int(i64::MAX))));
@@ -225,8 +234,7 @@ fn dates_are_asked_for_with_room_for_any_zone_and_precision() {
         aql_of(&leaf(day, Op::Eq, Literal::Date(19_782))),
         "\"D\" >= \"2024-02-28\" AND \"D\" <= \"2024-03-01\""
     );
-    let updated =
-        Subject { column: Column::Updated, class: Class::Timestamp, multi: false, null_is_vague: false };
+    let updated = Subject::new(Column::Updated, Class::Timestamp);
     assert_eq!(
         aql_of(&leaf(updated.clone(), Op::Gt, Literal::Timestamp(1_709_164_800_123_456))),
         "Updated >= \"2024-02-27T00:00:00.123Z\""
@@ -253,16 +261,142 @@ fn statuses_take_equality_but_not_patterns_and_users_only_their_account() {
     assert!(is_local(&leaf(attribute("U", Kind::User, Class::Text), Op::Eq, str("Somebody"))));
 }
 
+/// A reference: the label or the key, to a type that the credential sees or does not.
+fn reference(part: Part, target_is_seen: bool) -> Subject {
+    let column = Column::Attribute { name: "Owner".into(), kind: Kind::Object, part };
+    let stored = Stored { attribute: Some(7), target_is_seen, ..Stored::default() };
+    Subject { stored, ..Subject::new(column, Class::Text) }
+}
+
 #[test]
 fn references_are_asked_for_by_label_or_by_the_dotted_key() {
-    let owner = |part| Subject {
-        column: Column::Attribute { name: "Owner".into(), kind: Kind::Object, part },
-        class: Class::Text,
-        multi: false,
-        null_is_vague: false,
-    };
+    let owner = |part| reference(part, true);
     assert_eq!(aql_of(&leaf(owner(Part::Value), Op::Eq, str("A B"))), "\"Owner\" = \"A B\"");
     assert_eq!(aql_of(&leaf(owner(Part::Key), Op::Eq, str("HR-1"))), "\"Owner\".Key = \"HR-1\"");
+    assert_eq!(aql_of(&leaf(owner(Part::Key), Op::EqFolded, str("hr-1"))), "\"Owner\".Key = \"HR-1\"");
+}
+
+#[test]
+fn what_a_reference_shows_of_an_object_that_is_not_seen_is_not_asked_for() {
+    let list = || Literal::List(vec![str("HR-1"), str("HR-2")]);
+    for part in [Part::Value, Part::Key] {
+        let one = || reference(part, false);
+        let many = || Subject { multi: true, ..one() };
+        for pred in [
+            leaf(one(), Op::Eq, str("HR-1")),
+            leaf(one(), Op::Same, str("HR-1")),
+            leaf(one(), Op::EqFolded, str("hr-1")),
+            leaf(one(), Op::In, list()),
+            leaf(many(), Op::ArrayHas, str("HR-1")),
+            leaf(many(), Op::ArrayOverlaps, list()),
+            Pred::Leaf(Leaf { subject: one(), op: Op::Eq, operand: Operand::Param(0) }),
+            Pred::Or(vec![leaf(text("Name"), Op::Eq, str("x")), leaf(one(), Op::Eq, str("HR-1"))]),
+        ] {
+            let Lowered::Local(why) = lower(&pred) else { panic!("{pred:?} goes out") };
+            assert!(why.contains("does not see") && why.contains("verify_pushdown()"), "{why}");
+        }
+        // That something is shown says that something is there, wherever it leads.
+        assert_eq!(aql_of(&bare(one(), Op::IsNotNull)), "\"Owner\" is not EMPTY");
+        assert_eq!(aql_of(&bare(many(), Op::IsNotNull)), "\"Owner\" is not EMPTY");
+    }
+}
+
+#[test]
+fn a_reference_status_or_person_that_reads_as_null_may_be_there() {
+    let status = attribute("Status", Kind::Status, Class::Text);
+    let person = |part| {
+        Subject::new(Column::Attribute { name: "Assignee".into(), kind: Kind::User, part }, Class::Text)
+    };
+    for subject in [
+        reference(Part::Value, true),
+        reference(Part::Key, true),
+        reference(Part::Key, false),
+        status,
+        person(Part::Value),
+        person(Part::AccountId),
+        attribute("Team", Kind::Group, Class::Text),
+    ] {
+        let null = || bare(subject.clone(), Op::IsNull);
+        assert!(is_local(&null()), "{subject:?}");
+        assert!(is_local(&leaf(subject.clone(), Op::Same, Literal::Null)), "{subject:?}");
+        assert!(is_local(&leaf(subject.clone(), Op::Distinct, str("x"))), "{subject:?}");
+        assert!(is_local(&negated(bare(subject.clone(), Op::IsNotNull))), "{subject:?}");
+        assert!(is_local(&Pred::Or(vec![leaf(text("Name"), Op::Eq, str("x")), null()])), "{subject:?}");
+        let and = Pred::And(vec![leaf(text("Name"), Op::Eq, str("x")), null()]);
+        assert_eq!(pushed(&and), ("\"Name\" = \"x\"".into(), Fidelity::Inexact));
+        let multi = Subject { multi: true, ..subject };
+        assert!(is_local(&bare(multi, Op::IsNull)));
+    }
+}
+
+#[test]
+fn lists_keep_every_spelling_because_how_letters_fold_is_not_known() {
+    let list = |items: &[&str]| Literal::List(items.iter().map(|s| str(s)).collect());
+    let name = |items| aql_of(&leaf(text("Name"), Op::In, list(items)));
+    assert_eq!(name(&["\u{c5}", "\u{212b}", "\u{c5}"]), "\"Name\" in (\"\u{c5}\", \"\u{212b}\")");
+    assert_eq!(name(&["web", "WEB"]), "\"Name\" in (\"web\", \"WEB\")");
+    assert_eq!(name(&["x", "x"]), "\"Name\" = \"x\"");
+}
+
+#[test]
+fn only_letters_that_every_folding_puts_together_are_sent_where_case_is_ignored() {
+    let of = |op, value: &str| aql_of(&leaf(text("Name"), op, str(value)));
+    assert_eq!(of(Op::Like, "ΑΣ%"), "\"Name\" startswith \"Α\"");
+    assert_eq!(of(Op::Like, "büro%"), "\"Name\" startswith \"büro\"");
+    assert_eq!(of(Op::Eq, "ΛΟΓΟΣ"), "\"Name\" = \"ΛΟΓΟΣ\"");
+    assert_eq!(of(Op::ILike, "büro%"), "\"Name\" startswith \"b\"");
+    assert_eq!(of(Op::ILike, "web-0%"), "\"Name\" startswith \"web-0\"");
+    assert_eq!(of(Op::ILike, "%primary%"), "\"Name\" like \"mary\"");
+    assert_eq!(of(Op::ILike, "istanbul"), "\"Name\" endswith \"stanbul\"");
+    assert_eq!(of(Op::EqFolded, "straße 1"), "\"Name\" startswith \"stra\" AND \"Name\" endswith \"e 1\"");
+    assert_eq!(of(Op::EqFolded, "web"), "\"Name\" = \"web\"");
+    assert_eq!(of(Op::ILike, "ü%"), "\"Name\" is not EMPTY");
+    assert_eq!(of(Op::ILike, "ü%o_x"), "\"Name\" like \"o\" AND \"Name\" endswith \"x\"");
+    // A user or group may be compared to the letter, and lower(x) may be of any spelling.
+    for kind in [Kind::User, Kind::Group] {
+        for part in [Part::Value, Part::AccountId] {
+            let column = Column::Attribute { name: "U".into(), kind, part };
+            assert!(is_local(&leaf(Subject::new(column, Class::Text), Op::EqFolded, str("ab"))));
+        }
+    }
+}
+
+#[test]
+fn one_address_has_many_spellings_and_none_is_asked_for() {
+    let address = |class| attribute("IP", Kind::IpAddress, class);
+    for value in ["10.0.0.7", "10.0.0.7/32", "::ffff:10.0.0.7", "2001:db8::1"] {
+        assert!(is_local(&leaf(address(Class::Inet), Op::Eq, str(value))), "{value}");
+        assert!(is_local(&leaf(address(Class::Inet), Op::In, Literal::List(vec![str(value)]))), "{value}");
+    }
+    assert_eq!(aql_of(&leaf(address(Class::Text), Op::Eq, str("010.0.0.7"))), "\"IP\" = \"010.0.0.7\"");
+    assert_eq!(aql_of(&bare(address(Class::Inet), Op::IsNotNull)), "\"IP\" is not EMPTY");
+}
+
+#[test]
+fn rich_text_may_be_indexed_without_its_markup() {
+    let notes = || attribute("Notes", Kind::Rich, Class::Text);
+    let of = |op, value: &str| lower(&leaf(notes(), op, str(value)));
+    let sent = |op, value: &str| aql_of(&leaf(notes(), op, str(value)));
+    assert_eq!(sent(Op::Eq, "Oslo office"), "\"Notes\" = \"Oslo office\"");
+    assert_eq!(sent(Op::Like, "Oslo%"), "\"Notes\" startswith \"Oslo\"");
+    assert_eq!(sent(Op::Like, "Oslo <b>x%"), "\"Notes\" startswith \"Oslo\"");
+    assert_eq!(sent(Op::Prefix, "Oslo & co"), "\"Notes\" startswith \"Oslo\"");
+    assert_eq!(sent(Op::EqFolded, "oslo"), "\"Notes\" startswith \"oslo\"".replace("startswith", "="));
+    // `b` may be a tag's, and so may be any other letter inside.
+    for (op, value) in [
+        (Op::Like, "%Oslo%"),
+        (Op::Like, "%Oslo"),
+        (Op::Contains, "b"),
+        (Op::Eq, "<b>Oslo</b>"),
+        (Op::Eq, "h1. Oslo"),
+        (Op::Like, "h1%"),
+        (Op::Like, "<p>%"),
+    ] {
+        assert!(matches!(of(op, value), Lowered::Local(_)), "{op:?} {value}");
+    }
+    assert!(is_local(&leaf(notes(), Op::In, Literal::List(vec![str("a"), str("<b>")]))));
+    assert!(is_local(&bare(notes(), Op::IsNotNull)), "text of tags alone may be EMPTY there");
+    assert_eq!(aql_of(&bare(notes(), Op::IsNull)), "\"Notes\" is EMPTY OR \"Notes\" = \"\"");
 }
 
 #[test]

@@ -381,6 +381,8 @@ pub struct Switches {
     pub types_below: bool,
     /// It takes in what is below the type's children, too (true, true, false).
     pub types_far_below: bool,
+    /// Textareas are compared without what stands between `<` and `>` (false, false, true).
+    pub rich_text_without_markup: bool,
     /// Attributes of schemas of services have the prefix `a_` in AQL (false, false, true).
     pub services_prefix: bool,
     /// Which letters AQL takes for the same, in values and in names (lower in all).
@@ -406,6 +408,10 @@ pub struct Switches {
     pub time_with_seconds: bool,
     /// `object/aql` inlines `objectTypeAttribute` into attributes (false, true, true).
     pub inline_definitions: bool,
+    /// Values of Status attributes are left out, although AQL knows them (false in all).
+    pub statuses_left_out: bool,
+    /// Account ids of users are left out, although AQL knows them (false in all).
+    pub accounts_left_out: bool,
     /// `emailAddress` of users is left out (false, false, true).
     pub hide_email: bool,
     /// The typed sub-objects of values (given in all).

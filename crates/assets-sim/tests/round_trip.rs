@@ -5,7 +5,7 @@
 #![allow(missing_docs)]
 
 use aql::expr::{Cmp, Expr, Path, Value};
-use aql::{Class, Column, Kind, Leaf, Literal, Lowered, Op, Operand, Part, Pred, Subject, lower};
+use aql::{Class, Column, Kind, Leaf, Literal, Lowered, Op, Operand, Part, Pred, Stored, Subject, lower};
 use assets_sim::ast::{self, Condition, Operator, Test};
 
 /// A million in an optimised build, which takes seconds; a fifth of it in a debug build.
@@ -218,7 +218,8 @@ fn text(rng: &mut Rng) -> String {
 }
 
 fn subject(column: Column, class: Class, multi: bool) -> Subject {
-    Subject { column, class, multi, null_is_vague: false }
+    let stored = Stored { target_is_seen: true, ..Stored::default() };
+    Subject { multi, stored, ..Subject::new(column, class) }
 }
 
 fn attribute(name: &str, kind: Kind, part: Part) -> Column {

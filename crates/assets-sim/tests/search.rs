@@ -494,3 +494,25 @@ fn booleans_in_parameters_are_understood_in_any_case() {
         assert_eq!(counted, expected, "{text}");
     }
 }
+
+#[test]
+fn what_is_stored_and_not_shown_is_found_all_the_same() {
+    let sim = start(900, Profile::Documented);
+    let client = Client::new(&sim);
+    let page = |filter: &str| String::from_utf8(client.aql(filter, 0, 100).body).unwrap();
+    let with = "objectType = Server and Status is not empty and Assignee is not empty";
+    assert!(page(with).contains("\"status\":{") && page(with).contains("\"key\":\"5b10"));
+    let found = client.count(with);
+    sim.switches(|s| {
+        s.statuses_left_out = true;
+        s.accounts_left_out = true;
+    });
+    assert!(!page(with).contains("\"status\":{") && !page(with).contains("5b10"));
+    assert_eq!(client.count(with), found);
+    sim.create("Employee", "Rich", &[("Bio", "<p class=\"x\">Oslo</p>")]).unwrap();
+    let marked = "objectType = Employee and Name = Rich and Bio like \"<p class\"";
+    let plain = "objectType = Employee and Name = Rich and Bio = Oslo";
+    assert_eq!((client.count(marked), client.count(plain)), (1, 0));
+    sim.switches(|s| s.rich_text_without_markup = true);
+    assert_eq!((client.count(marked), client.count(plain)), (0, 1));
+}

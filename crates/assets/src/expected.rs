@@ -339,6 +339,7 @@ mod tests {
             unique: false,
             position: 0,
             reference_type_id: None,
+            reference_schema_id: None,
             options: Vec::new(),
         }
     }

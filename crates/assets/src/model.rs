@@ -108,6 +108,9 @@ pub struct Attribute {
     pub position: i64,
     /// `referenceObjectTypeId` of an Object attribute.
     pub reference_type_id: Option<i64>,
+    /// `objectSchemaId` of that type, where the answer describes it (`referenceObjectType`).
+    #[serde(default)]
+    pub reference_schema_id: Option<i64>,
     /// `options` of a Select attribute.
     pub options: Vec<String>,
 }

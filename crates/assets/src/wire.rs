@@ -222,6 +222,8 @@ pub(crate) struct Attribute {
     position: Option<i64>,
     #[serde(default, deserialize_with = "optional_id")]
     reference_object_type_id: Option<i64>,
+    #[serde(default)]
+    reference_object_type: serde_json::Value,
     #[serde(default, deserialize_with = "text")]
     options: String,
 }
@@ -241,6 +243,7 @@ impl Attribute {
             unique: self.unique_attribute,
             position: self.position.unwrap_or(0),
             reference_type_id: self.reference_object_type_id,
+            reference_schema_id: number(&self.reference_object_type["objectSchemaId"]),
             options: self
                 .options
                 .split(',')
@@ -250,6 +253,11 @@ impl Attribute {
                 .collect(),
         }
     }
+}
+
+/// An id in something whose shape does not matter otherwise.
+fn number(value: &serde_json::Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// `type` and `defaultType.id` (assets-api.md 3.3); `type` may be missing on the plain kinds.

@@ -31,6 +31,7 @@ mod requests;
 mod scans;
 mod scorecard;
 mod shared;
+mod shown;
 mod statistics;
 mod stuck;
 mod tables;

@@ -47,7 +47,6 @@ fn the_facts_learned_are_the_simulators_switches_in_every_profile() {
             ("objectId < and >", switches.strict_object_id),
             ("booleans by value", true),
             ("any integer", true),
-            ("reference key", true),
             ("user by name", true),
             ("group by name", true),
             ("!= finds EMPTY", switches.not_equal_finds_empty),
@@ -64,6 +63,22 @@ fn the_facts_learned_are_the_simulators_switches_in_every_profile() {
         ] {
             let found = facts.get(fact).map(|(holds, _)| *holds);
             assert_eq!(found, Some(expected), "{profile:?}: {fact}; {verdicts:#?}");
+        }
+        // What is one attribute's is said of each that the sample can tell of, and of no server.
+        for (fact, expected) in [
+            ("reference key", true),
+            ("reference EMPTY where NULL", true),
+            ("status EMPTY where NULL", true),
+            ("rich text with its markup", !switches.rich_text_without_markup),
+        ] {
+            let of = |name: &&String| name.starts_with(&format!("{fact} (attribute "));
+            let found: Vec<&String> = facts.keys().filter(of).collect();
+            assert!(!found.is_empty(), "{profile:?}: {fact}; {verdicts:#?}");
+            assert!(
+                found.iter().all(|name| facts[*name].0 == expected),
+                "{profile:?}: {found:?}; {facts:#?}"
+            );
+            assert!(!facts.contains_key(fact), "{fact}");
         }
         let zone = &facts["literal zone"].1;
         if profile == Profile::Hostile {

@@ -8,7 +8,7 @@ use super::compile::{Field, Filter, Lit, ValueTest};
 use super::fold::fold;
 use super::search::{Context, targets};
 use crate::clock::DAY_MS;
-use crate::data::model::Value;
+use crate::data::model::{Kind, Value};
 use crate::data::view::{Entry, text_of};
 use crate::switches::{Like, Precision, Quantifier};
 
@@ -53,7 +53,11 @@ impl Context<'_> {
     pub(super) fn values(&self, field: &Field<'_>, entry: &Entry<'_>) -> Option<Vec<Value>> {
         let mut values = Vec::new();
         for attribute in field.by_type.get(&entry.type_id())? {
+            let from = values.len();
             self.view.values(entry, attribute, &mut values);
+            if attribute.kind == Kind::Textarea && self.switches.rich_text_without_markup {
+                values[from..].iter_mut().for_each(strip);
+            }
         }
         if self.switches.empty_text_is_empty {
             values.retain(|v| !matches!(v, Value::Text(t) if t.is_empty()));
@@ -195,6 +199,15 @@ impl Context<'_> {
         };
         let zone = i64::from(self.switches.literal_zone_minutes) * 60_000;
         (ms + zone).div_euclid(unit)
+    }
+}
+
+/// Takes out whatever stands between `<` and `>`.
+fn strip(value: &mut Value) {
+    let Value::Text(text) = value else { return };
+    while let Some(begin) = text.find('<') {
+        let Some(length) = text[begin..].find('>') else { break };
+        text.replace_range(begin..=begin + length, "");
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{AVATAR, Fragments, Place, head, number, string};
 use crate::clock;
-use crate::data::model::Value;
+use crate::data::model::{Kind, Value};
 use crate::data::view::{Entry, View, double_text, text_of};
 use crate::switches::{DateForm, Empty, Stamps, SubObjects, Switches};
 
@@ -108,6 +108,9 @@ impl Render<'_> {
         for attribute in self.view.catalog.effective(entry.type_id()) {
             values.clear();
             self.view.values(entry, attribute, &mut values);
+            if attribute.kind == Kind::Status && self.switches.statuses_left_out {
+                values.clear();
+            }
             let shape = self.shape(entry, &attribute.name);
             if values.is_empty() && shape.is_none() && self.switches.empty_attributes == Empty::Omitted {
                 continue;
@@ -169,7 +172,8 @@ impl Render<'_> {
                 out.push_str("\"user\":");
                 self.user(out, *user);
                 out.push(',');
-                search = Some(self.view.catalog.users[*user].account_id.clone());
+                let account = self.view.catalog.users[*user].account_id.clone();
+                search = (!self.switches.accounts_left_out).then_some(account);
             }
             Value::Group(group) => {
                 let name = self.view.catalog.groups[*group];
@@ -267,7 +271,9 @@ impl Render<'_> {
         string(out, &user.display_name);
         out.push_str(",\"name\":");
         string(out, &user.display_name);
-        let _ = write!(out, ",\"key\":\"{}\"", user.account_id);
+        if !self.switches.accounts_left_out {
+            let _ = write!(out, ",\"key\":\"{}\"", user.account_id);
+        }
         if !self.switches.hide_email {
             out.push_str(",\"emailAddress\":");
             string(out, &user.email);

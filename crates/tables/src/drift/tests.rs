@@ -51,6 +51,7 @@ fn attribute(id: i64, name: &str, kind: Holds, multi: bool) -> Attribute {
         unique: false,
         position: id,
         reference_type_id: None,
+        reference_schema_id: None,
         options: vec![],
     }
 }
