@@ -379,7 +379,11 @@ impl Resolver {
             .with_hint("Set the option object_type_id, or object_schema and object_type."));
         };
         let schema = self.schema(client).await?;
-        let types = client.types(schema.id).await?;
+        // Which type has the name, too: else a page of the type that had it would look as it should.
+        let types = match self.current_types {
+            true => client.types_as_of(schema.id, self.moment).await?,
+            false => client.types(schema.id).await?,
+        };
         let exact: Vec<&ObjectType> = types.iter().filter(|t| t.name == name).collect();
         let folded: Vec<&ObjectType> =
             types.iter().filter(|t| t.name.to_lowercase() == name.to_lowercase()).collect();

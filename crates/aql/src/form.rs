@@ -101,6 +101,13 @@ fn type_names(leaf: &Leaf) -> Option<Expr> {
         });
     }
     let names = asked_types(leaf)?.names;
+    // A new type's name may be another spelling of the one that is asked for.
+    if let (Op::EqFolded, Column::ObjectType { are_all: false, .. }, Operand::Value(Literal::Text(text))) =
+        (leaf.op, &leaf.subject.column, &leaf.operand)
+        && !letters::is_wholly_certain(text, Case::Ignored)
+    {
+        return None;
+    }
     let sendable = |text: &String| {
         name::is_sendable(text)
             && !name::may_be_computed(text)
