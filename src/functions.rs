@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use assets::check::Status;
 use assets::stats::ScanStats;
-use assets::value::{ColumnSpec, Decode, Field, Page, Row, ScanSpec, Source, Value};
+use assets::value::{ColumnSpec, Decode, Field, Invalid, Page, Row, ScanSpec, Source, Value};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::{JsonB, pg_sys};
@@ -202,6 +202,7 @@ fn text(key: &str, field: &str, value: &Value) -> Option<String> {
     match value {
         Value::Text(text) | Value::Json(text) => Some(text.to_string()),
         Value::Null => None,
+        Value::Invalid(invalid) => unshown(key, field, invalid),
         other => misfit(key, field, other),
     }
 }
@@ -214,8 +215,19 @@ fn instant(key: &str, field: &str, value: &Value) -> Option<TimestampWithTimeZon
             Err(_) => does_not_fit(key, field, &us.to_string(), "is beyond what a timestamptz holds"),
         },
         Value::Null => None,
+        Value::Invalid(invalid) => unshown(key, field, invalid),
         other => misfit(key, field, other),
     }
+}
+
+/// One odd value is in nobody's way: the function has no columns to leave out, and no `on_invalid`.
+fn unshown<T>(key: &str, field: &str, invalid: &Invalid) -> Option<T> {
+    error::report(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        format!("value \"{}\" of {field} of object {key} {}: shown as NULL", invalid.text, invalid.why),
+    )
+    .report(PgLogLevel::WARNING);
+    None
 }
 
 /// A value that is there and cannot be shown is an error, never a NULL.

@@ -278,9 +278,11 @@ fn columns(relation: pg_sys::Oid) -> Vec<Column> {
                CASE WHEN a.attgenerated <> ''
                     THEN (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef AS d
                           WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
-               -- Every object has a key; what else the foreign table promises is made sure of as rows come.
-               a.attnotnull AND o.attribute IS NULL OR coalesce(o.field, CASE WHEN o.attribute IS NULL THEN a.attname::text END) = 'key'
-                               AND o.on_invalid IS NULL
+               -- Every object has a key; what else the foreign table promises of fields is made sure of as rows
+               -- come. Of attributes and of what is computed nothing is.
+               a.attgenerated = ''
+                   AND f.name IN ('id', 'key', 'label', 'object_type', 'created', 'updated', 'url', 'attributes')
+                   AND (a.attnotnull OR f.name = 'key' AND o.on_invalid IS NULL)
         FROM pg_catalog.pg_attribute AS a
         JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
         CROSS JOIN LATERAL (
@@ -289,6 +291,8 @@ fn columns(relation: pg_sys::Oid) -> Vec<Column> {
                    max(option_value) FILTER (WHERE option_name = 'part') AS part,
                    max(option_value) FILTER (WHERE option_name = 'on_invalid') AS on_invalid
             FROM pg_catalog.pg_options_to_table(a.attfdwoptions)) AS o
+        CROSS JOIN LATERAL (
+            SELECT coalesce(o.field, CASE WHEN o.attribute IS NULL THEN a.attname::text END) AS name) AS f
         WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attnum";
     query(sql, &[relation.into()], |row| {

@@ -46,7 +46,10 @@ pub fn make(schema: &str, replica: &str, columns: &[&str], id: &str) -> pg_sys::
         None => {}
     }
     let (of, instant) = (format!("{}.{}", ident(schema), ident(replica)), "pg_catalog.timestamptz");
-    let sql = format!("CREATE TABLE {table} (LIKE {of}, valid_from {instant} NOT NULL, valid_to {instant})");
+    // What the replica computes of its columns, its history does: both are written without those.
+    let sql = format!(
+        "CREATE TABLE {table} (LIKE {of} INCLUDING GENERATED, valid_from {instant} NOT NULL, valid_to {instant})"
+    );
     execute(&sql, &[]);
     let id = ident(id);
     execute(&format!("CREATE UNIQUE INDEX ON {table} ({id}) WHERE valid_to IS NULL"), &[]);

@@ -1,7 +1,7 @@
 //! Whether what is there is shown: a reference to an object that is hidden or was deleted, and a status that the
 //! answer leaves out, read as NULL and are not EMPTY. Few objects are like that, and hardly one of them is among
-//! those sampled, so they are looked for among all: in one page of objects that have a value, and, of references,
-//! by counting those that lead somewhere.
+//! those sampled, so they are looked for among all: by reading the objects that have a value, and, of references, by
+//! counting those that lead somewhere.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,10 +9,12 @@ use std::sync::Arc;
 use aql::expr::{Expr, Path};
 use aql::facts::{REFERENCE_NULL, STATUS_NULL, of_attribute};
 use assets::error::Error;
-use assets::value::{ColumnSpec, Value};
+use assets::stats::ScanStats;
+use assets::value::{ScanSpec, Value};
 
 use super::sample::{Sample, Sampled};
 use super::{Findings, Line};
+use crate::runtime::PageStream;
 use crate::session::Connection;
 use crate::{error, runtime};
 
@@ -51,14 +53,35 @@ pub fn verify(connection: &Rc<Connection>, samples: &[Sample], found: &mut Findi
     }
 }
 
-/// An object of a page of those that have a value, which shows none.
+/// So many objects that have a value are looked at; where there are more, nothing is proven.
+const MOST: usize = 20_000;
+
+/// Why it is not so that each object which has a value shows one: an object that shows none, or more objects than
+/// are looked at.
 fn unshown(connection: &Rc<Connection>, sample: &Sample, column: &Sampled, there: &str) -> Option<String> {
-    let (client, size, aql) =
-        (connection.client.clone(), connection.client.config().page_size, there.to_owned());
-    let specs: Arc<[ColumnSpec]> = Arc::from([column.spec]);
-    let page = error::or_raise(runtime::wait(async move { client.glance(&aql, 0, size, specs).await }));
-    let hidden = page.rows.iter().find(|row| matches!(row.values.first(), None | Some(Value::Null)))?;
-    Some(format!("object {} of {} is not EMPTY and reads as NULL", hidden.key, sample.table))
+    let spec = ScanSpec {
+        filter: there.to_owned(),
+        columns: Arc::from([column.spec]),
+        limit: None,
+        most: None,
+        expected: None,
+    };
+    let mut stream = PageStream::start(connection.client.clone(), spec, Arc::new(ScanStats::default()));
+    let mut seen = 0;
+    while let Some(page) = error::or_raise(stream.next()) {
+        let hidden = page.rows.iter().find(|row| matches!(row.values.first(), None | Some(Value::Null)));
+        if let Some(hidden) = hidden {
+            return Some(format!("object {} of {} is not EMPTY and reads as NULL", hidden.key, sample.table));
+        }
+        seen += page.rows.len();
+        if seen > MOST {
+            return Some(format!(
+                "more than {MOST} objects of {} have a value: too many to look at each",
+                sample.table
+            ));
+        }
+    }
+    None
 }
 
 /// Whether some reference leads to no object that is seen. Where the service does not count for us, it is not

@@ -446,6 +446,10 @@ pub fn find(subject: &Subject, op: Op, facts: &Facts) -> Result<Found, String> {
     // What is rounded here is not what the service compares.
     let compared = rule.class.is_some() && subject.class == Class::Coarse;
     let proof = rule.proof.filter(|proof| reaches && facts.holds_of(proof.fact, attribute) && !compared);
+    // A key that AQL finds is the row's only where no reference is hidden: who asks names the key, and no sample
+    // holds one that its account does not see.
+    let shown = rule.sight == Sight::Own || facts.holds_of(facts::REFERENCE_NULL, attribute);
+    let proof = proof.filter(|proof| shown || proof.fact != facts::REFERENCE_KEY);
     let (form, fidelity) = match (proof, rule.fidelity) {
         (Some(proof), _) => (proof.form, proof.fidelity),
         (None, Some(fidelity)) => (rule.form, fidelity),

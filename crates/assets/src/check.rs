@@ -275,11 +275,11 @@ async fn scopes(client: &Client, report: &mut Report) {
             report.skip(&["scope read:cmdb-object:jira"], "no object schema to try it on");
         }
         Err(error) if error.kind() == Kind::Forbidden => {
-            report.add(
-                "scope read:cmdb-object:jira",
-                Status::Warn,
-                "objects are not counted for this credential",
-            );
+            let detail = match error.detail() {
+                Some(words) => format!("objects are not counted for this credential: {words}"),
+                None => "objects are not counted for this credential".to_owned(),
+            };
+            report.add("scope read:cmdb-object:jira", Status::Warn, detail);
             if let Some(hint) = error.hint() {
                 report.hint(hint);
             }
@@ -317,7 +317,7 @@ async fn scopes(client: &Client, report: &mut Report) {
             report.hint("Objects in schemas without a role for this account are simply absent.");
         }
         Ok(count) => report.add("visible objects", Status::Ok, count.to_string()),
-        Err(_) => report.skip(&["visible objects"], "objects cannot be read"),
+        Err(_) => report.skip(&["visible objects"], "objects are not counted"),
     }
 }
 
@@ -345,7 +345,7 @@ fn rate(client: &Client, report: &mut Report) {
         0 => "no limit of ours".to_owned(),
         limit => format!("{limit} requests a minute"),
     };
-    if let Leave::WaitFor(wait) | Leave::Busy(wait) = client.session.ask_budget(Endpoint::Other) {
+    if let Leave::WaitFor(wait) = client.session.ask_budget(Endpoint::Other) {
         report.add("rate limit", Status::Warn, format!("{shown}; used up for {} s", wait / SECOND + 1));
         report.hint("Wait, or lower requests_per_minute so that the service does not answer 429.");
     } else if throttled > 0 {

@@ -156,7 +156,9 @@ fn forbidden_hint(said: &str, page: bool) -> String {
     if ["permission", "role", "forbidden", "not allowed", "access"].iter().any(|word| said.contains(word)) {
         return ROLE.to_owned();
     }
-    format!("DETAIL has the reason. Where it is one of rights: {ROLE} Where it is one of the network: {LIST}")
+    format!(
+        "The detail has the reason. Where it is one of rights: {ROLE} Where it is one of the network: {LIST}"
+    )
 }
 
 /// The words of an answer that is JSON: `errorMessages` and the values of `errors`, else `message`, else what

@@ -77,7 +77,7 @@ fn number(difference: &impl Hash) -> u64 {
 }
 
 /// What of an attribute matters.
-type View<'a> = (i64, i64, &'a str, Kind, bool, bool);
+type View<'a> = (i64, i64, &'a str, Kind, bool, bool, Option<i64>);
 
 impl Expected {
     /// What was known; conditions name nothing yet.
@@ -191,7 +191,10 @@ impl Expected {
             self.shown.iter().any(|s| s.id == a.id) || names.contains(&a.name.to_lowercase())
         };
         let of = |(id, list): &'a (i64, Arc<[Attribute]>)| {
-            list.iter().filter(matters).map(|a| (*id, a.id, a.name.as_str(), a.kind, a.multi, a.label))
+            let of_one = |a: &'a Attribute| {
+                (*id, a.id, a.name.as_str(), a.kind, a.multi, a.label, a.reference_type_id)
+            };
+            list.iter().filter(matters).map(of_one)
         };
         lists.iter().flat_map(of).collect()
     }
@@ -216,7 +219,12 @@ impl Expected {
             let mut now = all.iter().filter(|a| a.id == shown.id).peekable();
             now.peek().is_some()
                 && self.known(shown.id).is_some_and(|known| {
-                    now.all(|a| a.name == known.name && a.kind == known.kind && a.multi == known.multi)
+                    now.all(|a| {
+                        a.name == known.name
+                            && a.kind == known.kind
+                            && a.multi == known.multi
+                            && a.reference_type_id == known.reference_type_id
+                    })
                 })
         })
     }

@@ -181,8 +181,11 @@ impl Driver {
             Reply::TooLong(_) | Reply::Refused(_) | Reply::Count(_) => {}
         }
         let before = self.walk.facts();
+        let came = matches!(reply, Reply::Page(..));
         let result = self.walk.reply(ticket, reply);
-        self.client.keep_object_size(&self.columns, self.walk.object_size(), self.walk.given());
+        // A length that was not given is to blame only where a shorter page came: else it may be the condition.
+        let given = if came { self.walk.given() } else { self.client.given(&self.columns) };
+        self.client.keep_object_size(&self.columns, self.walk.object_size(), given);
         let after = self.walk.facts();
         if after != before {
             self.client.learn(after);

@@ -205,6 +205,18 @@ fn a_page_that_the_service_cannot_give_is_asked_for_with_fewer_objects() {
 }
 
 #[test]
+fn a_condition_that_no_page_is_given_for_says_nothing_of_how_long_pages_may_be() {
+    let live = start(Profile::Documented, "ADD retry_timeout '5s'");
+    let mut client = live.connect();
+    let all = "SELECT count(memory_gb) FROM itsm.server";
+    let before = live.searches_of(&mut client, all).len();
+    live.sim.fault(Fault::new(FaultKind::Status { status: 413 }).on(Endpoint::ObjectAql).about("Memory GB"));
+    assert!(one::<i64>(&mut client, "SELECT count(memory_gb) FROM itsm.server WHERE memory_gb >= 1") > 0);
+    live.sim.clear_faults();
+    assert_eq!(live.searches_of(&mut client, all).len(), before);
+}
+
+#[test]
 fn a_page_that_takes_too_long_is_asked_for_with_fewer_objects() {
     let live = Live::start(Options { objects: 1500, ..Options::default() });
     live.import();

@@ -77,6 +77,34 @@ fn by_hand(client: &mut Client) -> (String, String) {
     (key, label)
 }
 
+/// A sample shows no hidden reference, nor does one page of many; who asks by its key names it.
+#[test]
+fn a_hidden_reference_that_no_sample_and_no_first_page_holds_is_not_proven_away() {
+    let live = Live::imported(Profile::Documented, 600);
+    let mut client = live.connect();
+    let keys: Vec<String> = client
+        .query("SELECT DISTINCT used_by_key FROM itsm.laptop WHERE used_by_key IS NOT NULL ORDER BY 1", &[])
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    live.sim.switches(|s| {
+        s.unreadable_object = Unreadable::Bare;
+        (s.unreadable_path, s.unreadable_value, s.page_cap) = (true, true, 2);
+    });
+    become_identity(&mut client, &live, 1);
+    client.batch_execute("SELECT * FROM assets_fdw.verify_pushdown('assets', 'itsm.laptop')").unwrap();
+    assert!(same(&mut client, "itsm.laptop AS t WHERE used_by IS NULL") > 0);
+    let list = keys.iter().map(|key| literal(key)).collect::<Vec<_>>().join(", ");
+    same(&mut client, &format!("itsm.laptop AS t WHERE used_by_key IN ({list})"));
+    for key in &keys {
+        let count = format!("SELECT count(*) FROM itsm.laptop WHERE used_by_key = {}", literal(key));
+        let counted = one::<i64>(&mut client, &count);
+        let shown = one::<i64>(&mut client, &count.replace("count(*)", "count(id)"));
+        assert_eq!(counted, shown, "{key}");
+    }
+}
+
 #[test]
 fn a_reference_into_a_schema_that_may_not_be_read_is_found_by_what_the_row_shows() {
     let live = Live::imported(Profile::Documented, 900);

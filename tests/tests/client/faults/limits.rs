@@ -15,7 +15,7 @@ fn the_services_limit_slows_a_scan_down_and_does_not_break_it() {
         one::<i64>(&mut client, "SELECT count(*) FROM itsm.server");
         live.sim.switches(|s| {
             s.aql_per_window = 3;
-            s.rate_window_ms = 700;
+            s.rate_window_ms = 2000;
         });
         assert_eq!(one::<i64>(&mut client, "SELECT count(name) FROM itsm.server"), servers, "{profile:?}");
         // A service that tells how many are left is not asked for more than that.

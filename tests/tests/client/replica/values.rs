@@ -65,3 +65,38 @@ fn a_replica_has_domains_generated_columns_and_lists_with_gaps_as_its_source() {
     same(&mut client, "own");
     assert_eq!(number(&mut client, &format!("SELECT twice FROM itsm_replica.own WHERE key = '{key}'")), 14);
 }
+
+/// NOT NULL of an attribute's column is what its owner says of it, and no page makes sure of that.
+#[test]
+fn a_replica_takes_over_not_null_of_what_every_object_has_and_its_history_computes_the_same() {
+    let sim = small();
+    let database = Server::shared().create_database();
+    let mut client = import(&database, &sim);
+    let id = sim.type_id("Server").unwrap();
+    client
+        .batch_execute(&format!(
+            "CREATE FOREIGN TABLE itsm.loose (id bigint, key text, label text, serial_number text NOT NULL,
+                 tags text[] NOT NULL, lab text GENERATED ALWAYS AS (label || '!') STORED NOT NULL)
+             SERVER assets OPTIONS (object_type_id '{id}');
+             CREATE FOREIGN TABLE itsm.odd (id bigint, key text GENERATED ALWAYS AS (upper(tag)) STORED,
+                 tag text OPTIONS (attribute 'Serial Number'))
+             SERVER assets OPTIONS (object_type_id '{id}');
+             SELECT assets_fdw.materialize('itsm.loose', into_table => 'itsm_replica.loose', history => true);
+             SELECT assets_fdw.materialize('itsm.odd', into_table => 'itsm_replica.odd')"
+        ))
+        .unwrap();
+    for table in ["loose", "odd"] {
+        client.batch_execute(&format!("SELECT assets_fdw.refresh('itsm_replica.{table}')")).unwrap();
+        same(&mut client, table);
+    }
+    assert!(
+        number(
+            &mut client,
+            "SELECT count(*) FROM itsm_replica.loose WHERE serial_number IS NULL OR tags IS NULL"
+        ) > 0
+    );
+    let differ =
+        "SELECT count(*) FROM itsm_replica.loose AS r FULL JOIN itsm_replica.loose_history AS h USING (id)
+                  WHERE h.lab IS DISTINCT FROM r.lab OR r.lab IS NULL";
+    assert_eq!(number(&mut client, differ), 0);
+}
