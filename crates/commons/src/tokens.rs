@@ -31,7 +31,7 @@ impl Doors {
     /// Whether a token that was refused at a door is to be replaced. `scope`: the service says that a scope
     /// is missing, so that only one made since the scope was given can be better; this one is so old.
     pub fn wants_another(&self, door: usize, scope: bool, age: Moment, now: Moment) -> bool {
-        !self.is_closed(door, now) && !(scope && age < CLOSED)
+        !(self.is_closed(door, now) || scope && age < CLOSED)
     }
 
     /// A new token was refused at a door as well.
