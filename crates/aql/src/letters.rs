@@ -113,7 +113,7 @@ mod tests {
 
     /// The foldings that a service may have.
     fn foldings() -> Vec<fn(&str) -> String> {
-        let full = |s: &str| s.replace('ẞ', "ss").replace('ß', "ss").to_lowercase().replace('ς', "σ");
+        let full = |s: &str| s.replace(['ẞ', 'ß'], "ss").to_lowercase().replace('ς', "σ");
         let letter_by_letter = |s: &str| s.chars().map(|c| c.to_lowercase().next().unwrap_or(c)).collect();
         let ascii = |s: &str| s.to_ascii_lowercase();
         let turkish = |s: &str| s.replace("I\u{307}", "i").replace('I', "ı").replace('İ', "i").to_lowercase();

@@ -14,7 +14,7 @@ use aql::{
 
 fn attribute(name: &str, kind: Kind, part: Part, class: Class) -> Subject {
     let column = Column::Attribute { name: name.into(), kind, part };
-    let stored = Stored { attribute: Some(ATTRIBUTE), target_is_seen: true, ..Stored::default() };
+    let stored = Stored { attribute: Some(ATTRIBUTE), target_is_seen: true };
     Subject { stored, ..Subject::new(column, class) }
 }
 
@@ -405,7 +405,7 @@ fn a_verdict_is_the_worst_that_the_objects_show() {
 #[test]
 fn what_was_proven_of_one_attribute_holds_for_that_one_alone() {
     let null = |id, target_is_seen, kind, part| {
-        let stored = Stored { attribute: Some(id), target_is_seen, ..Stored::default() };
+        let stored = Stored { attribute: Some(id), target_is_seen };
         let subject = Subject { stored, ..attribute("X", kind, part, Class::Text) };
         Pred::Leaf(Leaf { subject, op: Op::IsNull, operand: Operand::None })
     };

@@ -264,7 +264,7 @@ fn statuses_take_equality_but_not_patterns_and_users_only_their_account() {
 /// A reference: the label or the key, to a type that the credential sees or does not.
 fn reference(part: Part, target_is_seen: bool) -> Subject {
     let column = Column::Attribute { name: "Owner".into(), kind: Kind::Object, part };
-    let stored = Stored { attribute: Some(7), target_is_seen, ..Stored::default() };
+    let stored = Stored { attribute: Some(7), target_is_seen };
     Subject { stored, ..Subject::new(column, Class::Text) }
 }
 

@@ -31,7 +31,8 @@ const BLOCKED: &str =
 fn each_refusal_has_advice_that_fits_its_cause() {
     let live = Live::imported(Profile::Documented, 300);
     let role = "role (Object schema users)";
-    let table: [(u16, &str, &str, &[&str], &[&str]); 9] = [
+    type Case<'a> = (u16, &'a str, &'a str, &'a [&'a str], &'a [&'a str]);
+    let table: [Case; 9] = [
         (
             403,
             r#"{"errorMessages":["Authenticated user is missing permission to access this resource"],"errors":{}}"#,
