@@ -21,7 +21,7 @@
 
 //!
 //! **What is stored is not what is shown.** AQL looks at what is stored. Two columns of the table decide where
-//! that matters: [`Rule::sight`] says whether a row walks into another object (labels and keys of references), or
+//! that matters: `Rule::sight` says whether a row walks into another object (labels and keys of references), or
 //! takes what reads as NULL for EMPTY; and whether the credential must see the type that is referred to. A fact
 //! that such a row rests on is one attribute's ([`facts::PER_ATTRIBUTE`]).
 
