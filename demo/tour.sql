@@ -43,6 +43,14 @@ EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)
 SELECT key, name, updated FROM itsm.server ORDER BY updated DESC LIMIT 3;
 
 \echo
+\echo 'Servers that nobody owns: a reference that is hidden is NULL here and not EMPTY there, until it is proven that none is.'
+EXPLAIN (VERBOSE, COSTS OFF) SELECT key FROM itsm.server WHERE owner IS NULL;
+
+SELECT rule, verdict, detail FROM assets_fdw.verify_pushdown('acme', 'itsm.server') WHERE rule LIKE 'reference EMPTY%';
+
+EXPLAIN (COSTS OFF) SELECT key FROM itsm.server WHERE owner IS NULL;
+
+\echo
 \echo '=== 5. A join of three live tables, with statistics from a sample of pages ==='
 ANALYZE itsm.server;
 
