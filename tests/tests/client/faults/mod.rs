@@ -168,6 +168,11 @@ fn every_action_under_every_fault(profile: Profile) {
                 }
                 match outcome {
                     Ok(found) if found == *truth => {}
+                    // A value that no text holds is NULL in aql(), with a WARNING, and stops no other.
+                    Ok(found)
+                        if (&kind, *what) == (&FaultKind::NulBytes, "aql()")
+                            && found.len() == truth.len()
+                            && found[..found.len() - 32] == truth[..truth.len() - 32] => {}
                     Ok(found) => wrong += &format!("{how}: {found} instead of {truth}\n"),
                     Err(error) => {
                         let Some(_) = error.as_db_error() else { panic!("{how}: {error:?}") };
