@@ -45,7 +45,7 @@ fn in_the_middle(client: &mut Client, sim: &Sim) {
 
 #[test]
 fn an_update_with_the_same_tables_disturbs_no_run() {
-    let next = "0.1.4711";
+    let next = &*format!("{}.4711", THIS.rsplit_once('.').unwrap().0);
     let _scripts = Scripts::new(&[(
         THIS,
         next,
