@@ -306,9 +306,10 @@ fn a_token_that_ends_in_the_middle_of_scans_is_renewed_once_for_all() {
     scans.collect::<Vec<_>>().into_iter().for_each(|scan| scan.join().unwrap());
     let requests = token_requests(&sim);
     assert!((3..=5).contains(&requests), "{requests} tokens of four seconds in nine");
-    // Those whose token was taken from them are refused once each; none after that.
+    // Those whose token was taken from them are refused, and, until one session has got another, those that were
+    // sent meanwhile; none after that.
     let refused = sim.log().iter().filter(|entry| entry.status == 401).count();
-    assert!(refused <= 8 * 8, "{refused}");
+    assert!(refused <= 2 * 8 * 8, "{refused}");
     // Never two renewals at once.
     let mut renewals: Vec<_> =
         sim.log().into_iter().filter(|entry| entry.endpoint == Endpoint::Token).collect();
