@@ -271,6 +271,9 @@ impl Scan {
             if self.asked_for() != before {
                 return;
             }
+            // The question was made anew: what it pushes is to be known again.
+            // SAFETY: the caller's promise.
+            unsafe { self.question.ask(node) };
         }
         if self.question.take_back() {
             return;
