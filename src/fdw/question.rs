@@ -197,9 +197,8 @@ impl Question {
             };
             if !holds {
                 let server = &self.connection.server_name;
-                let names: Vec<&str> = clause.trusted.iter().map(String::as_str).collect();
                 let why = format!("object {key} contradicts it");
-                let revoked = facts::revoke(server, self.table_owner, &names, &why);
+                let revoked = facts::revoke(server, self.table_owner, &clause.trusted, &why);
                 let proven = clause.trusted.join("\", \"");
                 error::raise_hint(
                     PgSqlErrorCode::ERRCODE_FDW_ERROR,
@@ -261,7 +260,8 @@ impl Question {
     /// # Safety
     /// As for [`Question::ask`].
     pub unsafe fn names_unknown_type(&self, node: *mut pg_sys::ForeignScanState) -> bool {
-        if !self.clauses.iter().any(|clause| asks_for_type(&clause.pred)) {
+        let is_type = |leaf: &aql::Leaf| matches!(leaf.subject.column, aql::Column::ObjectType { .. });
+        if !self.clauses.iter().any(|clause| clause.pred.any_leaf(is_type)) {
             return false;
         }
         // SAFETY: the caller's promise.
@@ -379,16 +379,6 @@ impl Question {
             // An unsendable value stands as an empty text, which no rule sends.
             Some(values.map(|v| v.unwrap_or_else(|| Literal::Text(String::new()))).collect())
         }
-    }
-}
-
-/// Whether a condition is about the object's type.
-fn asks_for_type(pred: &Pred) -> bool {
-    match pred {
-        Pred::And(list) | Pred::Or(list) => list.iter().any(asks_for_type),
-        Pred::Not(inner) => asks_for_type(inner),
-        Pred::Leaf(leaf) => matches!(leaf.subject.column, aql::Column::ObjectType { .. }),
-        Pred::Local(_) => false,
     }
 }
 

@@ -83,6 +83,16 @@ impl Path {
 }
 
 impl Expr {
+    /// Whether a part of a text is asked for.
+    pub fn asks_for_part(&self) -> bool {
+        match self {
+            Expr::And(list) | Expr::Or(list) => list.iter().any(Expr::asks_for_part),
+            Expr::Not(inner) => inner.asks_for_part(),
+            Expr::Compare(_, cmp, _) => matches!(cmp, Cmp::Like | Cmp::StartsWith | Cmp::EndsWith),
+            _ => false,
+        }
+    }
+
     /// The attributes that a condition names.
     pub fn attributes(&self) -> BTreeSet<&str> {
         match self {

@@ -53,12 +53,7 @@ pub fn facts_used(pred: &Pred, facts: &Facts) -> Vec<String> {
 
 /// Whether a condition, its values known, names an object type that is not known and may be there.
 pub fn names_unknown_type(pred: &Pred) -> bool {
-    match pred {
-        Pred::And(list) | Pred::Or(list) => list.iter().any(names_unknown_type),
-        Pred::Not(inner) => names_unknown_type(inner),
-        Pred::Leaf(leaf) => asked_types(leaf).is_some_and(|asked| asked.is_unknown),
-        Pred::Local(_) => false,
-    }
+    pred.any_leaf(|leaf| asked_types(leaf).is_some_and(|asked| asked.is_unknown))
 }
 
 fn lower_normal(pred: &Pred, facts: &Facts) -> Lowered {

@@ -315,6 +315,16 @@ impl Pred {
         }
     }
 
+    /// Whether something holds of one of its comparisons.
+    pub fn any_leaf(&self, holds: impl Fn(&Leaf) -> bool + Copy) -> bool {
+        match self {
+            Pred::And(list) | Pred::Or(list) => list.iter().any(|pred| pred.any_leaf(holds)),
+            Pred::Not(inner) => inner.any_leaf(holds),
+            Pred::Leaf(leaf) => holds(leaf),
+            Pred::Local(_) => false,
+        }
+    }
+
     /// Puts values in the place of parameters; `values[n]` for [`Operand::Param`]`(n)`. A
     /// parameter without a value stays one.
     pub fn bound(&self, values: &[Literal]) -> Pred {

@@ -49,6 +49,42 @@ fn negated(pred: Pred) -> Pred {
 }
 
 #[test]
+fn parts_of_texts_are_asked_for_of_texts_only() {
+    let texts = ["in service", " ends", "ends\t", "Office", "Straße", "x", "kiosk ", "ıI", "a%", "Ubuntu  "];
+    let ops = [Op::Eq, Op::EqFolded, Op::Like, Op::ILike, Op::Prefix, Op::Contains];
+    let lists = [Op::In, Op::ArrayHas, Op::ArrayOverlaps, Op::ArrayContains];
+    let mut sent = 0;
+    for kind in [Kind::Status, Kind::Object, Kind::IpAddress, Kind::User, Kind::Group] {
+        for part in [Part::Value, Part::Key, Part::AccountId] {
+            for class in [Class::Text, Class::Varchar(7), Class::Varchar(200)] {
+                for one in texts {
+                    let column = Column::Attribute { name: "X".into(), kind, part };
+                    let mut subject = Subject::new(column, class);
+                    let mut ask = |subject: &Subject, op, value| {
+                        if let Lowered::Pushed(aql, _) = lower(&leaf(subject.clone(), op, value)) {
+                            sent += 1;
+                            assert!(
+                                !aql.asks_for_part(),
+                                "{kind:?} {part:?} {class:?} {op:?} {one:?}: {aql}"
+                            );
+                        }
+                    };
+                    for op in ops {
+                        ask(&subject, op, str(one));
+                    }
+                    subject.multi = true;
+                    for op in lists {
+                        let list = Literal::List(vec![str(one), str("other")]);
+                        ask(&subject, op, if op == Op::ArrayHas { str(one) } else { list });
+                    }
+                }
+            }
+        }
+    }
+    assert!(sent > 50, "{sent}");
+}
+
+#[test]
 fn text_equality_goes_out_as_a_superset_and_its_negation_never() {
     let eq = leaf(text("Name"), Op::Eq, str("web"));
     assert_eq!(pushed(&eq), ("\"Name\" = \"web\"".into(), Fidelity::Inexact));
