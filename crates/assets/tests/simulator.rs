@@ -620,33 +620,3 @@ async fn a_filter_that_the_service_refuses_is_an_error_that_says_why() {
         assert!(error.message().contains("No such attribute"), "{error:?}");
     }
 }
-
-/// `cargo test -p assets --test simulator -- --ignored --nocapture bad_mood`
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn how_long_127_pages_take_of_a_service_in_a_bad_mood() {
-    let options =
-        Options { objects: 70_300, page_cap: 100, latency: Duration::from_millis(50), ..Options::default() };
-    let sim = sim_with(options);
-    let filter = format!("objectTypeId = {}", type_id(&sim, "Server"));
-    for (what, share, bears) in
-        [("calm", 0.0, 0), ("2 %", 0.02, 0), ("5 %", 0.05, 0), ("10 %", 0.1, 0), ("4 at once", 0.0, 4)]
-    {
-        sim.clear_faults();
-        sim.switches(|s| s.bears_in_flight = bears);
-        if share > 0.0 {
-            let fault = Fault::new(FaultKind::TooMany { retry_after: None });
-            sim.fault(fault.on(Endpoint::ObjectAql).sometimes(share, 7));
-        }
-        let client =
-            client_with(Config { retry_timeout: Duration::from_secs(120), ..config(&sim) }, classic());
-        client.total_count(&filter).await.expect("a count");
-        sim.clear_log();
-        let begun = std::time::Instant::now();
-        let read = rows(&client, &filter, &[ID]).await.map(|rows| rows.len()).map_err(|e| e.to_string());
-        let took = begun.elapsed();
-        let searches = sim.log();
-        let refused = searches.iter().filter(|entry| entry.status == 429).count();
-        println!("{what}: {took:.1?}, {} searches, {refused} refused, {read:?}", searches.len());
-    }
-}
