@@ -263,17 +263,17 @@ impl Revoked {
 /// Takes facts back, for a reason in a few words: at once in this backend, and for everybody by a
 /// worker of its own, whatever becomes of the transaction under way. `table_owner` owns the foreign table
 /// that the evidence is of.
-pub fn revoke(server: &str, table_owner: pg_sys::Oid, names: &[&str], why: &str) -> Revoked {
+pub fn revoke(server: &str, table_owner: pg_sys::Oid, names: &[impl AsRef<str>], why: &str) -> Revoked {
     let table = table();
     let mut used = Vec::new();
-    for name in names {
-        let fact = table.iter().find(|f| f.server == server && f.name == *name);
+    for name in names.iter().map(AsRef::as_ref) {
+        let fact = table.iter().find(|f| f.server == server && f.name == name);
         let learned_at = fact.map_or(i64::MAX, |f| f.learned_at);
         let before = REVOKED
-            .with_borrow_mut(|revoked| revoked.insert((server.to_owned(), (*name).to_owned()), learned_at));
+            .with_borrow_mut(|revoked| revoked.insert((server.to_owned(), name.to_owned()), learned_at));
         // Once is enough, whatever statements that began before it meet.
         if fact.is_some() && before != Some(learned_at) {
-            used.push(Mark { learned_at, name: hash(name) });
+            used.push(Mark { learned_at, name: mark(name) });
         }
     }
     match found(server).filter(|server| may_revoke(*server, table_owner)) {
@@ -312,8 +312,8 @@ struct Mark {
     name: u64,
 }
 
-/// FNV-1a: the same in every process, and no more than that is asked of it.
-fn hash(name: &str) -> u64 {
+/// FNV-1a: the same in every process and every version, and no more than that is asked of it.
+pub fn mark(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
@@ -367,7 +367,7 @@ pub extern "C-unwind" fn assets_fdw_revoke_main(_arg: pg_sys::Datum) {
         let detail = format!("revoked: {why}");
         // As the table is now: what has been proven anew since stays.
         for fact in table().iter().filter(|fact| fact.holds && fact.server == server) {
-            if !marks.contains(&Mark { learned_at: fact.learned_at, name: hash(&fact.name) }) {
+            if !marks.contains(&Mark { learned_at: fact.learned_at, name: mark(&fact.name) }) {
                 continue;
             }
             run(

@@ -196,14 +196,8 @@ pub extern "C" fn pg_finfo_assets_fdw_mapping_made() -> &'static pg_sys::Pg_finf
 pub unsafe extern "C-unwind" fn assets_fdw_mapping_made(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the context of an event trigger's call is its data, and the statement a parse tree.
     unsafe {
-        let context = (*fcinfo).context;
-        if context.is_null() || !pg::is_a(context, pg_sys::NodeTag::T_EventTriggerData) {
-            error::raise(
-                PgSqlErrorCode::ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED,
-                "mapping_made() is an event trigger's",
-            );
-        }
-        if sets_a_secret((*context.cast::<pg_sys::EventTriggerData>()).parsetree) {
+        let statement = pg::event_trigger_statement(fcinfo, "mapping_made");
+        if sets_a_secret(statement) {
             // With IF NOT EXISTS, none where nothing was made.
             let made = spi::as_extension(|| {
                 spi::query(

@@ -62,15 +62,9 @@ pub unsafe extern "C-unwind" fn assets_fdw_options_altered(
 ) -> pg_sys::Datum {
     // SAFETY: the context of an event trigger's call is its data, and the statement a parse tree.
     unsafe {
-        let context = (*fcinfo).context;
-        if context.is_null() || !pg::is_a(context, pg_sys::NodeTag::T_EventTriggerData) {
-            error::raise(
-                PgSqlErrorCode::ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED,
-                "options_altered() is an event trigger's",
-            );
-        }
+        let statement = pg::event_trigger_statement(fcinfo, "options_altered");
         if !QUIET.get() {
-            look((*context.cast::<pg_sys::EventTriggerData>()).parsetree);
+            look(statement);
         }
     }
     pg_sys::Datum::from(0usize)

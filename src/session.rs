@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -205,9 +204,7 @@ fn account_of(credential: &Credential) -> Option<String> {
         Credential::ClientCredentials { id, .. } => id,
         Credential::Bearer(_) | Credential::Withheld(_) => return None,
     };
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    Some(format!("{:016x}", hasher.finish()))
+    Some(format!("{:016x}", crate::facts::mark(name)))
 }
 
 /// `withheld`: why the mapping's secret must not be used; where there is no reason, it still has to have

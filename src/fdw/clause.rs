@@ -87,7 +87,7 @@ impl Walker<'_> {
             let args: Vec<*mut pg_sys::Node> = pg::nodes((*expr).args).collect();
             let [left, right] = args[..] else { return local("an operator with one side") };
             let Some(name) = operator((*expr).opno) else { return local("an operator of a user's") };
-            if !is_deterministic((*expr).inputcollid) {
+            if !pg::is_deterministic((*expr).inputcollid) {
                 return local("a nondeterministic collation");
             }
             if let Some(pred) = self.function_compared(&name, left, right) {
@@ -137,7 +137,7 @@ impl Walker<'_> {
         // SAFETY: as for `pred`.
         unsafe {
             let (function, args) = builtin_function(left)?;
-            if !is_deterministic((*left.cast::<pg_sys::FuncExpr>()).inputcollid) {
+            if !pg::is_deterministic((*left.cast::<pg_sys::FuncExpr>()).inputcollid) {
                 return Some(local("a nondeterministic collation"));
             }
             if function == "lower" && !folds_as_elsewhere((*left.cast::<pg_sys::FuncExpr>()).inputcollid) {
@@ -176,7 +176,7 @@ impl Walker<'_> {
         unsafe {
             if let Some((name, args)) = builtin_function(expr.cast())
                 && let ("starts_with", [column, prefix]) = (name.as_str(), &args[..])
-                && is_deterministic((*expr).inputcollid)
+                && pg::is_deterministic((*expr).inputcollid)
                 && let Some(subject) = self.subject(*column)
             {
                 return self.compare(subject, Op::Prefix, *prefix);
@@ -192,12 +192,12 @@ impl Walker<'_> {
             let ([left, right], Some(name)) = (&args[..], operator((*expr).opno)) else {
                 return local("an operator of a user's");
             };
-            if !is_deterministic((*expr).inputcollid) {
+            if !pg::is_deterministic((*expr).inputcollid) {
                 return local("a nondeterministic collation");
             }
             if let (Some((function, of)), "=", true) = (builtin_function(*left), name.as_str(), (*expr).useOr)
                 && let ("lower", [column]) = (function.as_str(), &of[..])
-                && is_deterministic((*(*left).cast::<pg_sys::FuncExpr>()).inputcollid)
+                && pg::is_deterministic((*(*left).cast::<pg_sys::FuncExpr>()).inputcollid)
                 && folds_as_elsewhere((*(*left).cast::<pg_sys::FuncExpr>()).inputcollid)
                 && let Some(subject) = self.subject(*column)
                 && pg::is_a(*right, pg_sys::NodeTag::T_Const)
@@ -275,7 +275,7 @@ impl Walker<'_> {
                 (None, Some(subject)) => (subject, *left),
                 _ => return local("IS DISTINCT FROM between columns"),
             };
-            if !is_deterministic((*expr).inputcollid) {
+            if !pg::is_deterministic((*expr).inputcollid) {
                 return local("a nondeterministic collation");
             }
             self.compare(subject, Op::Distinct, other)
@@ -415,12 +415,6 @@ unsafe fn builtin_function(node: *mut pg_sys::Node) -> Option<(String, Vec<*mut 
         let name = pg_sys::get_func_name((*call).funcid);
         (!name.is_null()).then(|| (pg::text(name), pg::nodes((*call).args).collect()))
     }
-}
-
-/// Whether texts are equal only where their bytes are: else other texts than those asked for may be meant.
-unsafe fn is_deterministic(collation: pg_sys::Oid) -> bool {
-    // SAFETY: a catalogue look-up of a collation that an expression uses.
-    collation == pg_sys::InvalidOid || unsafe { pg_sys::get_collation_isdeterministic(collation) }
 }
 
 /// Whether the lower case of `I` is `i`, which it is not in Turkish and its kin: ignoring case does not

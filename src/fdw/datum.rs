@@ -88,10 +88,7 @@ impl Conversion {
         match self.element {
             _ if self.domain.is_some() || self.element_domain.is_some() => aql::Class::Opaque,
             pg_sys::TEXTOID | pg_sys::VARCHAROID => {
-                // SAFETY: a catalogue look-up inside a transaction.
-                if collation == pg_sys::InvalidOid
-                    || unsafe { pg_sys::get_collation_isdeterministic(collation) }
-                {
+                if pg::is_deterministic(collation) {
                     match u32::try_from(self.typmod - pg_sys::VARHDRSZ as i32) {
                         Ok(length) if self.element == pg_sys::VARCHAROID => aql::Class::Varchar(length),
                         _ => aql::Class::Text,

@@ -13,7 +13,7 @@ use crate::fdw::private::Private;
 use crate::fdw::scan::{Made, Scan};
 use crate::fdw::system;
 use crate::fdw::top::Top;
-use crate::{error, pg_compat, runtime, session};
+use crate::{pg_compat, session};
 
 /// What a plan node does; dropped with the query's memory context, also when the query fails.
 pub enum State {
@@ -60,14 +60,10 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags
         };
         let table = ForeignTable::load(relation);
         let connection = session::connect(table.server, user);
-        let compared = pg::columns_in(quals.cast(), relid);
-        let resolver = table.resolver(&private.columns).comparing(&compared);
-        let client = connection.client.clone();
-        let mut resolved = error::or_raise(runtime::wait(resolver.resolve(client)));
-        resolved.facts = connection.facts();
         let Private { columns, limit, top, generated, .. } = private;
         let place = top.as_ref().and_then(|top| columns.iter().position(|attnum| *attnum == top.attnum));
         let made = Made { table, columns, quals, relid, limit };
+        let resolved = made.resolve(&connection, false);
         let mut scan = Scan::new(connection, resolved, made, node);
         scan.generated = Generated::new((*node).ss.ps.state, relation, &generated);
         let local = Local::new(quals, relation, relid);

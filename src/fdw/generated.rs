@@ -5,6 +5,8 @@
 
 use pgrx::{PgMemoryContexts, PgRelation, pg_sys};
 
+use crate::fdw::pg;
+
 /// The columns that a row is completed by.
 pub struct Generated {
     relation: pg_sys::Oid,
@@ -18,18 +20,7 @@ pub fn inputs(relid: pg_sys::Oid, attnum: i16) -> Vec<i16> {
     // range table.
     unsafe {
         let relation = PgRelation::open(relid);
-        let mut used: *mut pg_sys::Bitmapset = std::ptr::null_mut();
-        let expression = pg_sys::build_column_default(relation.as_ptr(), i32::from(attnum));
-        pg_sys::pull_varattnos(expression, 1, &mut used);
-        let mut found = Vec::new();
-        let mut member = -1;
-        loop {
-            member = pg_sys::bms_next_member(used, member);
-            if member < 0 {
-                return found;
-            }
-            found.extend(i16::try_from(member + pg_sys::FirstLowInvalidHeapAttributeNumber).ok());
-        }
+        pg::columns_in(pg_sys::build_column_default(relation.as_ptr(), i32::from(attnum)), 1)
     }
 }
 

@@ -4,6 +4,9 @@
 use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::error;
 
 /// The elements of a List of pointers, cast to `T`.
 ///
@@ -29,7 +32,8 @@ pub unsafe fn is_a<T>(node: *mut T, tag: pg_sys::NodeTag) -> bool {
     unsafe { (*node.cast::<pg_sys::Node>()).type_ == tag }
 }
 
-/// The numbers of the columns of a relation that an expression, or a List of them, names; 0 is the whole row.
+/// The numbers of the columns of a relation that an expression, or a List of them, names; 0 is the whole row, and
+/// system columns have negative ones.
 ///
 /// # Safety
 /// `node` is null or a live expression of the query that `relid` belongs to.
@@ -49,6 +53,13 @@ pub unsafe fn columns_in(node: *mut pg_sys::Node, relid: pg_sys::Index) -> Vec<i
         }
     }
     members
+}
+
+/// Whether texts are equal under a collation only where their bytes are: else other texts than those asked for may
+/// be meant.
+pub fn is_deterministic(collation: pg_sys::Oid) -> bool {
+    // SAFETY: a catalogue look-up inside a transaction, of a collation that an expression or a column uses.
+    collation == pg_sys::InvalidOid || unsafe { pg_sys::get_collation_isdeterministic(collation) }
 }
 
 /// A C string of the server, as Rust has text. The extension works in UTF-8 databases only
@@ -76,6 +87,24 @@ pub fn to_server(text: &str) -> *mut c_char {
 pub fn text_datum(text: &str) -> pg_sys::Datum {
     // SAFETY: copies the bytes into a palloc'd varlena.
     unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32).into() }
+}
+
+/// The statement that an event trigger's function is called for. An ERROR where `name` is called otherwise.
+///
+/// # Safety
+/// `fcinfo` is of the call under way.
+pub unsafe fn event_trigger_statement(fcinfo: pg_sys::FunctionCallInfo, name: &str) -> *mut pg_sys::Node {
+    // SAFETY: the caller's promise: the context of an event trigger's call is its data.
+    unsafe {
+        let context = (*fcinfo).context;
+        if context.is_null() || !is_a(context, pg_sys::NodeTag::T_EventTriggerData) {
+            error::raise(
+                PgSqlErrorCode::ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED,
+                format!("{name}() is an event trigger's"),
+            );
+        }
+        (*context.cast::<pg_sys::EventTriggerData>()).parsetree
+    }
 }
 
 /// Empties a slot.

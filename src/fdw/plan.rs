@@ -72,23 +72,11 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
 unsafe fn used_columns(rel: *mut pg_sys::RelOptInfo, relid: pg_sys::Oid) -> (Vec<i16>, Vec<i16>) {
     // SAFETY: the planner's nodes.
     unsafe {
-        let mut used: *mut pg_sys::Bitmapset = std::ptr::null_mut();
-        pg_sys::pull_varattnos((*(*rel).reltarget).exprs.cast(), (*rel).relid, &mut used);
-        for info in pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo) {
-            pg_sys::pull_varattnos((*info).clause.cast(), (*rel).relid, &mut used);
-        }
-        let mut members = Vec::new();
-        let mut member = -1;
-        loop {
-            member = pg_sys::bms_next_member(used, member);
-            if member < 0 {
-                break;
-            }
-            members.push(member + pg_sys::FirstLowInvalidHeapAttributeNumber);
-        }
+        let mut members = pg::columns_in((*(*rel).reltarget).exprs.cast(), (*rel).relid);
+        members.extend(columns_of_clauses(rel));
         let whole_row = members.contains(&0);
         let table = ForeignTable::load(relid);
-        let used = |attnum: &i16| whole_row || members.contains(&i32::from(*attnum));
+        let used = |attnum: &i16| whole_row || members.contains(attnum);
         let generated: Vec<i16> = table.generated.iter().copied().filter(used).collect();
         let made_of: Vec<i16> =
             generated.iter().flat_map(|attnum| generated::inputs(relid, *attnum)).collect();
@@ -150,6 +138,14 @@ unsafe fn compared_columns(rel: *mut pg_sys::RelOptInfo, columns: &[i16]) -> Vec
         if !(*rel).joininfo.is_null() || (*rel).has_eclass_joins {
             return columns.to_vec();
         }
+        columns_of_clauses(rel)
+    }
+}
+
+/// The columns in the relation's own clauses.
+unsafe fn columns_of_clauses(rel: *mut pg_sys::RelOptInfo) -> Vec<i16> {
+    // SAFETY: the planner's nodes.
+    unsafe {
         let clauses = pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo);
         clauses.flat_map(|info| pg::columns_in((*info).clause.cast(), (*rel).relid)).collect()
     }

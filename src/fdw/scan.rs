@@ -41,6 +41,24 @@ pub struct Made {
     pub limit: Option<u64>,
 }
 
+impl Made {
+    /// Finds out what the table and its columns mean. `types`: an object type is named that is not known.
+    ///
+    /// # Safety
+    /// The quals are of the plan that runs.
+    pub unsafe fn resolve(&self, connection: &Connection, types: bool) -> Resolved {
+        // SAFETY: the caller's promise.
+        let compared = unsafe { pg::columns_in(self.quals.cast(), self.relid) };
+        let mut resolver = self.table.resolver(&self.columns).comparing(&compared);
+        if types {
+            resolver = resolver.with_current_types();
+        }
+        let mut resolved = error::or_raise(runtime::wait(resolver.resolve(connection.client.clone())));
+        resolved.facts = connection.facts();
+        resolved
+    }
+}
+
 /// A scan's state.
 pub struct Scan {
     /// What is asked.
@@ -158,14 +176,7 @@ impl Scan {
         self.renewals += 1;
         let connection = self.question.connection.clone();
         // SAFETY: the quals are the plan's.
-        let compared = unsafe { pg::columns_in(self.made.quals.cast(), self.made.relid) };
-        let mut resolver = self.made.table.resolver(&self.made.columns).comparing(&compared);
-        if types {
-            resolver = resolver.with_current_types();
-        }
-        let client = connection.client.clone();
-        self.resolved = error::or_raise(runtime::wait(resolver.resolve(client)));
-        self.resolved.facts = connection.facts();
+        self.resolved = unsafe { self.made.resolve(&connection, types) };
         // SAFETY: the caller's promise; what is made of the clauses lives as long as the query.
         self.question = unsafe {
             PgMemoryContexts::For((*(*node).ss.ps.state).es_query_cxt).switch_to(|_| {

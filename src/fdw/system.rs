@@ -4,18 +4,15 @@
 
 use pgrx::pg_sys;
 
+use crate::fdw::pg;
+
 /// Whether expressions over a relation use a system column.
 ///
 /// # Safety
 /// `expressions` is null or a node over the relation `relid` of its range table.
 pub unsafe fn is_used(expressions: *mut pg_sys::Node, relid: u32) -> bool {
-    // SAFETY: the caller's promise. System columns come first.
-    unsafe {
-        let mut used: *mut pg_sys::Bitmapset = std::ptr::null_mut();
-        pg_sys::pull_varattnos(expressions, relid, &mut used);
-        let first = pg_sys::bms_next_member(used, -1);
-        first >= 0 && first + pg_sys::FirstLowInvalidHeapAttributeNumber < 0
-    }
+    // SAFETY: the caller's promise.
+    unsafe { pg::columns_in(expressions, relid) }.into_iter().any(|attnum| attnum < 0)
 }
 
 /// Gives the row in a slot system columns.

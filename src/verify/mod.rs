@@ -261,18 +261,16 @@ fn try_row(
 
 /// How many different values there are, those of lists each by itself.
 fn different(values: &[Literal]) -> usize {
-    let mut seen: Vec<&Literal> = Vec::new();
+    let mut unlike: Vec<&Literal> = Vec::new();
     for value in values {
         let items = match value {
             Literal::List(items) => items.as_slice(),
             one => std::slice::from_ref(one),
         };
-        seen.extend(items.iter().filter(|item| **item != Literal::Null));
-    }
-    let mut unlike: Vec<&Literal> = Vec::new();
-    for value in seen {
-        if !unlike.contains(&value) {
-            unlike.push(value);
+        for item in items {
+            if *item != Literal::Null && !unlike.contains(&item) {
+                unlike.push(item);
+            }
         }
     }
     unlike.len()

@@ -10,7 +10,7 @@ use delta::sift::{Unit, units};
 use super::super::txn::transaction;
 use super::changes::{Seen, Window, one_of, refused_or_raise, stamp_of, type_of};
 use super::{Full, Group};
-use crate::catalog::type_filter;
+use crate::catalog::{any_of, type_filter};
 
 /// About so many ids are on a page, at least.
 const PAGE: u64 = 100;
@@ -50,10 +50,7 @@ impl Group {
         if !types.is_empty() {
             parts.push(type_filter(&types));
         }
-        match parts.as_slice() {
-            [one] => one.clone(),
-            many => format!("({})", many.join(" OR ")),
-        }
+        any_of(&parts)
     }
 
     /// Compares how many objects there are with how many there will be, and finds the difference.
