@@ -3,7 +3,7 @@
 
 use assets_fdw_tests::assets_sim::{Endpoint, Fault, FaultKind, Flag, Options, Profile, Total};
 
-use crate::live::{Live, PROFILES, Refusal, explain, one};
+use crate::live::{Live, PROFILES, Refusal, explain, one, unpushed};
 
 fn rows(client: &mut postgres::Client, sql: &str) -> Vec<String> {
     let all = client.query(&format!("SELECT q::text FROM ({sql}) q"), &[]);
@@ -36,9 +36,7 @@ fn rows_that_tie_with_the_last_one_are_given_too() {
                     "SELECT {column} FROM itsm.server ORDER BY {order} FETCH FIRST {fetch} ROWS WITH TIES"
                 );
                 let found = rows(&mut client, &sql);
-                client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
-                let expected = rows(&mut client, &sql);
-                client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
+                let expected = unpushed(&mut client, |client| rows(client, &sql));
                 assert_eq!(found, expected, "{profile:?}: {sql}");
             }
         }
@@ -118,8 +116,7 @@ fn a_cursor_and_a_rescan_go_beyond_what_was_expected() {
                       FETCH FIRST 100 ROWS WITH TIES) q ON memory_gb > x";
     client.batch_execute("SET enable_hashjoin = off; SET enable_material = off").unwrap();
     let found: i64 = one(&mut client, again);
-    client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
-    assert_eq!(found, one::<i64>(&mut client, again));
+    assert_eq!(found, unpushed(&mut client, |client| one::<i64>(client, again)));
 }
 
 #[test]
@@ -155,9 +152,7 @@ fn limits_under_other_nodes_take_what_those_need() {
                 .collect()
         };
         let found = query(&mut client);
-        client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
-        assert_eq!(found, query(&mut client), "{sql}");
-        client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
+        assert_eq!(found, unpushed(&mut client, |client| query(client)), "{sql}");
     }
 }
 
@@ -195,9 +190,7 @@ fn an_order_of_another_operator_family_is_not_the_services() {
         let found = rows(&mut client, sql);
         let plan = explain(&mut client, sql);
         assert!(!plan.contains("Order: "), "{plan}");
-        client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
-        assert_eq!(found, rows(&mut client, sql), "{sql}");
-        client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
+        assert_eq!(found, unpushed(&mut client, |client| rows(client, sql)), "{sql}");
     }
     let usual = "SELECT id FROM itsm.server ORDER BY memory_gb USING < LIMIT 5";
     assert!(explain(&mut client, usual).contains("Order: "));

@@ -158,6 +158,15 @@ pub fn refused(client: &mut Client, sql: &str) -> Refusal {
     }
 }
 
+/// What comes of it where nothing but the object type is sent.
+#[track_caller]
+pub fn unpushed<T>(client: &mut Client, body: impl FnOnce(&mut Client) -> T) -> T {
+    client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
+    let found = body(client);
+    client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
+    found
+}
+
 /// One value of a query.
 #[track_caller]
 pub fn one<T: for<'a> postgres::types::FromSql<'a>>(client: &mut Client, sql: &str) -> T {

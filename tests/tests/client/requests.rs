@@ -3,7 +3,7 @@
 
 use assets_fdw_tests::assets_sim::Profile;
 
-use crate::live::{Live, one};
+use crate::live::{Live, one, unpushed};
 
 #[test]
 fn everyday_queries_over_100_000_objects_need_few_requests() {
@@ -98,9 +98,8 @@ fn a_rescan_that_changes_nothing_asks_nothing() {
         assert!(asked <= most, "{asked} requests, not {most}: {sql}");
         let found = client.query(sql, &[]).unwrap().len();
         client.batch_execute("SET enable_material = on; SET enable_hashjoin = on").unwrap();
-        client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
-        assert_eq!(found, client.query(sql, &[]).unwrap().len(), "{sql}");
-        client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
+        let expected = unpushed(&mut client, |client| client.query(sql, &[]).unwrap().len());
+        assert_eq!(found, expected, "{sql}");
         client.batch_execute("SET enable_material = off; SET enable_hashjoin = off").unwrap();
         assert_eq!(rows.unwrap_or(found), found, "{sql}");
     }

@@ -4,25 +4,19 @@
 use assets_fdw_tests::assets_sim::{Fold, Profile, Unreadable};
 use postgres::Client;
 
-use crate::live::{Live, explain, literal, one};
+use crate::live::{Live, explain, literal, one, unpushed};
+
+#[track_caller]
+fn keys(client: &mut Client, from: &str) -> Vec<String> {
+    let sql = format!("SELECT t.key FROM {from} ORDER BY t.id");
+    let rows = client.query(&sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    rows.iter().map(|row| row.get(0)).collect()
+}
 
 /// Keys that a condition selects, with pushdown and without.
 #[track_caller]
 fn selected(client: &mut Client, from: &str) -> (Vec<String>, Vec<String>) {
-    let mut ask = || -> Vec<String> {
-        let sql = format!("SELECT t.key FROM {from} ORDER BY t.id");
-        let rows = client.query(&sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-        rows.iter().map(|row| row.get(0)).collect()
-    };
-    let with = ask();
-    client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
-    let mut ask = || -> Vec<String> {
-        let rows = client.query(&format!("SELECT t.key FROM {from} ORDER BY t.id"), &[]).unwrap();
-        rows.iter().map(|row| row.get(0)).collect()
-    };
-    let without = ask();
-    client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
-    (with, without)
+    (keys(client, from), unpushed(client, |client| keys(client, from)))
 }
 
 /// That a condition selects the same as without pushdown, and count(*) the same number; gives how many.

@@ -4,6 +4,7 @@ use assets_fdw_tests::assets_sim::{Kind, Options, Profile, Sim};
 
 use crate::live::{
     Column, Live, PROFILES, Refusal, SCHEMAS, columns, compare_table, one, refused, table_options, tables,
+    unpushed,
 };
 
 fn small() -> Options {
@@ -472,9 +473,7 @@ fn a_renamed_type_or_attribute_is_still_the_same_for_imported_tables() {
     for condition in conditions {
         let sql = format!("SELECT count(*) FROM itsm.server WHERE {condition}");
         let pushed: i64 = one(&mut client, &sql);
-        client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
-        assert_eq!(pushed, one::<i64>(&mut client, &sql), "{condition}");
-        client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
+        assert_eq!(pushed, unpushed(&mut client, |client| one::<i64>(client, &sql)), "{condition}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use assets_fdw_tests::assets_sim::{Endpoint, Fault, FaultKind, Options, OrderBy, Profile};
 use assets_fdw_tests::wait_until;
 
-use crate::live::{Live, PROFILES, explain, one};
+use crate::live::{Live, PROFILES, explain, one, unpushed};
 
 /// The rows of a query as one text.
 fn rows(client: &mut postgres::Client, sql: &str) -> String {
@@ -35,9 +35,7 @@ fn counts_and_first_rows_are_those_of_a_query_without_pushdown() {
         let live = Live::imported(profile, 1500);
         let mut client = live.connect();
         for sql in COUNTS.iter().chain(FIRST) {
-            client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
-            let plain = rows(&mut client, sql);
-            client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
+            let plain = unpushed(&mut client, |client| rows(client, sql));
             assert_eq!(rows(&mut client, sql), plain, "{profile:?}: {sql}");
         }
     }
@@ -217,12 +215,8 @@ fn an_order_that_was_proven_goes_out_and_one_that_was_not_stays() {
     for profile in PROFILES {
         let live = Live::imported(profile, 1500);
         let mut client = live.connect();
-        let plain: Vec<String> = {
-            client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
-            let all = PROVEN.iter().map(|(_, sql)| rows(&mut client, sql)).collect();
-            client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
-            all
-        };
+        let plain: Vec<String> =
+            unpushed(&mut client, |client| PROVEN.iter().map(|(_, sql)| rows(client, sql)).collect());
         for (_, sql) in PROVEN {
             assert!(!explain(&mut client, sql).contains("Order: "), "unproven: {sql}");
         }

@@ -7,7 +7,7 @@ use assets_fdw_tests::assets_sim::{Options, OrderBy, Precision, Profile, Quantif
 use assets_fdw_tests::{Server, wait_until};
 use postgres::Client;
 
-use crate::live::{Live, PROFILES, explain, one, refused};
+use crate::live::{Live, PROFILES, explain, one, refused, unpushed};
 
 /// The verdicts of the server `assets`: rule, then verdict and detail.
 fn verify(client: &mut Client) -> BTreeMap<String, (String, String)> {
@@ -191,9 +191,7 @@ fn results_are_the_same_with_all_facts_as_without_pushdown() {
             let with = ask(&mut client);
             let counted: i64 =
                 one(&mut client, &format!("SELECT count(*) FROM itsm.server WHERE {condition}"));
-            client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
-            let without = ask(&mut client);
-            client.batch_execute("RESET assets_fdw.enable_pushdown").unwrap();
+            let without = unpushed(&mut client, ask);
             assert_eq!(with, without, "{profile:?}: {condition}");
             assert_eq!(counted, without.0, "{profile:?}: {condition}");
         }
