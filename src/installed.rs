@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error;
-use crate::replica::spi::query_one;
+use crate::sql::spi::query_one;
 
 /// What a database has of the extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,11 @@ pub fn installed() -> Installed {
             None => Installed::Unfit(mismatch(&version)),
         },
     }
+}
+
+/// Whether the extension is (still) in the database, as this library knows it; inside a transaction.
+pub fn usable() -> bool {
+    installed() == Installed::Known
 }
 
 /// What is wrong with the database's encoding, if anything. Assets holds text of every language, and the library

@@ -23,6 +23,7 @@ mod ruling;
 mod runtime;
 mod session;
 mod shared;
+mod sql;
 mod stats;
 mod verify;
 

@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 
 use crate::fdw::pg;
 use crate::options::{self, Options};
-use crate::replica::spi;
+use crate::sql::spi;
 use crate::{error, gucs, session};
 
 /// Every origin that a connection sends to, defaults filled in.

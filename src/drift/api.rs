@@ -10,8 +10,8 @@ use super::sync::{self, Plan};
 use super::{gather, watch};
 use crate::error;
 use crate::replica::api::{check_interval, required, say_if_unscheduled};
-use crate::replica::jobs;
-use crate::replica::spi::{as_extension, query, query_one};
+use crate::replica::kept::jobs;
+use crate::sql::spi::{as_extension, query, query_one};
 
 /// `assets_fdw.sync_schema(local_schema, dry_run)`
 #[pg_extern(sql = false)]

@@ -8,7 +8,7 @@ use tables::drift::{LocalColumn, LocalTable, Relation, Replica, ReplicaColumn};
 
 use super::memory;
 use crate::error;
-use crate::replica::spi::{Row, as_extension, query, query_one};
+use crate::sql::spi::{Row, as_extension, query, query_one};
 
 /// A foreign table of this wrapper.
 pub struct Table {

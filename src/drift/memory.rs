@@ -11,7 +11,7 @@ use tables::layout::{Options, Table};
 
 use crate::error;
 use crate::import::{self, Import};
-use crate::replica::spi::{as_extension, execute, query, query_one};
+use crate::sql::spi::{as_extension, execute, query, query_one};
 
 /// Called by the event trigger at the end of IMPORT FOREIGN SCHEMA with the relations that the command
 /// made: notes of which types they were made. Whoever calls it by hand has made nothing.

@@ -13,9 +13,9 @@ use tables::known::Known;
 use super::ask::{self, Question};
 use super::gather::{Gathered, Table, gather, schema_oid};
 use super::memory;
-use crate::replica::jobs;
-use crate::replica::shared;
-use crate::replica::spi::{as_extension, execute, query, query_one};
+use crate::replica::kept::jobs;
+use crate::replica::process::shared;
+use crate::sql::spi::{as_extension, execute, query, query_one};
 use crate::{error, runtime, session};
 
 /// One object schema that a local schema shows.

@@ -14,10 +14,11 @@ use tables::drift::{Change, Follow};
 
 use super::sync::{self, Asked, Plan};
 use super::{ask, gather};
-use crate::replica::failure;
-use crate::replica::jobs::{self, Job};
-use crate::replica::spi::{as_extension, execute, query_one};
-use crate::replica::txn::transaction;
+use crate::installed;
+use crate::replica::kept::jobs::{self, Job};
+use crate::sql::failure;
+use crate::sql::spi::{as_extension, execute, query_one};
+use crate::sql::txn::transaction;
 use crate::{error, gucs, runtime};
 
 /// How long a look waits for others' locks: behind an ALTER that waits for readers, other readers queue.
@@ -170,7 +171,7 @@ fn hasty<T>(body: impl FnOnce() -> T) -> T {
 
 /// Takes the look that is due, so that no other worker does.
 fn claim(job: &Job) -> Option<Look> {
-    if !crate::replica::worker::extension_usable() {
+    if !installed::usable() {
         return None;
     }
     let home = jobs::home();

@@ -12,13 +12,13 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::failure::Failure;
-use super::history::{self, Ended, Mode};
-use super::jobs::{self, Job, New};
-use super::shared;
-use super::spi::{execute, query_one};
-use super::target::Source;
-use super::worker::{self, Task};
+use crate::replica::kept::history::{self, Ended, Mode};
+use crate::replica::kept::jobs::{self, Job, New};
+use crate::replica::process::shared;
+use crate::replica::process::worker::{self, Task};
+use crate::replica::table::target::Source;
+use crate::sql::failure::Failure;
+use crate::sql::spi::{execute, query_one};
 use crate::{error, gucs, session};
 
 /// `assets_fdw.materialize(…)`

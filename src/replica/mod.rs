@@ -7,44 +7,27 @@
 //!                              schedule)               run's result, in one transaction)
 //! ```
 //!
-//! | file | subject |
+//! | room | subject |
 //! |---|---|
-//! | api, target | the SQL functions; the table that `materialize()` makes |
-//! | jobs, history | what is kept about jobs and runs (sql/30-replica.sql), written with the extension's rights |
-//! | refresh, staging, apply | one run |
-//! | worker, locks | processes: how they begin and are started; what makes a run the only one |
-//! | scheduler, launcher, shared, hooks | who starts them when the library is preloaded |
-//! | txn, spi, failure | transactions that may fail, SQL, and failures as data |
+//! | api | the SQL functions |
+//! | run/ | one run |
+//! | process/ | processes: how they begin, who starts them, what makes a run the only one |
+//! | table/ | the replica's table, and what is written to it |
+//! | kept/ | what is kept about jobs and runs |
+//!
+//! Each uses those below it, and src/sql; none above.
 //!
 //! No transaction is open while the network is waited for, and none that waits for another session for
 //! more than a second holds anything that a third one needs: sessions only ever add to `replica_request`, or change the
 //! definition in `replica_job`; the state is the workers' own.
 
 pub mod api;
-mod apply;
-pub mod failure;
-mod full;
-mod history;
-mod hooks;
-mod incremental;
-pub mod jobs;
-mod launcher;
-mod load;
-mod locks;
-mod member;
-mod proof;
-mod references;
-mod refresh;
-mod scheduler;
-pub mod shared;
-mod source;
-pub mod spi;
-mod staging;
-mod standing;
-mod target;
-pub mod txn;
-mod versions;
-pub mod worker;
+pub mod kept;
+pub mod process;
+mod run;
+mod table;
+
+use process::{hooks, launcher, shared};
 
 /// Called from `_PG_init`. Under `shared_preload_libraries` that is the postmaster: the launcher, the
 /// shared memory and the hook exist only then.

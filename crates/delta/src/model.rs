@@ -57,7 +57,7 @@ struct Group {
 }
 
 impl Group {
-    /// What `src/replica` does, against the model.
+    /// What `src/replica/run` does, against the model.
     fn refresh(&mut self, service: &mut Service, clock: Micros) {
         let now = Moment { here: clock, there: None };
         let mut since = Since::after(Manner::Relative, self.last, now).expect("the clock goes on");

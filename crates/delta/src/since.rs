@@ -21,6 +21,15 @@ pub const AGAIN: Micros = MINUTE;
 /// A request may have been under way so long when its answer was dated.
 const UNDER_WAY: Micros = MINUTE;
 
+/// An object to ask with.
+#[derive(Debug, Clone, Copy)]
+pub struct Witness {
+    /// Its id.
+    pub id: i64,
+    /// When it was last changed.
+    pub updated: Micros,
+}
+
 /// How the service is asked for what changed since a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {

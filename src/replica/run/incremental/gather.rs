@@ -4,20 +4,20 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::super::failure;
-use super::super::history::{self, Figures, Mode, Run};
-use super::super::jobs::{self, Job};
-use super::super::locks::{self, GroupLock};
 use super::super::member::Member;
-use super::super::refresh::{self, find};
+use super::super::refresh;
 use super::super::source::{self, Bound};
-use super::super::standing;
-use super::super::txn::{make_durable, transaction};
-use super::super::worker;
 use super::changes::COMMON;
 use super::{Group, Left, Party};
 use crate::gucs;
+use crate::replica::kept::history::{self, Figures, Mode, Run};
+use crate::replica::kept::jobs::{self, Job};
+use crate::replica::kept::standing;
+use crate::replica::process::locks::{self, GroupLock};
+use crate::replica::process::worker;
 use crate::session::Connection;
+use crate::sql::failure;
+use crate::sql::txn::{make_durable, transaction};
 use delta::since::{Manner, Moment};
 
 /// Who takes part in the refresh of changes of the run's replica. `Err` says why it has to be compared in
@@ -91,7 +91,7 @@ pub(super) fn gather_around(
 ) -> Group {
     let mut group = alone(leader, connection, manner);
     if let Some(lock) = &lock {
-        let others = transaction(|| match find(party.job.target) {
+        let others = transaction(|| match jobs::usable(party.job.target) {
             Some(_) => jobs::group_of(party.job, lock.server, lock.group, party.scheduled),
             None => Vec::new(),
         });

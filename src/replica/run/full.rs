@@ -1,5 +1,7 @@
 //! A full comparison: every object of one source, page by page, and then the difference.
 
+use crate::replica::kept::jobs;
+use crate::sql::clock;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,23 +11,24 @@ use assets::client::Client;
 use assets::stats::ScanStats;
 use assets::value::{ScanSpec, Value};
 use delta::search::{Ask, Purpose, Search};
-use delta::since::Moment;
+use delta::since::{Moment, Witness};
 
-use super::failure::Failure;
-use super::history::{self, Figures, Run};
 use super::incremental::{self, Party};
-use super::jobs::Job;
-use super::load::{self, Load};
 use super::member::{Member, Whole};
-use super::proof::{self, Witness};
+use super::proof;
+use super::refresh;
 use super::source::{self, Bound, Definition};
-use super::spi::{as_extension, query_one};
-use super::staging::Staging;
-use super::standing::{self, Ground};
-use super::txn::transaction;
-use super::{failure, refresh, worker};
+use crate::replica::kept::history::{self, Figures, Run};
+use crate::replica::kept::jobs::Job;
+use crate::replica::kept::load::{self, Load};
+use crate::replica::kept::standing::{self, Ground};
+use crate::replica::table::staging::Staging;
 use crate::runtime::PageStream;
 use crate::session::Connection;
+use crate::sql::failure;
+use crate::sql::failure::Failure;
+use crate::sql::spi::{as_extension, query_one};
+use crate::sql::txn::transaction;
 use crate::{error, runtime};
 
 /// About so many ids are on a page, at least.
@@ -102,7 +105,7 @@ fn ground(connection: &Connection, bound: &Bound, staging: &Staging) -> Result<d
         return Err("no object is known by which it could be found out how to ask for changes".to_owned());
     };
     let stamps = transaction(|| connection.facts().has(aql::facts::STAMP));
-    error::or_raise(runtime::wait(proof::manner(client, schema, witness, stamps, worker::now())))
+    error::or_raise(runtime::wait(proof::manner(client, schema, witness, stamps, clock::now())))
 }
 
 /// Some object of the schema: a source without objects is asked for changes like any other.
@@ -153,7 +156,7 @@ fn fetch(
 ) -> Fetched {
     let client = definition.connection.client.clone();
     let mut bound = definition.bind(job);
-    let now = Moment { here: worker::now(), there: client.service_time() };
+    let now = Moment { here: clock::now(), there: client.service_time() };
     // An estimate for the progress view; the first load has nothing to go by and asks once.
     let known = transaction(|| {
         as_extension(|| {
@@ -212,7 +215,7 @@ impl Fetch<'_> {
                 if self.noted.elapsed() >= PROGRESS_EVERY {
                     self.noted = Instant::now();
                     // Also stops a run whose job, or whose extension, is gone.
-                    refresh::still_there(self.job);
+                    jobs::still_there(self.job);
                     history::progress(self.job.target, self.run, "fetching", figures.seen, self.total);
                 }
             });

@@ -8,10 +8,10 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl::ident;
 
-use super::history::Figures;
-use super::spi::{Connected, connected, query};
 use super::staging::{Column, Staged, Staging};
 use crate::error;
+use crate::replica::kept::history::Figures;
+use crate::sql::spi::{Connected, connected, query};
 
 /// A replica and what it is compared by.
 pub struct Diff<'a> {

@@ -19,10 +19,10 @@ use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 use tables::ddl::ident;
 
-use super::proof::Witness;
-use super::spi::Connected;
 use crate::error;
 use crate::fdw::output::Output;
+use crate::sql::spi::Connected;
+use delta::since::Witness;
 
 /// The staged rows of a layer, as statements name them, with the layer's number.
 const TABLE: &str = "assets_fdw_staging_";

@@ -12,7 +12,7 @@ use assets::value::Row;
 use delta::since::Moment;
 use pgrx::pg_sys;
 
-use super::spi::{as_extension, execute, query, query_one};
+use crate::sql::spi::{as_extension, execute, query, query_one};
 
 /// Rows are committed after so much time, or so many of them; a short comparison leaves nothing.
 const EVERY: Duration = Duration::from_secs(1);

@@ -11,16 +11,16 @@ use delta::sift::Fate;
 use delta::since::{AGAIN, Moment, Since};
 use pgrx::prelude::*;
 
-use super::super::failure::{self, Failure};
 use super::super::member::Member;
 use super::super::references::Referenced;
 use super::super::refresh;
-use super::super::standing;
-use super::super::txn::transaction;
-use super::super::worker;
 use super::counts::{IDS, UNANNOUNCED};
 use super::{Full, Group};
+use crate::replica::kept::standing;
 use crate::runtime::PageStream;
+use crate::sql::clock;
+use crate::sql::failure::{self, Failure};
+use crate::sql::txn::transaction;
 use crate::{error, runtime};
 
 /// So often the service is asked what changed before a run takes what it has: a service in which something
@@ -104,7 +104,7 @@ impl Group {
     }
 
     pub(super) fn bound(&self, window: Window) -> Option<Since> {
-        let now = Moment { here: worker::now(), there: self.connection.client.service_time() };
+        let now = Moment { here: clock::now(), there: self.connection.client.service_time() };
         match window {
             Window::Since(last) => Since::after(self.manner, last, now),
             Window::Again(answered) => Since::again(self.manner, answered, now),
@@ -115,7 +115,7 @@ impl Group {
     fn changes(&mut self, window: Window) -> Result<usize, Full> {
         self.progress("fetching");
         let client = self.connection.client.clone();
-        let now = Moment { here: worker::now(), there: client.service_time() };
+        let now = Moment { here: clock::now(), there: client.service_time() };
         let Some(mut since) = self.bound(window) else {
             return Err(Full("the clock was set back".to_owned()));
         };

@@ -1,14 +1,15 @@
 //! Jobs, as `assets_fdw.replica_job` and `assets_fdw.replica_state` hold them.
 
+use crate::installed::{self, Installed, installed};
+use crate::sql::clock;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use schedule::{Facts, Group, Micros};
 use tables::ddl::ident;
 
-use super::spi::{Row, as_extension, execute, query, query_one};
-use super::worker;
 use crate::error;
 use crate::fdw::pg;
+use crate::sql::spi::{Row, as_extension, execute, query, query_one};
 
 /// A job's definition.
 #[derive(Debug, Clone)]
@@ -76,6 +77,23 @@ pub fn find(target: pg_sys::Oid) -> Option<Job> {
 pub fn find_and_keep(target: pg_sys::Oid) -> Option<Job> {
     let sql = format!("{JOB} WHERE j.target = $1 FOR KEY SHARE OF j");
     as_extension(|| query_one(&sql, &[target.into()], read_job))
+}
+
+/// The job, unless it, its table or the whole extension is gone by now, or the extension is another one.
+pub fn usable(target: pg_sys::Oid) -> Option<Job> {
+    if installed::usable() { find(target) } else { None }
+}
+
+/// The job as it is now, kept from being removed until the transaction ends; an ERROR where it is gone.
+pub fn still_there(job: &Job) -> Job {
+    let found = match installed() {
+        Installed::Known => find_and_keep(job.target),
+        Installed::Absent => None,
+        Installed::Unfit(unfit) => unfit.raise(),
+    };
+    found.unwrap_or_else(|| {
+        error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile")
+    })
 }
 
 /// The job of a table that the current user may command: its owner, a member of that role, or,
@@ -247,7 +265,7 @@ pub struct Obstacle {
 /// Every job of this database that is enabled and was made here.
 pub fn scheduled() -> Vec<Scheduled> {
     let home = home();
-    let now = worker::now();
+    let now = clock::now();
     let sql = "
         SELECT j.target::oid, j.owner::oid, (extract(epoch FROM j.every) * 1000000)::bigint,
                s.run, (extract(epoch FROM s.base) * 1000000)::bigint,

@@ -9,11 +9,11 @@ use assets::value::{ColumnSpec, Decode, Field, Part, Source};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::apply;
-use super::jobs::{self, Job};
-use super::staging::Column;
 use crate::catalog::{ForeignTable, Resolved, Resolver};
 use crate::fdw::output::Output;
+use crate::replica::kept::jobs::{self, Job};
+use crate::replica::table::apply;
+use crate::replica::table::staging::Column;
 use crate::session::Connection;
 use crate::{error, runtime, session};
 

@@ -6,8 +6,8 @@ use delta::since::{Manner, Moment};
 use pgrx::pg_sys;
 use schedule::Micros;
 
-use super::spi::{as_extension, execute, query_one};
 use crate::session::Connection;
+use crate::sql::spi::{as_extension, execute, query_one};
 
 /// What is kept of a replica between runs.
 #[derive(Debug, Clone)]

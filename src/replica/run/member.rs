@@ -8,18 +8,21 @@ use assets::value::Row;
 use delta::sift::{Pending, Takes};
 use tables::ddl::ident;
 
-use super::apply::Diff;
-use super::failure::{self, Failure};
-use super::history::{Figures, Run};
-use super::jobs::Job;
-use super::load::Load;
 use super::references::{self, Referenced};
 use super::source::Bound;
-use super::spi::query;
-use super::staging::Staging;
-use super::standing::{Ground, Standing};
-use super::txn::transaction;
-use super::{load, standing, versions, worker};
+use crate::replica::kept::history::{Figures, Run};
+use crate::replica::kept::jobs::Job;
+use crate::replica::kept::load;
+use crate::replica::kept::load::Load;
+use crate::replica::kept::standing;
+use crate::replica::kept::standing::{Ground, Standing};
+use crate::replica::table::apply::Diff;
+use crate::replica::table::staging::Staging;
+use crate::replica::table::versions;
+use crate::sql::clock;
+use crate::sql::failure::{self, Failure};
+use crate::sql::spi::query;
+use crate::sql::txn::transaction;
 
 /// One replica of the group.
 pub struct Member {
@@ -124,7 +127,7 @@ impl Member {
     pub fn wants_full(&self) -> bool {
         let standing = &self.standing;
         let seed = u64::from(self.job.target.to_u32());
-        schedule::full_due(standing.full_at, standing.full_every, seed, worker::now())
+        schedule::full_due(standing.full_at, standing.full_every, seed, clock::now())
     }
 
     /// Whether its rows are refreshed by this run.

@@ -4,20 +4,23 @@
 //! so that a database without replicas has no resident process.
 #![allow(unsafe_code)] // the entry point of a process
 
+use crate::installed;
+use crate::sql::clock;
 use std::collections::HashSet;
 
 use pgrx::bgworkers::{BackgroundWorkerStatus, DynamicBackgroundWorker};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::failure::Failure;
-use super::jobs::{self, Obstacle, Scheduled};
 use super::locks::{self, GroupLock};
-use super::txn::transaction;
+use super::shared;
 use super::worker::{self, Next, Task};
-use super::{history, refresh, shared};
 use crate::gucs;
 use crate::installed::{Installed, Unfit, installed};
+use crate::replica::kept::history;
+use crate::replica::kept::jobs::{self, Obstacle, Scheduled};
+use crate::sql::failure::Failure;
+use crate::sql::txn::transaction;
 
 struct Launched {
     target: pg_sys::Oid,
@@ -65,7 +68,7 @@ impl Scheduler {
         }
         let Some(mut jobs) = transaction(jobs_here) else { return self.leave() };
         self.find_dead(&jobs);
-        let now = worker::now();
+        let now = clock::now();
         jobs.retain(|job| match &job.obstacle {
             Some(obstacle) => {
                 self.report(job, obstacle, now);
@@ -122,7 +125,7 @@ impl Scheduler {
         for launched in ended {
             if locks::try_lock(launched.target) {
                 transaction(|| {
-                    if let Some(job) = refresh::find(launched.target)
+                    if let Some(job) = jobs::usable(launched.target)
                         && !shared::is_held(self.database)
                         && !history::never_began(&job, launched.run, launched.reason)
                     {
@@ -232,7 +235,7 @@ impl Scheduler {
 /// `assets_fdw.databases` does not name.
 fn jobs_here() -> Option<Vec<Scheduled>> {
     let listed = database_name().is_some_and(|name| shared::is_listed(&name));
-    (listed && worker::extension_usable()).then(jobs::scheduled)
+    (listed && installed::usable()).then(jobs::scheduled)
 }
 
 fn database_name() -> Option<String> {

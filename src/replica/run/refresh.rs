@@ -15,26 +15,37 @@ use assets::value::{ColumnSpec, Decode, Field, Source};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::failure::{self, Failure};
-use super::history::{self, Figures, Mode, Run};
+use super::full;
 use super::incremental::{self, Party};
-use super::jobs::{self, Job};
-use super::spi::execute;
-use super::standing;
-use super::txn::{make_durable, transaction};
-use super::worker::{self, Task};
-use super::{full, locks};
 use crate::drift::watch;
-use crate::installed::{Installed, installed};
-use crate::{error, gucs};
+use crate::gucs;
+use crate::replica::kept::history::{self, Figures, Mode, Run};
+use crate::replica::kept::jobs::{self, Job};
+use crate::replica::kept::standing;
+use crate::replica::process::locks;
+use crate::replica::process::worker::{self, Task};
+use crate::sql::clock;
+use crate::sql::failure::{self, Failure};
+use crate::sql::spi::execute;
+use crate::sql::txn::{make_durable, transaction};
 
 /// When an object was last changed.
 pub const UPDATED: ColumnSpec =
     ColumnSpec { source: Source::Field(Field::Updated), decode: Decode::Timestamp, array: false };
 
+/// A run's process.
+#[allow(unsafe_code)] // the entry point of a process
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub extern "C-unwind" fn assets_fdw_refresh_main(_arg: pg_sys::Datum) {
+    if let Some(task) = worker::begin() {
+        run(&task);
+    }
+}
+
 /// Does a task. What becomes of it is in the history; nothing is raised.
 pub fn run(task: &Task) {
-    let Some(job) = transaction(|| find(task.target)) else { return };
+    let Some(job) = transaction(|| jobs::usable(task.target)) else { return };
     if task.scheduled {
         watch::before_refresh(&job);
     }
@@ -42,7 +53,7 @@ pub fn run(task: &Task) {
         Ok(Some(lock)) => lock,
         Ok(None) => {
             return transaction(|| {
-                if find(task.target).is_some() {
+                if jobs::usable(task.target).is_some() {
                     history::skipped(&job, task.run, &task.reason, "another refresh was under way", None);
                 }
             });
@@ -52,9 +63,9 @@ pub fn run(task: &Task) {
     // What a run before this one did is known by now.
     let (mode, note) = transaction(|| plan(task, &job));
     let mut run =
-        Run { id: task.run, reason: task.reason.clone(), mode, with_run: None, note, began: worker::now() };
+        Run { id: task.run, reason: task.reason.clone(), mode, with_run: None, note, began: clock::now() };
     let begun = failure::catch(|| {
-        transaction(|| match find(task.target) {
+        transaction(|| match jobs::usable(task.target) {
             Some(job) => {
                 history::begin(&job, &run);
                 // A crash must not take the note along that tells of it.
@@ -106,7 +117,7 @@ fn plan(task: &Task, job: &Job) -> (Mode, Option<String>) {
         return (Mode::Full, Some(obstacle));
     }
     let seed = u64::from(job.target.to_u32());
-    if task.mode.is_none() && schedule::full_due(standing.full_at, standing.full_every, seed, worker::now()) {
+    if task.mode.is_none() && schedule::full_due(standing.full_at, standing.full_every, seed, clock::now()) {
         return (Mode::Full, Some("a full comparison is due".to_owned()));
     }
     (Mode::Incremental, None)
@@ -117,7 +128,7 @@ pub fn failed(job: &Job, run: &Run, figures: &Figures, failure: &Failure) {
     failure.log(&format!("the refresh of {} failed", job.name));
     let noted = failure::catch(|| {
         transaction(|| {
-            if find(job.target).is_some() {
+            if jobs::usable(job.target).is_some() {
                 history::failed(job, run, figures, failure);
             }
         });
@@ -125,23 +136,6 @@ pub fn failed(job: &Job, run: &Run, figures: &Figures, failure: &Failure) {
     if let Err(failure) = noted {
         failure.log(&format!("the failure of {} could not be noted", job.name));
     }
-}
-
-/// The job, unless it, its table or the whole extension is gone by now, or the extension is another one.
-pub fn find(target: pg_sys::Oid) -> Option<Job> {
-    if worker::extension_usable() { jobs::find(target) } else { None }
-}
-
-/// The job as it is now, kept from being removed until the transaction ends; an ERROR where it is gone.
-pub fn still_there(job: &Job) -> Job {
-    let found = match installed() {
-        Installed::Known => jobs::find_and_keep(job.target),
-        Installed::Absent => None,
-        Installed::Unfit(unfit) => unfit.raise(),
-    };
-    found.unwrap_or_else(|| {
-        error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile")
-    })
 }
 
 /// Tells whoever listens of a run that changed rows; heard when the transaction commits.
@@ -169,7 +163,7 @@ pub fn analyze(job: &Job, figures: &Figures) {
     }
     let analyzed = failure::catch(|| {
         transaction(|| {
-            if let Some(job) = find(job.target) {
+            if let Some(job) = jobs::usable(job.target) {
                 execute(&format!("ANALYZE {}", job.name), &[]);
             }
         });

@@ -6,16 +6,7 @@ use std::sync::Arc;
 
 use assets::client::Client;
 use assets::error::{Error, Kind};
-use delta::since::{Manner, Micros, proof};
-
-/// An object to ask with.
-#[derive(Debug, Clone, Copy)]
-pub struct Witness {
-    /// Its id.
-    pub id: i64,
-    /// When it was last changed.
-    pub updated: Micros,
-}
+use delta::since::{Manner, Micros, Witness, proof};
 
 /// Which way of asking for what changed in an object schema finds the witness, and only when it should.
 /// `Err` says why there is none. `stamps` tells whether literals are proven to compare to the

@@ -1,5 +1,5 @@
 //! Transactions of a worker. What pgrx offers has no way back after an ERROR; here the ERROR unwinds,
-//! and [`crate::replica::failure::catch`] around it rolls back.
+//! and [`crate::sql::failure::catch`] around it rolls back.
 #![allow(unsafe_code)] // transaction commands
 
 use pgrx::pg_sys;

@@ -8,8 +8,8 @@
 use tables::ddl::ident;
 
 use super::source::Reference;
-use super::spi::query;
-use super::staging::Column;
+use crate::replica::table::staging::Column;
+use crate::sql::spi::query;
 
 /// An object that rows may refer to.
 #[derive(Debug, Clone, PartialEq, Eq)]

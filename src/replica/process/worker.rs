@@ -2,17 +2,15 @@
 #![allow(unsafe_code)] // signals and connections of a process of our own
 
 use std::ffi::c_int;
-use std::time::{Duration, SystemTime};
 
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, DynamicBackgroundWorker};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::failure::{self, Failure};
-use super::history::Mode;
-use super::{refresh, shared};
-use crate::installed::{Installed, installed};
+use super::shared;
 use crate::pg_compat;
+use crate::replica::kept::history::Mode;
+use crate::sql::failure::{self, Failure};
 
 unsafe extern "C-unwind" {
     /// The server's own handler of SIGTERM: sets ProcDiePending, served by the next check for
@@ -74,17 +72,6 @@ pub fn connect(database: pg_sys::Oid, role: pg_sys::Oid, name: &std::ffi::CStr) 
             );
         }
     }
-}
-
-/// Now, in microseconds since 1970.
-pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// Whether the extension is (still) in the database, as this library knows it; inside a transaction.
-pub fn extension_usable() -> bool {
-    installed() == Installed::Known
 }
 
 /// What a run's worker is told. 128 bytes of text are all that can be told it.
@@ -171,14 +158,12 @@ fn fit(name: &str) -> &str {
     &name[..end]
 }
 
-/// A run's process.
-#[unsafe(no_mangle)]
-#[pg_guard]
-pub extern "C-unwind" fn assets_fdw_refresh_main(_arg: pg_sys::Datum) {
+/// Begins a run's process. None where it has nothing to do.
+pub fn begin() -> Option<Task> {
     handle_signals();
     let Some(task) = Task::from_text(BackgroundWorker::get_extra()) else {
         pgrx::log!("assets_fdw: a refresh worker was started without a task");
-        return;
+        return None;
     };
     // SAFETY: no preconditions.
     let me = unsafe { pg_sys::MyProcPid };
@@ -188,10 +173,8 @@ pub extern "C-unwind" fn assets_fdw_refresh_main(_arg: pg_sys::Datum) {
         unsafe { pg_sys::before_shmem_exit(Some(run_ends), pg_sys::Datum::from(0usize)) };
     }
     connect(task.database, task.owner, c"assets_fdw refresh");
-    if task.scheduled && shared::is_held(task.database.to_u32()) {
-        return;
-    }
-    refresh::run(&task);
+    let held = task.scheduled && shared::is_held(task.database.to_u32());
+    (!held).then_some(task)
 }
 
 #[pg_guard]

@@ -4,9 +4,9 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl::{ident, literal};
 
-use super::jobs;
-use super::spi::{current_schema, execute, query, query_one};
 use crate::error;
+use crate::replica::kept::jobs;
+use crate::sql::spi::{current_schema, execute, query, query_one};
 
 /// A column of the source.
 struct Column {

@@ -5,10 +5,10 @@
 use pgrx::pg_sys;
 use schedule::Micros;
 
-use super::failure::Failure;
 use super::jobs::Job;
-use super::spi::{Connected, as_extension, connected, execute, query_one, with_latest_snapshot};
 use crate::gucs;
+use crate::sql::failure::Failure;
+use crate::sql::spi::{Connected, as_extension, connected, execute, query_one, with_latest_snapshot};
 
 /// What a run did.
 #[derive(Debug, Clone, Copy, Default)]

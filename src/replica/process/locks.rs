@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 use schedule::Group;
 
-use super::jobs::{self, Job};
-use super::txn::transaction;
-use super::{shared, standing};
+use super::shared;
+use crate::replica::kept::jobs::{self, Job};
+use crate::replica::kept::standing;
+use crate::sql::txn::transaction;
 
 /// How long a run waits until none of its group is being compared in full by another: the end of that brings
 /// the whole group to one moment, and a run that went on before it would part them.

@@ -12,9 +12,10 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::shared::{self, Database, Scheduler};
-use super::txn::transaction;
 use super::worker::{self, Next};
 use crate::gucs;
+use crate::sql::clock;
+use crate::sql::txn::transaction;
 
 /// How many schedulers may be about to look whether they have anything to do, so that a server with
 /// many databases does not spend all of its worker processes on the question.
@@ -131,7 +132,7 @@ fn want_all(asked: &mut HashSet<u32>) {
 
 /// Starts the schedulers that are wanted.
 fn serve(unlucky: &mut bool) {
-    let now = worker::now();
+    let now = clock::now();
     let entries = shared::databases();
     for entry in entries.iter().filter(|entry| is_lost(entry, now)) {
         shared::lost(entry.oid);

@@ -9,9 +9,9 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl::ident;
 
-use super::spi::{execute, query, query_one};
 use super::staging::Column;
 use crate::error;
+use crate::sql::spi::{execute, query, query_one};
 
 /// Makes the history table of a replica, or goes on with one of an earlier replica. With the current
 /// user's rights; gives its OID.

@@ -7,10 +7,10 @@ use assets::value::Row;
 use delta::search::{Ask, Purpose, Range, Search};
 use delta::sift::{Unit, units};
 
-use super::super::txn::transaction;
 use super::changes::{Seen, Window, one_of, refused_or_raise, stamp_of, type_of};
 use super::{Full, Group};
 use crate::catalog::{any_of, type_filter};
+use crate::sql::txn::transaction;
 
 /// About so many ids are on a page, at least.
 const PAGE: u64 = 100;

@@ -30,21 +30,21 @@ use delta::since::{Manner, Moment};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::failure::{self, Failure};
 use super::full::{self, requests};
-use super::history::{self, Figures, Run};
-use super::jobs::{self, Job};
-use super::load;
-use super::locks::{self, GroupLock};
 use super::member::Member;
 use super::references::Referenced;
 use super::refresh;
 use super::source;
-use super::spi::execute;
-use super::standing;
-use super::txn::transaction;
-use super::worker;
+use crate::replica::kept::history::{self, Figures, Run};
+use crate::replica::kept::jobs::{self, Job};
+use crate::replica::kept::load;
+use crate::replica::kept::standing;
+use crate::replica::process::locks::{self, GroupLock};
 use crate::session::Connection;
+use crate::sql::clock;
+use crate::sql::failure::{self, Failure};
+use crate::sql::spi::execute;
+use crate::sql::txn::transaction;
 use changes::Seen;
 
 /// Who is refreshed.
@@ -270,14 +270,14 @@ impl Group {
                 execute(&sql, &[]);
             }
             source::lock_relation(member.job.target, pg_sys::RowExclusiveLock);
-            member.job = refresh::still_there(&member.job);
+            member.job = jobs::still_there(&member.job);
             member.apply(referenced);
         }
         *at = 0;
         let leader = &self.members[0];
         let base = match &leader.run {
             Some(run) => history::next_base(&leader.job, run),
-            None => worker::now(),
+            None => clock::now(),
         };
         if let (Some(run), Some(note)) = (&leader.run, self.left.note()) {
             history::add_note(run, &note);
@@ -389,7 +389,7 @@ impl Group {
     fn progress(&self, phase: &str) {
         transaction(|| {
             // Also stops a run whose extension is gone.
-            refresh::still_there(&self.leader().job);
+            jobs::still_there(&self.leader().job);
             for member in self.members.iter().filter(|m| m.is_due()) {
                 if let Some(run) = &member.run {
                     history::progress(member.job.target, run, phase, member.figures.seen, None);

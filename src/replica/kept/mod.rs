@@ -1,0 +1,13 @@
+//! What is kept of replicas and runs (sql/30-replica.sql), written with the extension's rights.
+//!
+//! | file | subject |
+//! |---|---|
+//! | jobs | what each replica is |
+//! | history | runs, and the state of jobs |
+//! | standing | what the next run goes on from |
+//! | load | a full comparison that was broken off |
+
+pub mod history;
+pub mod jobs;
+pub mod load;
+pub mod standing;
