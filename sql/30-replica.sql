@@ -27,7 +27,8 @@ CREATE TABLE assets_fdw.replica_state (
     run             bigint,              -- the run under way, or one that died
     base            timestamptz,         -- the point of the schedule that the last success stood for
     retry_at        timestamptz,
-    failures        integer NOT NULL DEFAULT 0,
+    failures        integer NOT NULL DEFAULT 0,   -- in a row: its own, and the service's
+    stopped         integer NOT NULL DEFAULT 0,   -- in a row: cancelled, killed, locked, nobody's own fault
     rows            bigint,
     last_success    timestamptz,
     last_failure    timestamptz,
@@ -149,7 +150,7 @@ CREATE VIEW assets_fdw.materializations WITH (security_barrier) AS
            CASE WHEN u.id IS NOT NULL THEN 'running'
                 WHEN NOT j.enabled THEN 'disabled'
                 WHEN j.home <> assets_fdw.replica_home() THEN 'paused'
-                WHEN s.failures > 0 THEN 'failing'
+                WHEN s.last_error IS NOT NULL THEN 'failing'
                 WHEN s.last_success IS NULL THEN 'new'
                 ELSE 'waiting' END AS state,
            s.rows, s.last_success, pg_catalog.clock_timestamp() - s.last_success AS staleness,

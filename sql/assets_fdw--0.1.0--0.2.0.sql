@@ -43,5 +43,27 @@ CREATE EVENT TRIGGER assets_fdw_options_altered ON ddl_command_end
     WHEN TAG IN ('ALTER FOREIGN TABLE', 'ALTER SERVER')
     EXECUTE FUNCTION assets_fdw.options_altered();
 
+-- 30-replica: what is nobody's fault has a count of its own
+ALTER TABLE assets_fdw.replica_state ADD COLUMN stopped integer NOT NULL DEFAULT 0;
+CREATE OR REPLACE VIEW assets_fdw.materializations WITH (security_barrier) AS
+    SELECT j.target, j.source, j.owner, j.every, j.full_every, j.history, j.enabled,
+           CASE WHEN u.id IS NOT NULL THEN 'running'
+                WHEN NOT j.enabled THEN 'disabled'
+                WHEN j.home <> assets_fdw.replica_home() THEN 'paused'
+                WHEN s.last_error IS NOT NULL THEN 'failing'
+                WHEN s.last_success IS NULL THEN 'new'
+                ELSE 'waiting' END AS state,
+           s.rows, s.last_success, pg_catalog.clock_timestamp() - s.last_success AS staleness,
+           CASE WHEN j.enabled AND j.home = assets_fdw.replica_home()
+                THEN COALESCE(s.retry_at, s.base + j.every, j.created) END AS next_run,
+           COALESCE(s.failures, 0) AS failures, s.last_error, s.full_at AS last_full, j.history_table,
+           s.obstacle AS why_full
+    FROM assets_fdw.replica_job AS j
+    LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target
+    LEFT JOIN (SELECT r.id FROM assets_fdw.replica_run AS r
+               JOIN pg_catalog.pg_stat_activity AS a ON a.pid = r.pid
+               WHERE r.outcome = 'running') AS u ON u.id = s.run
+    WHERE pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'MEMBER');
+
 -- Proven of one attribute and believed of all, or by letters of ASCII alone: to be proven again.
 DELETE FROM assets_fdw.service_facts WHERE fact IN ('reference key', 'text ==', 'NOT (text ==)');

@@ -2,12 +2,23 @@
 #![allow(unsafe_code)] // ends the failed transaction
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use crate::error;
+
+/// The SQLSTATE of a statement that was cancelled.
+const CANCELLED: &str = "57014";
+/// Whether this process was told to cancel what it does.
+static CANCEL: AtomicBool = AtomicBool::new(false);
+
+/// Called by the handler of the signal that cancels.
+pub fn note_cancel() {
+    CANCEL.store(true, Ordering::Relaxed);
+}
 
 /// What went wrong, as a person is told it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,12 +31,14 @@ pub struct Failure {
     pub detail: Option<String>,
     /// HINT.
     pub hint: Option<String>,
+    /// Whether it is the answer to a signal that this process got; an ERROR of the same SQLSTATE may be anybody's.
+    pub stopped: bool,
 }
 
 impl Failure {
     /// A failure of our own.
     pub fn new(code: PgSqlErrorCode, message: impl Into<String>) -> Self {
-        Self { sqlstate: sqlstate(code), message: message.into(), detail: None, hint: None }
+        Self { sqlstate: sqlstate(code), message: message.into(), detail: None, hint: None, stopped: false }
     }
 
     /// Adds what to do about it.
@@ -40,9 +53,9 @@ impl Failure {
         matches!(self.sqlstate.as_str(), "HV00N" | "28000" | "53400")
     }
 
-    /// Whether the run was stopped from outside: cancelled, or by a shutdown.
+    /// Whether the run was stopped from outside. A shutdown ends the process, so what is left is a cancel.
     pub fn is_interruption(&self) -> bool {
-        self.sqlstate.starts_with("57")
+        self.stopped
     }
 
     /// Whether a lock of another session's was waited for too long.
@@ -52,6 +65,10 @@ impl Failure {
 
     /// Raises it as an ERROR, with its own SQLSTATE; `extra` goes in front of the DETAIL.
     pub fn raise(self, extra: Option<String>) -> ! {
+        if self.stopped {
+            // Caught again, it is still that.
+            note_cancel();
+        }
         let mut report = error::report(PgSqlErrorCode::from(packed(&self.sqlstate)), self.message);
         let detail: Vec<String> = extra.into_iter().chain(self.detail).collect();
         if !detail.is_empty() {
@@ -83,6 +100,7 @@ impl From<CaughtError> for Failure {
             message: report.message().to_owned(),
             detail: report.detail().map(str::to_owned),
             hint: report.hint().map(str::to_owned),
+            stopped: false,
         }
     }
 }
@@ -102,7 +120,11 @@ fn packed(sqlstate: &str) -> i32 {
 pub fn catch<T>(body: impl FnOnce() -> T) -> Result<T, Failure> {
     let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(body())))
         .catch_others(|caught| Err(Failure::from(caught)))
-        .execute();
+        .execute()
+        .map_err(|failure| {
+            let cancelled = failure.sqlstate == CANCELLED && CANCEL.swap(false, Ordering::Relaxed);
+            Failure { stopped: failure.stopped || cancelled, ..failure }
+        });
     if result.is_err() {
         // SAFETY: rolls back and cleans up whatever is open, in whatever state; no client is waiting.
         unsafe { pg_sys::AbortOutOfAnyTransaction() };

@@ -120,6 +120,7 @@ struct Member {
     part: Part,
     refers: bool,
     out: Option<Becomes>,
+    why: String,
 }
 
 /// A run under way. The replica that it is for is member 0.
@@ -143,7 +144,8 @@ impl Course {
     /// A run of one replica, alone so far. `by_hand`: somebody waits for it. `whole`: everything of it was read,
     /// so that it can be written whatever becomes of asking for changes.
     pub fn new(name: &str, refers: bool, by_hand: bool, whole: bool) -> Self {
-        let leader = Member { name: name.to_owned(), part: Part::Refreshed, refers, out: None };
+        let leader =
+            Member { name: name.to_owned(), part: Part::Refreshed, refers, out: None, why: String::new() };
         Self {
             members: vec![leader],
             by_hand,
@@ -157,7 +159,8 @@ impl Course {
 
     /// Another one of the group joins whose rows are refreshed; gives its number.
     pub fn join(&mut self, name: &str, refers: bool) -> usize {
-        self.members.push(Member { name: name.to_owned(), part: Part::Refreshed, refers, out: None });
+        let part = Part::Refreshed;
+        self.members.push(Member { name: name.to_owned(), part, refers, out: None, why: String::new() });
         self.members.len() - 1
     }
 
@@ -165,7 +168,14 @@ impl Course {
     /// with what this run refreshes sees two moments.
     pub fn accompany(&mut self, name: &str, why: &str) -> usize {
         self.left.push((name.to_owned(), why.to_owned()));
-        self.members.push(Member { name: name.to_owned(), part: Part::Referring, refers: true, out: None });
+        let part = Part::Referring;
+        self.members.push(Member {
+            name: name.to_owned(),
+            part,
+            refers: true,
+            out: None,
+            why: String::new(),
+        });
         self.members.len() - 1
     }
 
@@ -188,6 +198,11 @@ impl Course {
     /// What became of a replica; none where it still takes part.
     pub fn became(&self, n: usize) -> Option<Becomes> {
         self.members[n].out
+    }
+
+    /// Why the run goes on without a replica; empty where it does not.
+    pub fn why(&self, n: usize) -> &str {
+        &self.members[n].why
     }
 
     /// How to write; none where there is nothing left to be written.
@@ -292,6 +307,7 @@ impl Course {
 
     fn leave(&mut self, n: usize, becomes: Becomes, in_full: bool, why: &str) -> Verdict {
         self.left.push((self.members[n].name.clone(), why.to_owned()));
+        self.members[n].why = why.to_owned();
         self.put_out(n, becomes, in_full)
     }
 

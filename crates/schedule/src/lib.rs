@@ -176,6 +176,12 @@ pub fn pause(every: Micros, failures: u32, seed: u64) -> Micros {
     full - full / 4 * i64::from(spread(seed.wrapping_add(u64::from(failures)))) / 1000
 }
 
+/// The pause before a replica is tried again that another session had locked, `before` times in a row already. A lock on
+/// its table is seen before it is tried; one on a row of it is not.
+pub fn lock_pause(before: u32) -> Micros {
+    SECOND * i64::from(before.min(5))
+}
+
 /// 0 to 999, evenly, from a seed (splitmix64's mixing).
 fn spread(seed: u64) -> u16 {
     let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);

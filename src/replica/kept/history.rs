@@ -2,6 +2,7 @@
 //! result with what it wrote, so that a death is deduced from what was committed (timescaledb's
 //! `job_stat.c`): running, although nobody holds the replica's lock.
 
+use course::{Blame, Due};
 use pgrx::pg_sys;
 use schedule::Micros;
 
@@ -175,7 +176,7 @@ pub fn next_base(job: &Job, run: &Run) -> Micros {
 pub fn succeeded(job: &Job, run: &Run, base: Micros, figures: &Figures) {
     as_extension(|| {
         let sql = "
-            UPDATE assets_fdw.replica_state SET run = NULL, retry_at = NULL, failures = 0, service_failed = NULL,
+            UPDATE assets_fdw.replica_state SET run = NULL, retry_at = NULL, failures = 0, stopped = 0, service_failed = NULL,
                 last_error = NULL, last_success = clock_timestamp(), rows = $2,
                 base = 'epoch'::timestamptz + $3 * interval '1 microsecond'
             WHERE target = $1";
@@ -184,28 +185,56 @@ pub fn succeeded(job: &Job, run: &Run, base: Micros, figures: &Figures) {
     });
 }
 
-/// Notes that a run failed.
-pub fn failed(job: &Job, run: &Run, figures: &Figures, failure: &Failure) {
+/// Notes that a run failed, and whose fault it is. `retried`: whether its replica is due again by itself where that is
+/// nobody's; else its schedule is as it was.
+pub fn failed(job: &Job, run: &Run, figures: &Figures, failure: &Failure, blame: Blame, retried: bool) {
     as_extension(|| {
-        note_failure(job, failure);
+        note_failure(job, failure, blame, retried);
         // A failed run wrote nothing, whatever it counted on the way.
         let figures = Figures { inserted: 0, updated: 0, deleted: 0, ..*figures };
         end(job, run, "failed", &figures, Some(failure));
     });
 }
 
-/// Notes that a run which had begun is not done: its replica is due again at once.
-pub fn put_off(job: &Job, run: &Run, why: &str) {
+/// Notes that a run which had begun is not done, and when its replica is due.
+pub fn put_off(job: &Job, run: &Run, why: &str, due: Due) {
     as_extension(|| {
-        let sql =
-            "UPDATE assets_fdw.replica_run SET outcome = 'skipped', finished = clock_timestamp(), error = $2
-                   WHERE id = $1";
-        execute(sql, &[run.id.into(), why.into()]);
-        let sql =
-            "UPDATE assets_fdw.replica_state SET run = NULL, retry_at = clock_timestamp() WHERE target = $1";
-        execute(sql, &[job.target.into()]);
+        skip(run, why);
+        let (pause, again) = match due {
+            Due::AsScheduled => (None, 0),
+            Due::AtOnce => (Some(0), 0),
+            Due::WhenFree => {
+                let sql = "SELECT stopped FROM assets_fdw.replica_state WHERE target = $1";
+                let before = query_one(sql, &[job.target.into()], |row| row.must::<i32>(1)).unwrap_or(0);
+                (Some(schedule::lock_pause(before.unsigned_abs())), 1)
+            }
+        };
+        let sql = "
+            UPDATE assets_fdw.replica_state SET run = NULL, stopped = stopped + $3,
+                last_error = CASE WHEN $3 > 0 THEN $4 ELSE last_error END,
+                retry_at = coalesce(clock_timestamp() + $2 * interval '1 microsecond', retry_at)
+            WHERE target = $1";
+        execute(sql, &[job.target.into(), pause.into(), again.into(), why.into()]);
         execute("DELETE FROM assets_fdw.replica_progress WHERE target = $1", &[job.target.into()]);
     });
+}
+
+/// Notes what holds up a job that is due.
+pub fn held_up(job: &Job, why: &str) {
+    let sql = "UPDATE assets_fdw.replica_state SET last_error = $2 WHERE target = $1";
+    as_extension(|| execute(sql, &[job.target.into(), why.into()]));
+}
+
+/// Notes that the replica of a run is gone.
+pub fn removed(run: &Run, why: &str) {
+    as_extension(|| skip(run, why));
+}
+
+fn skip(run: &Run, why: &str) {
+    let sql =
+        "UPDATE assets_fdw.replica_run SET outcome = 'skipped', finished = clock_timestamp(), error = $2
+               WHERE id = $1 AND outcome = 'running'";
+    execute(sql, &[run.id.into(), why.into()]);
 }
 
 /// Notes a run that was due and did not happen.
@@ -231,11 +260,11 @@ pub fn skipped(job: &Job, run: i64, reason: &str, message: &str, hint: Option<&s
 }
 
 /// Notes that a job cannot run for the reason given, and when to look again.
-pub fn obstructed(job: &Job, failure: &Failure) {
+pub fn obstructed(job: &Job, failure: &Failure, blame: Blame) {
     as_extension(|| {
         let sql = "INSERT INTO assets_fdw.replica_state (target) VALUES ($1) ON CONFLICT (target) DO NOTHING";
         execute(sql, &[job.target.into()]);
-        note_failure(job, failure);
+        note_failure(job, failure, blame, true);
         execute("DELETE FROM assets_fdw.replica_request WHERE target = $1", &[job.target.into()]);
     });
 }
@@ -246,7 +275,7 @@ pub fn died_if_running(job: &Job) {
         let sql = "SELECT run FROM assets_fdw.replica_state WHERE target = $1 AND run IS NOT NULL FOR UPDATE";
         let Some(run) = query_one(sql, &[job.target.into()], |row| row.must::<i64>(1)) else { return };
         let death = death();
-        note_failure(job, &death);
+        note_failure(job, &death, Blame::Nobody, true);
         let sql = "
             UPDATE assets_fdw.replica_run SET outcome = 'failed', finished = clock_timestamp(),
                 sqlstate = $2, error = $3, hint = $4
@@ -284,27 +313,41 @@ pub fn never_began(job: &Job, run: i64, reason: &str) -> bool {
                 failure.hint.as_deref().into(),
             ],
         );
-        obstructed(job, &failure);
+        obstructed(job, &failure, Blame::Nobody);
         true
     })
 }
 
-fn note_failure(job: &Job, failure: &Failure) {
-    let sql = "SELECT failures FROM assets_fdw.replica_state WHERE target = $1";
-    let failures = query_one(sql, &[job.target.into()], |row| row.must::<i32>(1)).unwrap_or(0) + 1;
-    let pause = schedule::pause(job.every, failures.unsigned_abs(), u64::from(job.target.to_u32()));
+/// `failures` are the replica's own and the service's. What is nobody's has its own count, so that whoever is killed
+/// again and again is not kept apart from its group over it, and does not come back at once either.
+fn note_failure(job: &Job, failure: &Failure, blame: Blame, retried: bool) {
+    let sql = "SELECT failures, stopped FROM assets_fdw.replica_state WHERE target = $1";
+    let before = query_one(sql, &[job.target.into()], |row| (row.must::<i32>(1), row.must::<i32>(2)));
+    let (mut failures, mut stopped) = before.unwrap_or((0, 0));
+    match blame {
+        Blame::Nobody if retried => stopped += 1,
+        Blame::Nobody => {}
+        Blame::Own | Blame::Service => failures += 1,
+    }
+    let again = retried || blame != Blame::Nobody;
+    let pause = again.then(|| {
+        let attempts = (failures + stopped).unsigned_abs();
+        schedule::pause(job.every, attempts, u64::from(job.target.to_u32()))
+    });
     let sql = "
-        UPDATE assets_fdw.replica_state SET run = NULL, failures = $2, last_error = $3,
+        UPDATE assets_fdw.replica_state SET run = NULL, failures = $2, stopped = $6, last_error = $3,
             last_failure = clock_timestamp(),
-            retry_at = clock_timestamp() + $4 * interval '1 microsecond',
-            service_failed = CASE WHEN $5 THEN clock_timestamp() END
+            retry_at = coalesce(clock_timestamp() + $4 * interval '1 microsecond', retry_at),
+            service_failed = CASE WHEN $5 THEN clock_timestamp() WHEN $7 THEN NULL ELSE service_failed END
         WHERE target = $1";
     let args = [
         job.target.into(),
         failures.into(),
         failure.message.as_str().into(),
         pause.into(),
-        failure.is_of_service().into(),
+        (blame == Blame::Service).into(),
+        stopped.into(),
+        (blame == Blame::Own).into(),
     ];
     execute(sql, &args);
 }
@@ -400,6 +443,7 @@ fn select_ended(which: &str) -> Vec<(pg_sys::Oid, Ended)> {
                         message,
                         detail: row.get(11),
                         hint: row.get(12),
+                        stopped: false,
                     }),
                     note: row.get(14),
                 },

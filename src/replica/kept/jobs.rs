@@ -347,22 +347,31 @@ pub fn loads_wait(job: &Job) -> bool {
     })
 }
 
-/// The others of a replica's group, by their OIDs, and whether a run of it takes each along: all do whose
+/// Why a run does not take a replica of its group along.
+pub type Apart = &'static str;
+
+/// The others of a replica's group, by their OIDs, and why a run of it does not take each along: all come whose
 /// schedule is on, but those that fail by themselves, and a scheduled run of such a one takes nobody.
-pub fn group_of(job: &Job, server: u32, group: Group, scheduled_run: bool) -> Vec<(Job, bool)> {
+pub fn group_of(job: &Job, server: u32, group: Group, scheduled_run: bool) -> Vec<(Job, Option<Apart>)> {
     let all = scheduled();
     let healthy =
         all.iter().find(|other| other.target == job.target).is_none_or(|mine| schedule::joins(&mine.facts));
-    let mut found: Vec<(Job, bool)> = all
+    let mut found: Vec<(Job, Option<Apart>)> = all
         .iter()
         .filter(|other| other.target != job.target && other.obstacle.is_none())
         .filter(|other| other.facts.server == server && other.facts.group == Some(group))
         .filter_map(|other| {
-            let along = schedule::joins(&other.facts) && (healthy || !scheduled_run);
-            Some((find(other.target)?, along))
+            let apart = if !schedule::joins(&other.facts) {
+                Some("it fails by itself")
+            } else if scheduled_run && !healthy {
+                Some("the one that was refreshed fails by itself")
+            } else {
+                None
+            };
+            Some((find(other.target)?, apart))
         })
         .collect();
-    found.sort_by_key(|(job, along)| (!along, job.target.to_u32()));
+    found.sort_by_key(|(job, apart)| (apart.is_some(), job.target.to_u32()));
     found
 }
 

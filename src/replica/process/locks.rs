@@ -117,7 +117,7 @@ pub fn turn(job: &Job, scheduled: bool) -> Option<Option<GroupLock>> {
         let Some((server, group)) = known else { return Some(None) };
         if let Some(lock) = GroupLock::try_take(server, group) {
             let others = transaction(|| jobs::group_of(job, server, group, scheduled));
-            let along = others.iter().filter(|(_, along)| *along).map(|(other, _)| other.target);
+            let along = others.iter().filter(|(_, apart)| apart.is_none()).map(|(other, _)| other.target);
             if began.elapsed() > PATIENCE || along.into_iter().all(is_free) {
                 return Some(Some(lock));
             }
@@ -125,6 +125,20 @@ pub fn turn(job: &Job, scheduled: bool) -> Option<Option<GroupLock>> {
         }
         unlock(job.target);
         shared::wait(PAUSE);
+    }
+}
+
+/// Whether no other session keeps a replica's table from being written at this moment; inside a transaction. What
+/// keeps a row of it is not seen.
+pub fn table_is_free(target: pg_sys::Oid) -> bool {
+    let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: does not wait; given back at once.
+    unsafe {
+        let free = pg_sys::ConditionalLockRelationOid(target, mode);
+        if free {
+            pg_sys::UnlockRelationOid(target, mode);
+        }
+        free
     }
 }
 

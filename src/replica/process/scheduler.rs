@@ -8,6 +8,7 @@ use crate::installed;
 use crate::sql::clock;
 use std::collections::HashSet;
 
+use course::Blame;
 use pgrx::bgworkers::{BackgroundWorkerStatus, DynamicBackgroundWorker};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -35,6 +36,8 @@ struct Scheduler {
     launched: Vec<Launched>,
     /// Jobs that were due and found no worker; noted once, until they run.
     starved: HashSet<u32>,
+    /// Jobs that are due and that other sessions have locked.
+    locked: HashSet<u32>,
     /// What was last said to be wrong with the extension here.
     unknown: Option<Unfit>,
 }
@@ -172,12 +175,12 @@ impl Scheduler {
                 &obstacle.message,
                 Some(&obstacle.hint),
             );
-            history::obstructed(&job, &failure);
+            history::obstructed(&job, &failure, Blame::Own);
         });
     }
 
     fn start(&mut self, jobs: &[Scheduled], now: i64) {
-        let facts: Vec<schedule::Facts> = jobs.iter().map(|job| job.facts).collect();
+        let facts: Vec<schedule::Facts> = self.free(jobs, now).iter().map(|job| job.facts).collect();
         let busy: Vec<u32> = self.launched.iter().map(|l| l.target.to_u32()).collect();
         let most = usize::try_from(gucs::MAX_WORKERS.get()).unwrap_or(1);
         for (id, reason) in schedule::choose(&facts, &busy, most, now) {
@@ -216,6 +219,38 @@ impl Scheduler {
                 None => self.starve(job, reason.as_str()),
             }
         }
+    }
+
+    /// The jobs without those that are due and whose table another session has locked: a run would wait and ask for
+    /// nothing. Each is due until it is free, and the history says so once.
+    fn free<'a>(&mut self, jobs: &'a [Scheduled], now: i64) -> Vec<&'a Scheduled> {
+        let is_due = |job: &Scheduled| {
+            let ours = self.launched.iter().any(|l| l.target == job.target);
+            !ours && job.run.is_none() && schedule::due(&job.facts, None, now).0 <= now
+        };
+        let due: Vec<&Scheduled> = jobs.iter().filter(|job| is_due(job)).collect();
+        let locked: Vec<&Scheduled> = match due.is_empty() {
+            true => Vec::new(),
+            false => {
+                transaction(|| due.into_iter().filter(|job| !locks::table_is_free(job.target)).collect())
+            }
+        };
+        self.locked.retain(|id| locked.iter().any(|job| job.facts.id == *id));
+        for job in &locked {
+            if self.locked.insert(job.facts.id) && locks::try_lock(job.target) {
+                transaction(|| {
+                    if let Some(found) = jobs::find(job.target) {
+                        let what = "another session has locked it";
+                        history::held_up(&found, what);
+                        let (_, reason) = schedule::due(&job.facts, None, now);
+                        let hint = Some("pg_locks shows which. It is refreshed as soon as it is free.");
+                        history::skipped(&found, history::next_run(), reason.as_str(), what, hint);
+                    }
+                });
+                locks::unlock(job.target);
+            }
+        }
+        jobs.iter().filter(|job| !self.locked.contains(&job.facts.id)).collect()
     }
 
     fn starve(&mut self, job: &Scheduled, reason: &str) {

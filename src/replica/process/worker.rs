@@ -23,12 +23,20 @@ unsafe extern "C-unwind" {
     fn SignalHandlerForConfigReload(signal: c_int);
 }
 
+/// Has the statement fail with 57014, and remembers that it was from outside: a trigger may pass on an error of the
+/// same SQLSTATE from somewhere else.
+unsafe extern "C-unwind" fn cancel(signal: c_int) {
+    failure::note_cancel();
+    // SAFETY: the server's own handler, called as a handler.
+    unsafe { StatementCancelHandler(signal) };
+}
+
 /// Sets the signal handlers; the first thing in every process.
 pub fn handle_signals() {
     // SAFETY: at the begin of a process, before signals are let in; the handlers are the server's.
     unsafe {
         pg_compat::on_signal(libc::SIGTERM, die);
-        pg_compat::on_signal(libc::SIGINT, StatementCancelHandler);
+        pg_compat::on_signal(libc::SIGINT, cancel);
         pg_compat::on_signal(libc::SIGHUP, SignalHandlerForConfigReload);
         pg_sys::BackgroundWorkerUnblockSignals();
     }

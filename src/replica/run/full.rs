@@ -41,6 +41,9 @@ pub fn run(party: &Party<'_>, figures: &mut Figures) {
     let began = Instant::now();
     let (job, run) = (party.job, party.run);
     let (definition, fingerprint, standing) = transaction(|| {
+        if party.scheduled {
+            incremental::lock_timeout(incremental::PATIENCE);
+        }
         let definition = source::define(job);
         let fingerprint = standing::definition(job.source, job.target, &definition.connection);
         (definition, fingerprint, standing::read(job.target))

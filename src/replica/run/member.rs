@@ -20,9 +20,7 @@ use crate::replica::table::apply::Diff;
 use crate::replica::table::staging::Staging;
 use crate::replica::table::versions;
 use crate::sql::clock;
-use crate::sql::failure::{self, Failure};
 use crate::sql::spi::query;
-use crate::sql::txn::transaction;
 
 /// One replica of the group.
 pub struct Member {
@@ -50,8 +48,6 @@ pub struct Member {
     staging: Option<Staging>,
     /// Everything of it was read; none: what is not staged is as it is held.
     pub whole: Option<Whole>,
-    /// Whether something of its own has failed; the others go on without it.
-    pub failed: bool,
 }
 
 /// What a full comparison has read, and what is known from it.
@@ -89,7 +85,6 @@ impl Member {
             undecided: HashSet::new(),
             staging: None,
             whole: None,
-            failed: false,
         }
     }
 
@@ -130,13 +125,8 @@ impl Member {
         schedule::full_due(standing.full_at, standing.full_every, seed, clock::now())
     }
 
-    /// Whether its rows are refreshed by this run.
-    pub fn is_due(&self) -> bool {
-        self.run.is_some() && !self.failed
-    }
-
-    /// Takes in rows that were read for the whole group.
-    pub fn stage(&mut self, rows: &[&Row]) -> Result<(), Failure> {
+    /// Takes in rows that were read for the whole group; inside a transaction.
+    pub fn stage(&mut self, rows: &[&Row]) {
         let mine: Vec<Row> = rows
             .iter()
             .map(|row| Row {
@@ -147,18 +137,14 @@ impl Member {
             .collect();
         self.figures.seen += mine.len() as i64;
         self.pending.brought.extend(mine.iter().map(|row| row.id));
-        failure::catch(|| {
-            transaction(|| {
-                let staging = match &mut self.staging {
-                    Some(staging) => staging,
-                    None => {
-                        let outputs = std::mem::take(&mut self.bound.outputs);
-                        self.staging.insert(Staging::create(&self.bound.columns, outputs))
-                    }
-                };
-                staging.add(&mine);
-            });
-        })
+        let staging = match &mut self.staging {
+            Some(staging) => staging,
+            None => {
+                let outputs = std::mem::take(&mut self.bound.outputs);
+                self.staging.insert(Staging::create(&self.bound.columns, outputs))
+            }
+        };
+        staging.add(&mine);
     }
 
     /// Which of some objects it holds; inside a transaction.

@@ -6,6 +6,7 @@
 //! | full | everything of one replica |
 //! | incremental, incremental/ | what changed, for a whole group |
 //! | member | one replica of the group, and what the run does to it |
+//! | outcome | how a run ends for a replica, as it is noted |
 //! | source | what a foreign table means: columns, types, conditions |
 //! | references | references to objects that are gone or have another name |
 //! | proof | how the service can be asked for changes |
@@ -13,6 +14,7 @@
 pub mod full;
 pub mod incremental;
 pub mod member;
+pub mod outcome;
 pub mod proof;
 pub mod references;
 pub mod refresh;

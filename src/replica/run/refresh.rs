@@ -17,6 +17,7 @@ use pgrx::prelude::*;
 
 use super::full;
 use super::incremental::{self, Party};
+use super::outcome;
 use crate::drift::watch;
 use crate::gucs;
 use crate::replica::kept::history::{self, Figures, Mode, Run};
@@ -87,7 +88,7 @@ pub fn run(task: &Task) {
         run.note = Some(why);
         let turned = failure::catch(|| transaction(|| history::turned(&run)));
         if let Err(failure) = turned {
-            return failed(&job, &run, &Figures::default(), &failure);
+            return outcome::broken(&party(task, &job, &run, share), &Figures::default(), &failure);
         }
     }
     if let (Mode::Full, Some(lock)) = (mode, lock) {
@@ -95,8 +96,9 @@ pub fn run(task: &Task) {
         lock.release();
     }
     let mut figures = Figures::default();
-    if let Err(failure) = failure::catch(|| full::run(&party(task, &job, &run, share), &mut figures)) {
-        failed(&job, &run, &figures, &failure);
+    let party = party(task, &job, &run, share);
+    if let Err(failure) = failure::catch(|| full::run(&party, &mut figures)) {
+        outcome::broken(&party, &figures, &failure);
     }
 }
 
@@ -121,21 +123,6 @@ fn plan(task: &Task, job: &Job) -> (Mode, Option<String>) {
         return (Mode::Full, Some("a full comparison is due".to_owned()));
     }
     (Mode::Incremental, None)
-}
-
-/// Notes a failure.
-pub fn failed(job: &Job, run: &Run, figures: &Figures, failure: &Failure) {
-    failure.log(&format!("the refresh of {} failed", job.name));
-    let noted = failure::catch(|| {
-        transaction(|| {
-            if jobs::usable(job.target).is_some() {
-                history::failed(job, run, figures, failure);
-            }
-        });
-    });
-    if let Err(failure) = noted {
-        failure.log(&format!("the failure of {} could not be noted", job.name));
-    }
 }
 
 /// Tells whoever listens of a run that changed rows; heard when the transaction commits.

@@ -15,17 +15,19 @@ use super::super::member::Member;
 use super::super::references::Referenced;
 use super::super::refresh;
 use super::counts::{IDS, UNANNOUNCED};
-use super::{Full, Group};
-use crate::replica::kept::standing;
+use super::{Group, Stop};
 use crate::runtime::PageStream;
 use crate::sql::clock;
-use crate::sql::failure::{self, Failure};
+use crate::sql::failure::Failure;
 use crate::sql::txn::transaction;
 use crate::{error, runtime};
+use course::Befell;
 
 /// So often the service is asked what changed before a run takes what it has: a service in which something
-/// changes all the time is never settled.
-const LOOKS: usize = 4;
+/// changes all the time may never be calm.
+const LOOKS: usize = 16;
+/// From this look on the questions follow each other at once.
+const CLOSELY: usize = 2;
 /// More changes than these within the last minutes are not asked for twice.
 const YOUNG: usize = 400;
 
@@ -67,34 +69,102 @@ impl Group {
     ///
     /// The answers to one look come from different moments, so that an object may be read as it was before a
     /// change and another as it is after it. A second look brings whatever changed since the first; where
-    /// it shows nothing new, there was nothing, and where it shows something, there is a third.
-    pub(super) fn look(&mut self) -> Result<(), Full> {
-        let lasts: Vec<Moment> = self.due().filter_map(|m| m.standing.since).collect();
+    /// it shows nothing new, there was nothing, and where it shows something, there are others, whose questions
+    /// follow each other at once. A run that finds no calm in all of them says so.
+    pub(super) fn look(&mut self) -> Result<(), Stop> {
+        let lasts: Vec<Moment> =
+            self.due().into_iter().filter_map(|n| self.members[n].standing.since).collect();
         let Some(last) = lasts.into_iter().min_by_key(|last| last.there.unwrap_or(last.here)) else {
             return Ok(());
         };
         let mut window = Window::Since(last);
         for round in 0..LOOKS {
             self.unsettled = false;
-            let seen = self.changes(window)?;
-            if round > 0 && seen == 0 {
+            let calm =
+                if round < CLOSELY { self.look_once(window, round)? } else { self.look_closely(window)? };
+            if calm {
                 return Ok(());
             }
-            self.verdicts(window)?;
-            self.leave_behind();
-            for unit in self.units() {
-                self.compare(&unit)?;
-            }
-            if !(seen > 0 || self.unsettled) || self.young() > YOUNG {
-                return Ok(());
+            if self.young() > YOUNG {
+                break;
             }
             window = Window::Again(self.since);
             if self.bound(window).is_none() {
-                return Ok(());
+                break;
             }
             self.members.iter_mut().for_each(Member::look_again);
         }
+        self.restless = true;
         Ok(())
+    }
+
+    /// One look; says whether nothing can have happened meanwhile.
+    fn look_once(&mut self, window: Window, round: usize) -> Result<bool, Stop> {
+        let seen = self.changes(window)?;
+        if round > 0 && seen == 0 {
+            return Ok(true);
+        }
+        self.verdicts(window)?;
+        self.leave_behind();
+        self.compare_all()?;
+        Ok(seen == 0 && !self.unsettled)
+    }
+
+    /// One look at a service that changes a lot: what changed, how many there are, and what changed since, asked at
+    /// once one after the other, and taken in afterwards. The time in which nothing may happen is as short as it
+    /// can be then.
+    fn look_closely(&mut self, window: Window) -> Result<bool, Stop> {
+        self.progress("fetching")?;
+        let units = self.units();
+        let filters: Vec<String> = units.iter().map(|unit| self.filter_of(unit)).collect();
+        let first = self.read(window)?;
+        // One that is refused is found out about by `compare_all`.
+        let counts: Vec<Option<u64>> = filters.into_iter().map(|filter| self.count(filter).ok()).collect();
+        let again = Window::Again(self.since);
+        let second = self.read(again)?;
+        for page in &first {
+            self.sift(page)?;
+        }
+        self.verdicts(window)?;
+        self.leave_behind();
+        let mut now = self.units();
+        let agreed = now.len() == counts.len()
+            && now.iter().zip(&counts).all(|(unit, count)| Some(unit.rows) == *count);
+        now.iter_mut().zip(&units).for_each(|(now, before)| now.rows = before.rows);
+        let (agreed, mut later) = (agreed && now == units, 0);
+        self.members.iter_mut().for_each(Member::look_again);
+        for page in &second {
+            later += self.sift(page)?;
+        }
+        if agreed && later == 0 {
+            return Ok(true);
+        }
+        self.verdicts(again)?;
+        self.leave_behind();
+        self.compare_all()?;
+        Ok(false)
+    }
+
+    /// All pages of what changed, not taken in yet.
+    fn read(&mut self, window: Window) -> Result<Vec<Page>, Stop> {
+        let client = self.connection.client.clone();
+        let now = Moment { here: clock::now(), there: client.service_time() };
+        let Some(since) = self.bound(window) else {
+            return Err(Stop::unaskable("the clock was set back"));
+        };
+        let mut pages =
+            self.pages(format!("objectSchemaId = {} AND {since}", self.schema), self.columns.clone());
+        let mut all = Vec::new();
+        loop {
+            let page = pages.next().map_err(refused_or_raise)?;
+            if all.is_empty() {
+                self.since = Moment { here: now.here, there: client.service_time() };
+            }
+            match page {
+                Some(page) => all.push(page),
+                None => return Ok(all),
+            }
+        }
     }
 
     /// How many objects a second look would bring although nothing happened to them.
@@ -112,12 +182,12 @@ impl Group {
     }
 
     /// What changed, for all members at once. Returns how many objects that this run had not seen so.
-    fn changes(&mut self, window: Window) -> Result<usize, Full> {
-        self.progress("fetching");
+    fn changes(&mut self, window: Window) -> Result<usize, Stop> {
+        self.progress("fetching")?;
         let client = self.connection.client.clone();
         let now = Moment { here: clock::now(), there: client.service_time() };
         let Some(mut since) = self.bound(window) else {
-            return Err(Full("the clock was set back".to_owned()));
+            return Err(Stop::unaskable("the clock was set back"));
         };
         loop {
             let aql = format!("objectSchemaId = {} AND {since}", self.schema);
@@ -144,7 +214,7 @@ impl Group {
 
     /// Deals the objects of a page out to the members whose types they are of. Returns how many there are
     /// that this run had not seen so.
-    fn sift(&mut self, page: &Page) -> Result<usize, Full> {
+    fn sift(&mut self, page: &Page) -> Result<usize, Stop> {
         let mut new: Vec<&Row> = Vec::new();
         for row in &page.rows {
             let seen = Seen::of(row);
@@ -161,85 +231,66 @@ impl Group {
             member.supersede(&ids);
             let rows: Vec<&Row> =
                 new.iter().copied().filter(|row| member.takes.fate(type_of(row)) != Fate::Away).collect();
-            if member.takes.filtered && member.is_due() {
+            if member.takes.filtered && self.course.is_due(n) {
                 member.undecided.extend(rows.iter().map(|row| row.id));
             }
             self.stage(n, &rows);
         }
-        self.progress("fetching");
+        self.progress("fetching")?;
         Ok(new.len())
     }
 
     /// An object of a type that was not there when the source was last looked at may belong to a source
     /// that takes descendants in: such a replica compares everything.
-    pub(super) fn expect_known_types(&mut self, n: usize, page: &Page) -> Result<(), Full> {
-        let member = &self.members[n];
-        let Some(known) = member.bound.known.as_ref().filter(|_| member.is_due()) else { return Ok(()) };
+    pub(super) fn expect_known_types(&mut self, n: usize, page: &Page) -> Result<(), Stop> {
+        let due = self.course.is_due(n);
+        let Some(known) = self.members[n].bound.known.as_ref().filter(|_| due) else { return Ok(()) };
         if page.rows.iter().all(|row| known.contains(&type_of(row))) {
             return Ok(());
         }
-        self.compare_in_full(n, "there is a new object type, which it may take in")
-    }
-
-    /// What is known of a member's types is outdated: everything of it is to be compared.
-    pub(super) fn compare_in_full(&mut self, n: usize, why: &str) -> Result<(), Full> {
-        if let Some(whole) = &mut self.members[n].whole {
-            // It came while everything was read.
-            whole.again = true;
-            return Ok(());
-        }
-        if n == 0 {
-            return Err(Full(why.to_owned()));
-        }
-        transaction(|| standing::want_full(self.members[n].job.target));
-        self.leave_out(n, why);
-        Ok(())
+        self.outdated(n, "there is a new object type, which it may take in")
     }
 
     pub(super) fn stage(&mut self, n: usize, rows: &[&Row]) {
-        let member = &mut self.members[n];
-        if !member.is_due() || rows.is_empty() {
-            return;
-        }
-        if let Err(failure) = member.stage(rows) {
-            self.fail(n, &failure);
+        if self.course.is_due(n) && !rows.is_empty() {
+            self.with(n, |member| member.stage(rows));
         }
     }
 
     /// Of objects that were brought for a replica with a condition of its own: which pass it.
-    fn verdicts(&mut self, window: Window) -> Result<(), Full> {
-        for n in 0..self.members.len() {
-            let member = &mut self.members[n];
-            let undecided = std::mem::take(&mut member.undecided);
-            if !member.is_due() || undecided.is_empty() {
+    fn verdicts(&mut self, window: Window) -> Result<(), Stop> {
+        for n in self.due() {
+            let undecided = std::mem::take(&mut self.members[n].undecided);
+            if undecided.is_empty() {
                 continue;
             }
-            let filter = member.bound.filter.clone();
+            let filter = self.members[n].bound.filter.clone();
             // Asked for anew: a bound that says how long ago moves with the time.
             let Some(since) = self.bound(window) else { return Ok(()) };
             let aql = format!("{filter} AND {since}");
-            match failure::catch(|| self.ids(aql)) {
-                Ok(Ok(passed)) => {
+            match self.ids(aql) {
+                Ok(passed) => {
                     let pending = &mut self.members[n].pending;
                     for id in undecided.difference(&passed) {
                         pending.brought.remove(id);
                         pending.out.insert(*id);
                     }
                 }
-                // The condition is this replica's own.
-                Ok(Err(Full(_))) => {
-                    let failure = Failure::new(
-                        PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION,
-                        format!("the service refuses the condition of {}", self.members[n].job.name),
-                    )
-                    .with_hint("Correct the option aql of the foreign table.");
-                    self.fail(n, &failure);
-                }
-                Err(failure) if failure.is_of_service() => failure.raise(None),
-                Err(failure) => self.fail(n, &failure),
+                Err(Stop::Unaskable { refused: true, .. }) => self.condition_refused(n),
+                Err(stop) => return Err(stop),
             }
         }
         Ok(())
+    }
+
+    /// The condition is this replica's own.
+    pub(super) fn condition_refused(&mut self, n: usize) {
+        let failure = Failure::new(
+            PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION,
+            format!("the service refuses the condition of {}", self.members[n].job.name),
+        )
+        .with_hint("Correct the option aql of the foreign table.");
+        self.befell(n, Befell::Own, &failure);
     }
 
     /// Changed objects that a replica holds although they are no longer of its types.
@@ -248,29 +299,20 @@ impl Group {
             return;
         }
         let ids: Vec<i64> = self.changed.keys().copied().collect();
-        for n in 0..self.members.len() {
-            if !self.members[n].is_due() {
-                continue;
-            }
-            let left = failure::catch(|| {
-                transaction(|| {
-                    let member = &self.members[n];
-                    let known =
-                        |id: &i64| member.pending.brought.contains(id) || member.pending.out.contains(id);
-                    let away: Vec<i64> = ids.iter().copied().filter(|id| !known(id)).collect();
-                    member.held(&away)
-                })
+        for n in self.due() {
+            self.with(n, |member| {
+                let known = |id: &i64| member.pending.brought.contains(id) || member.pending.out.contains(id);
+                let away: Vec<i64> = ids.iter().copied().filter(|id| !known(id)).collect();
+                let left = member.held(&away);
+                member.pending.out.extend(left);
             });
-            match left {
-                Ok(left) => self.members[n].pending.out.extend(left),
-                Err(failure) => self.fail(n, &failure),
-            }
         }
     }
 
     /// Objects that rows may refer to by a key or label that is no longer theirs.
-    pub(super) fn referenced(&mut self) -> Result<Vec<Referenced>, Full> {
-        let refer = self.members.iter().any(|m| !m.failed && !m.bound.references.is_empty());
+    pub(super) fn referenced(&mut self) -> Result<Vec<Referenced>, Stop> {
+        let going: Vec<usize> = (0..self.members.len()).filter(|n| self.course.goes(*n)).collect();
+        let refer = going.iter().any(|n| !self.members[*n].bound.references.is_empty());
         if refer {
             self.not_found_again();
         }
@@ -278,10 +320,11 @@ impl Group {
             return Ok(Vec::new());
         }
         let ids: Vec<i64> = self.changed.keys().chain(&self.gone).copied().collect();
-        let held: HashMap<i64, String> = transaction(|| {
-            let keys = self.members.iter().filter(|m| !m.failed).flat_map(|m| m.held_keys(&ids));
-            keys.filter_map(|(id, key)| Some((id, key?))).collect()
-        });
+        let mut held: HashMap<i64, String> = HashMap::new();
+        for n in going {
+            let keys = self.with(n, |member| member.held_keys(&ids)).unwrap_or_default();
+            held.extend(keys.into_iter().filter_map(|(id, key)| Some((id, key?))));
+        }
         let mut now = self.changed.clone();
         let gone: Vec<i64> = self.gone.iter().copied().collect();
         gone.iter().for_each(|id| drop(now.remove(id)));
@@ -311,14 +354,15 @@ impl Group {
     /// Objects that a full comparison did not find again are gone like those that a count shows, and nothing
     /// else will tell those that refer to them. Where they are more than the replica may lose, it loses none.
     fn not_found_again(&mut self) {
-        let leader = self.leader();
-        if leader.failed || leader.whole.is_none() {
+        if !self.course.is_due(0) || self.leader().whole.is_none() {
             return;
         }
-        let (held, after) = transaction(|| (leader.held_ids(), leader.ids_after()));
+        let Some((held, after)) = self.with(0, |leader| (leader.held_ids(), leader.ids_after())) else {
+            return;
+        };
         let known = |id: &i64| after.contains(id) || self.changed.contains_key(id);
         let lost: Vec<i64> = held.iter().copied().filter(|id| !known(id)).collect();
-        if lost.len() as f64 <= leader.share * held.len() as f64 {
+        if lost.len() as f64 <= self.leader().share * held.len() as f64 {
             self.gone.extend(lost);
         }
     }
@@ -329,7 +373,7 @@ impl Group {
     }
 
     /// The complete list of ids that match.
-    pub(super) fn ids(&self, filter: String) -> Result<HashSet<i64>, Full> {
+    pub(super) fn ids(&self, filter: String) -> Result<HashSet<i64>, Stop> {
         let mut pages = self.pages(filter, Arc::from([]));
         let mut ids = HashSet::new();
         while let Some(page) = pages.next().map_err(refused_or_raise)? {
@@ -338,11 +382,11 @@ impl Group {
         Ok(ids)
     }
 
-    pub(super) fn count(&self, filter: String) -> Result<u64, Full> {
+    pub(super) fn count(&self, filter: String) -> Result<u64, Stop> {
         let client = self.connection.client.clone();
         runtime::wait(async move { client.total_count(&filter).await }).map_err(|error| {
             if error.kind().refuses_counts() {
-                return Full(error.message().to_owned());
+                return Stop::unaskable(error.message());
             }
             refused_or_raise(error)
         })
@@ -350,9 +394,10 @@ impl Group {
 }
 
 /// A refusal of the text means that changes cannot be asked for so; anything else is an ERROR.
-pub(super) fn refused_or_raise(error: Error) -> Full {
+pub(super) fn refused_or_raise(error: Error) -> Stop {
     if error.kind() == Kind::AqlRejected {
-        return Full(format!("the service refuses what changes are asked for by: {}", error.message()));
+        let why = format!("the service refuses what changes are asked for by: {}", error.message());
+        return Stop::Unaskable { why, refused: true };
     }
     error::service(&error)
 }

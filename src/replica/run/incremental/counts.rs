@@ -8,9 +8,8 @@ use delta::search::{Ask, Purpose, Range, Search};
 use delta::sift::{Unit, units};
 
 use super::changes::{Seen, Window, one_of, refused_or_raise, stamp_of, type_of};
-use super::{Full, Group};
+use super::{Group, Stop};
 use crate::catalog::{any_of, type_filter};
-use crate::sql::txn::transaction;
 
 /// About so many ids are on a page, at least.
 const PAGE: u64 = 100;
@@ -21,10 +20,37 @@ pub(super) const UNANNOUNCED: usize = 2000;
 pub(super) const IDS: usize = 50;
 
 impl Group {
-    pub(super) fn units(&self) -> Vec<Unit> {
-        let due: Vec<usize> = (0..self.members.len()).filter(|n| self.members[*n].is_due()).collect();
+    /// Compares each unit of the group. What is wrong with one is not the others'.
+    pub(super) fn compare_all(&mut self) -> Result<(), Stop> {
+        for unit in self.units() {
+            match self.compare(&unit) {
+                Ok(()) => {}
+                Err(Stop::Over) => return Err(Stop::Over),
+                Err(Stop::Unaskable { refused: true, .. })
+                    if self.members[unit.members[0]].bound.own.is_some() =>
+                {
+                    self.condition_refused(unit.members[0]);
+                }
+                Err(Stop::Unaskable { why, .. }) => {
+                    for n in unit.members {
+                        self.outdated(n, &why)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn units(&mut self) -> Vec<Unit> {
+        let mut rows = Vec::new();
+        let mut due = Vec::new();
+        for n in self.due() {
+            if let Some(after) = self.with(n, |member| member.rows_after()) {
+                due.push(n);
+                rows.push(after);
+            }
+        }
         let takes: Vec<_> = due.iter().map(|n| self.members[*n].takes.clone()).collect();
-        let rows: Vec<u64> = transaction(|| due.iter().map(|n| self.members[*n].rows_after()).collect());
         let mut units = units(&takes, &rows);
         for unit in &mut units {
             unit.members.iter_mut().for_each(|n| *n = due[*n]);
@@ -53,20 +79,31 @@ impl Group {
         any_of(&parts)
     }
 
-    /// Compares how many objects there are with how many there will be, and finds the difference.
-    pub(super) fn compare(&mut self, unit: &Unit) -> Result<(), Full> {
+    /// The condition that selects what a unit holds.
+    pub(super) fn filter_of(&self, unit: &Unit) -> String {
         let first = &self.members[unit.members[0]];
-        let filter = match &first.bound.own {
+        match &first.bound.own {
             Some(_) => format!("({})", first.bound.filter),
             None => self.kinds_of(unit),
-        };
+        }
+    }
+
+    /// Compares how many objects there are with how many there will be, and finds the difference.
+    fn compare(&mut self, unit: &Unit) -> Result<(), Stop> {
+        let filter = self.filter_of(unit);
         let count = self.count(filter.clone())?;
         if count == unit.rows {
             return Ok(());
         }
-        self.progress("searching");
-        let held: HashSet<i64> =
-            transaction(|| unit.members.iter().flat_map(|n| self.members[*n].ids_after()).collect());
+        self.progress("searching")?;
+        let mut held = HashSet::new();
+        for n in &unit.members {
+            match self.with(*n, |member| member.ids_after()) {
+                Some(ids) => held.extend(ids),
+                // The count is of one that is out now: the next run's.
+                None => return Ok(()),
+            }
+        }
         let mut search = Search::new(Purpose::Differences, held, count, PAGE);
         while let Some(ask) = search.ask() {
             match ask {
@@ -74,7 +111,7 @@ impl Group {
                 Ask::List(range) => {
                     let ids = self.ids(format!("{filter}{}", range.and()))?;
                     if ids.iter().any(|id| !within(range, *id)) {
-                        return Err(Full("the service ignores ranges of ids".to_owned()));
+                        return Err(Stop::unaskable("the service ignores ranges of ids"));
                     }
                     search.listed(&ids);
                 }
@@ -86,7 +123,8 @@ impl Group {
             self.members[*n].pending.out.extend(search.gone());
         }
         if search.new_ids().len() > UNANNOUNCED {
-            return Err(Full(format!("{} objects are new that no change announced", search.new_ids().len())));
+            let why = format!("{} objects are new that no change announced", search.new_ids().len());
+            return Err(Stop::unaskable(why));
         }
         for ids in search.new_ids().chunks(IDS) {
             self.bring(unit, &filter, ids)?;
@@ -96,7 +134,7 @@ impl Group {
 
     /// Brings objects that nothing announced. Those that changed after the changes were asked for are the
     /// next look's, or the next run's: as they are now, they belong to a later moment than the others.
-    fn bring(&mut self, unit: &Unit, filter: &str, ids: &[i64]) -> Result<(), Full> {
+    fn bring(&mut self, unit: &Unit, filter: &str, ids: &[i64]) -> Result<(), Stop> {
         let later = self.since.there.filter(|_| self.bound(Window::Again(self.since)).is_some());
         let mut pages = self.pages(format!("{filter} AND {}", one_of(ids)), self.columns.clone());
         while let Some(page) = pages.next().map_err(refused_or_raise)? {
@@ -109,9 +147,9 @@ impl Group {
                 !unit.members.iter().any(|n| self.members[*n].takes.types.contains(&type_of(row)))
             };
             if page.rows.iter().any(is_nobodys) {
-                let below = |n: &usize| self.members[*n].bound.asks_below && self.members[*n].is_due();
+                let below = |n: &usize| self.members[*n].bound.asks_below && self.course.is_due(*n);
                 for n in unit.members.iter().copied().filter(below).collect::<Vec<_>>() {
-                    self.compare_in_full(n, "an object type is below another one now")?;
+                    self.outdated(n, "an object type is below another one now")?;
                 }
             }
             let (_, rows): (Vec<&Row>, Vec<&Row>) =

@@ -3,6 +3,7 @@
 mod altered;
 mod by_hand;
 mod clocks;
+mod course;
 mod death;
 mod elsewhere;
 mod gone;

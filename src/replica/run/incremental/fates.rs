@@ -1,0 +1,148 @@
+//! What befalls a member, and what is noted of it: crates/course decides, here it is done.
+
+use course::{Becomes, Befell, Verdict};
+
+use super::super::full;
+use super::super::member::Member;
+use super::super::outcome::{self, Cause};
+use super::{Group, Stop};
+use crate::installed;
+use crate::replica::kept::{history, standing};
+use crate::replica::process::locks;
+use crate::sql::failure::{self, Failure};
+use crate::sql::spi::execute;
+use crate::sql::txn::transaction;
+
+/// So long a run waits for locks of other sessions on one of its replicas, in milliseconds.
+pub const PATIENCE: i64 = 1000;
+
+/// What a run says that found no calm.
+const RESTLESS: &str =
+    "objects changed all the time while they were read: rows may be of moments some seconds apart";
+
+impl Group {
+    /// Does something of one member's in a transaction of its own. None where that fails: it is out then, and the
+    /// others go on.
+    pub(super) fn with<T>(&mut self, n: usize, body: impl FnOnce(&mut Member) -> T) -> Option<T> {
+        // Somebody waits for this one, and may cancel it.
+        let patient = n == 0 && self.by_hand;
+        let member = &mut self.members[n];
+        let done = failure::catch(|| {
+            transaction(|| {
+                if !patient {
+                    lock_timeout(PATIENCE);
+                }
+                body(member)
+            })
+        });
+        match done {
+            Ok(value) => Some(value),
+            Err(failure) => {
+                self.met(n, &failure);
+                None
+            }
+        }
+    }
+
+    /// A failure in what is one member's.
+    pub(super) fn met(&mut self, n: usize, failure: &Failure) {
+        match Cause::of(failure) {
+            Cause::Stopped => failure.clone().raise(None),
+            Cause::Locked => self.befell(n, Befell::Locked, &outcome::locked()),
+            Cause::Service | Cause::Own => self.befell(n, Befell::Own, failure),
+        }
+    }
+
+    pub(super) fn befell(&mut self, n: usize, what: Befell, failure: &Failure) {
+        let verdicts = self.course.befell(n, what, &failure.message);
+        self.give(verdicts, failure);
+    }
+
+    /// A member is gone.
+    pub(super) fn lost(&mut self, n: usize) -> Result<(), Stop> {
+        self.befell(n, Befell::Gone, &outcome::removed());
+        if self.course.writing().is_none() { Err(Stop::Over) } else { Ok(()) }
+    }
+
+    /// What is known of a member is outdated: everything of it is to be compared.
+    pub(super) fn outdated(&mut self, n: usize, why: &str) -> Result<(), Stop> {
+        if let Some(whole) = &mut self.members[n].whole {
+            // It came while everything was read.
+            whole.again = true;
+        }
+        self.why_full.get_or_insert_with(|| why.to_owned());
+        self.befell(n, Befell::Outdated, &outcome::put_off_over(why));
+        if self.course.writing().is_none() { Err(Stop::Over) } else { Ok(()) }
+    }
+
+    /// Notes what becomes of each. A note that fails is logged: the next run finds a run that is under way although
+    /// nobody does it.
+    pub(super) fn give(&mut self, verdicts: Vec<Verdict>, failure: &Failure) {
+        for verdict in verdicts {
+            let member = &mut self.members[verdict.member];
+            if let (Becomes::Failed(_), Some(whole)) = (verdict.becomes, &mut member.whole) {
+                full::broken_off(&member.job, Some(&mut whole.load), failure);
+            }
+            if let Becomes::Failed(course::Blame::Own) = verdict.becomes {
+                failure.log(&format!("the refresh of {} failed", member.job.name));
+            }
+            let by_hand = self.by_hand && verdict.member == 0;
+            let noted = failure::catch(|| {
+                transaction(|| {
+                    if !installed::usable() {
+                        return;
+                    }
+                    if let Some(run) = &member.run {
+                        let said = match verdict.becomes {
+                            Becomes::PutOff(_) => &outcome::put_off_over(self.course.why(verdict.member)),
+                            _ => failure,
+                        };
+                        outcome::note(&member.job, run, &member.figures, verdict.becomes, said, !by_hand);
+                    }
+                    if verdict.in_full {
+                        standing::want_full(member.job.target);
+                    }
+                })
+            });
+            if let Err(failure) = noted {
+                failure.log(&format!("what became of the refresh of {} could not be noted", member.job.name));
+            }
+            let over = matches!(verdict.becomes, Becomes::PutOff(_) | Becomes::Released | Becomes::Failed(_));
+            if over && verdict.member > 0 {
+                locks::unlock(member.job.target);
+            }
+        }
+    }
+
+    /// That objects are gone is found once. Whoever was not written cannot put its references to them right
+    /// later, and compares everything.
+    pub(super) fn owe(&self) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let members = self.course.untold().into_iter().map(|n| self.members[n].job.target);
+        let outside = self.course.untold_outside().iter().map(|id| pgrx::pg_sys::Oid::from(*id));
+        for target in members.chain(outside) {
+            if let Err(failure) = failure::catch(|| transaction(|| standing::want_full(target))) {
+                failure.log("a full comparison could not be asked for");
+            }
+        }
+    }
+
+    /// Note of those that the run goes on without, and of what is not of one moment; in the transaction that ends it.
+    pub(super) fn say_without(&self) {
+        let Some(run) = self.due().into_iter().find_map(|n| self.members[n].run.as_ref()) else { return };
+        if self.restless {
+            history::add_note(run, RESTLESS);
+        }
+        if let Some(without) = self.course.without() {
+            history::add_note(run, &format!("{}{without}", history::WITHOUT));
+        }
+    }
+}
+
+/// Inside a transaction, for the rest of it; 0: without an end.
+pub fn lock_timeout(milliseconds: i64) {
+    let sql = "SELECT pg_catalog.set_config('lock_timeout', $1, true)";
+    execute(sql, &[milliseconds.to_string().into()]);
+}

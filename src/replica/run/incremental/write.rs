@@ -1,0 +1,157 @@
+//! Everything that a run found, in one transaction for the whole group.
+//!
+//! A member that cannot be written is left out, and the rest is tried again: each attempt but the first takes one
+//! out, or finds out over whom the one before it failed.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use course::{Befell, Ending, Writing};
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys;
+
+use super::super::outcome::{self, Cause};
+use super::super::references::Referenced;
+use super::super::{refresh, source};
+use super::Group;
+use super::fates::{PATIENCE, lock_timeout};
+use crate::error;
+use crate::replica::kept::{history, jobs, load, standing};
+use crate::sql::clock;
+use crate::sql::failure::{self, Failure};
+use crate::sql::spi::{execute, query};
+use crate::sql::txn::transaction;
+
+/// Where an attempt to write is.
+#[derive(Default)]
+struct At {
+    member: Cell<Option<usize>>,
+    gone: Cell<bool>,
+}
+
+impl Group {
+    /// Writes everything, and notes what becomes of each.
+    pub(super) fn write(&mut self, referenced: &[Referenced]) {
+        if self.progress("applying").is_err() {
+            return;
+        }
+        while let Some(writing) = self.course.writing() {
+            if let Some(lock) = self.lock.take_if(|_| writing.patient) {
+                // The others have their own runs meanwhile.
+                lock.release();
+            }
+            let at = At::default();
+            let written = failure::catch(|| transaction(|| self.write_all(referenced, writing, &at)));
+            match written {
+                Ok(()) => {
+                    let verdicts = self.course.end(Ending::Written);
+                    // Noted with the rows; there is nothing left to note but whose lock is free.
+                    drop(verdicts);
+                    return self.owe();
+                }
+                Err(failure) => self.broke(&at, failure),
+            }
+        }
+        self.owe();
+    }
+
+    /// An attempt failed, and wrote nothing.
+    fn broke(&mut self, at: &At, failure: Failure) {
+        let befell = match (Cause::of(&failure), at.member.get()) {
+            (Cause::Stopped, _) => failure.raise(None),
+            (_, None) => {
+                let verdicts = self.course.unwritable();
+                if !verdicts.is_empty() {
+                    failure.log(&format!("the refresh of {} could not be committed", self.leader().job.name));
+                }
+                return self.give(verdicts, &failure);
+            }
+            (_, Some(n)) if at.gone.get() => (n, Befell::Gone, outcome::removed()),
+            (Cause::Locked, Some(n)) => (n, Befell::Locked, outcome::locked()),
+            // Nothing is asked of the service here: whatever it looks like, it is a trigger's, or a constraint's.
+            (_, Some(n)) => (n, Befell::Own, failure),
+        };
+        self.befell(befell.0, befell.1, &befell.2);
+    }
+
+    fn write_all(&mut self, referenced: &[Referenced], writing: Writing, at: &At) {
+        let applying = Instant::now();
+        // The run's own first: what is waited for longest is waited for with nothing held.
+        let going: Vec<usize> = (0..self.members.len()).filter(|n| self.course.goes(*n)).collect();
+        let mut written = Vec::new();
+        for n in going {
+            at.member.set(Some(n));
+            let member = &mut self.members[n];
+            if member.run.is_none() && (referenced.is_empty() || member.bound.references.is_empty()) {
+                continue;
+            }
+            let left = Duration::from_millis(PATIENCE.unsigned_abs()).saturating_sub(applying.elapsed());
+            lock_timeout(if writing.patient { 0 } else { (left.as_millis() as i64).max(10) });
+            source::lock_relation(member.job.target, pg_sys::RowExclusiveLock);
+            let Some(job) = jobs::find_and_keep(member.job.target) else {
+                at.gone.set(true);
+                error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile")
+            };
+            member.job = job;
+            member.apply(referenced);
+            written.push(n);
+            if writing.one_by_one {
+                execute("SET CONSTRAINTS ALL IMMEDIATE", &[]);
+            }
+        }
+        // What PostgreSQL would check at the commit, where nobody could be told to be the reason.
+        for n in written {
+            at.member.set(Some(n));
+            check(self.members[n].job.target);
+        }
+        at.member.set(None);
+        execute("SET CONSTRAINTS ALL IMMEDIATE", &[]);
+        self.conclude(applying, at);
+    }
+
+    /// Notes that everybody who is left succeeded.
+    fn conclude(&mut self, applying: Instant, at: &At) {
+        self.say_without();
+        let due = self.due();
+        let base = match due.iter().find_map(|n| self.members[*n].run.as_ref().map(|run| (*n, run))) {
+            Some((n, run)) => history::next_base(&self.members[n].job, run),
+            None => clock::now(),
+        };
+        for n in due {
+            at.member.set(Some(n));
+            let member = &mut self.members[n];
+            let Some(run) = &member.run else { continue };
+            member.warn();
+            member.figures.apply_seconds = applying.elapsed().as_secs_f64();
+            refresh::notify(&member.job, run, &member.figures);
+            // One that is to be compared in full is as due for that as before.
+            let kept = history::base(&member.job).filter(|_| n > 0 && member.wants_full());
+            history::succeeded(&member.job, run, kept.unwrap_or(base), &member.figures);
+            let Some(whole) = &member.whole else {
+                standing::keep(member.job.target, self.since, None);
+                continue;
+            };
+            standing::keep(member.job.target, self.since, Some(&whole.ground));
+            standing::memorize(member.job.target, &whole.fingerprint, &whole.memory);
+            load::close(member.job.target);
+            if whole.again {
+                standing::want_full(member.job.target);
+            }
+        }
+        at.member.set(None);
+    }
+}
+
+/// Checks the constraints that wait for the commit, of a table and of those that refer to it.
+fn check(target: pg_sys::Oid) {
+    let sql = "
+        SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.conname)
+        FROM pg_catalog.pg_constraint AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.connamespace
+        WHERE c.condeferrable
+          AND (c.conrelid OPERATOR(pg_catalog.=) $1 OR c.confrelid OPERATOR(pg_catalog.=) $1)";
+    let names = query(sql, &[target.into()], |row| row.must::<String>(1));
+    if !names.is_empty() {
+        execute(&format!("SET CONSTRAINTS {} IMMEDIATE", names.join(", ")), &[]);
+    }
+}
