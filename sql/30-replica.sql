@@ -21,6 +21,28 @@ CREATE TABLE assets_fdw.replica_job (
 );
 SELECT pg_catalog.pg_extension_config_dump('assets_fdw.replica_job', '');
 
+-- Which replica each history table belongs to. It stays when the replica goes (no target then), and one of the same
+-- name goes on with it; names of histories are cut to fit, `replica` is the whole one.
+CREATE TABLE assets_fdw.replica_history (
+    history  regclass PRIMARY KEY,
+    target   regclass,
+    replica  name NOT NULL
+);
+SELECT pg_catalog.pg_extension_config_dump('assets_fdw.replica_history', '');
+
+-- Which column of a replica shows which one of its foreign table: found by their names, and known by their numbers from
+-- then on, so that either may be renamed. Numbers are this database's (`home`): after a restore names count again.
+CREATE TABLE assets_fdw.replica_column (
+    target         regclass NOT NULL REFERENCES assets_fdw.replica_job ON DELETE CASCADE,
+    attnum         smallint NOT NULL,
+    name           name NOT NULL,
+    source_attnum  smallint NOT NULL,
+    source_name    name NOT NULL,
+    home           text NOT NULL,
+    PRIMARY KEY (target, attnum)
+);
+SELECT pg_catalog.pg_extension_config_dump('assets_fdw.replica_column', '');
+
 -- What became of the job so far; crates/schedule says what follows from it.
 CREATE TABLE assets_fdw.replica_state (
     target          regclass PRIMARY KEY REFERENCES assets_fdw.replica_job ON DELETE CASCADE,
@@ -120,19 +142,32 @@ CREATE UNLOGGED TABLE assets_fdw.replica_progress (
 
 REVOKE ALL ON assets_fdw.replica_job, assets_fdw.replica_state, assets_fdw.replica_run,
     assets_fdw.replica_request, assets_fdw.replica_progress, assets_fdw.replica_memory, assets_fdw.replica_load,
-    assets_fdw.replica_page, assets_fdw.replica_run_id
+    assets_fdw.replica_page, assets_fdw.replica_run_id, assets_fdw.replica_history, assets_fdw.replica_column
     FROM PUBLIC;
 
--- A dropped table takes its job along. It deletes what the dropping role may not touch, hence the
--- definer's rights; it says nothing and takes no argument.
+-- A dropped table takes its job along, and a dropped history ends the keeping of one. It changes what the dropping role
+-- may not touch, hence the definer's rights; it says nothing and takes no argument.
 CREATE FUNCTION assets_fdw.replica_dropped() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    UPDATE assets_fdw.replica_history AS h SET target = NULL, replica = d.object_name
+        FROM pg_catalog.pg_event_trigger_dropped_objects() AS d
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
+          AND h.target::pg_catalog.oid = d.objid;
     DELETE FROM assets_fdw.replica_job AS j
         USING pg_catalog.pg_event_trigger_dropped_objects() AS d
         WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
           AND j.target::pg_catalog.oid = d.objid;
+    DELETE FROM assets_fdw.replica_history AS h
+        USING pg_catalog.pg_event_trigger_dropped_objects() AS d
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
+          AND h.history::pg_catalog.oid = d.objid;
+    -- A number that is left would be another table's after a restore.
+    UPDATE assets_fdw.replica_job AS j SET history = false, history_table = NULL
+        FROM pg_catalog.pg_event_trigger_dropped_objects() AS d
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
+          AND j.history_table::pg_catalog.oid = d.objid;
 END
 $$;
 REVOKE ALL ON FUNCTION assets_fdw.replica_dropped() FROM PUBLIC;

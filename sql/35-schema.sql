@@ -44,6 +44,7 @@ CREATE TABLE assets_fdw.replica_schema (
     obstacles      text,              -- of what depended on the tables then: where something is blocked, and this
                                       -- differs, it is looked at again
     error          text,
+    into_id        oid,               -- of into_schema, as schema_id
     PRIMARY KEY (source_schema, owner)
 );
 SELECT pg_catalog.pg_extension_config_dump('assets_fdw.replica_schema', '');
@@ -96,6 +97,9 @@ BEGIN
         WHERE n.nspname = s.local_schema AND n.oid <> s.schema_id;
     UPDATE assets_fdw.replica_schema AS s SET schema_id = n.oid FROM pg_catalog.pg_namespace AS n
         WHERE n.nspname = s.source_schema AND n.oid <> s.schema_id;
+    UPDATE assets_fdw.replica_schema AS s
+        SET into_id = (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = s.into_schema)
+        WHERE s.into_id IS DISTINCT FROM (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = s.into_schema);
 END
 $$;
 REVOKE ALL ON FUNCTION assets_fdw.schema_alters() FROM PUBLIC;
@@ -111,6 +115,8 @@ BEGIN
         WHERE n.oid = s.schema_id AND n.nspname <> s.local_schema;
     UPDATE assets_fdw.replica_schema AS s SET source_schema = n.nspname FROM pg_catalog.pg_namespace AS n
         WHERE n.oid = s.schema_id AND n.nspname <> s.source_schema;
+    UPDATE assets_fdw.replica_schema AS s SET into_schema = n.nspname FROM pg_catalog.pg_namespace AS n
+        WHERE n.oid = s.into_id AND n.nspname <> s.into_schema;
 END
 $$;
 REVOKE ALL ON FUNCTION assets_fdw.schema_altered() FROM PUBLIC;

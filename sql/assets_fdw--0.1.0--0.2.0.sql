@@ -67,3 +67,92 @@ CREATE OR REPLACE VIEW assets_fdw.materializations WITH (security_barrier) AS
 
 -- Proven of one attribute and believed of all, or by letters of ASCII alone: to be proven again.
 DELETE FROM assets_fdw.service_facts WHERE fact IN ('reference key', 'text ==', 'NOT (text ==)');
+
+-- 30-replica: whose each history is. Of two that shared one, it is the older one's; the other stops and says why.
+-- Which replica each history table belongs to. It stays when the replica goes (no target then), and one of the same
+-- name goes on with it; names of histories are cut to fit, `replica` is the whole one.
+CREATE TABLE assets_fdw.replica_history (
+    history  regclass PRIMARY KEY,
+    target   regclass,
+    replica  name NOT NULL
+);
+SELECT pg_catalog.pg_extension_config_dump('assets_fdw.replica_history', '');
+
+-- Which column of a replica shows which one of its foreign table: found by their names, and known by their numbers from
+-- then on, so that either may be renamed. Numbers are this database's (`home`): after a restore names count again.
+CREATE TABLE assets_fdw.replica_column (
+    target         regclass NOT NULL REFERENCES assets_fdw.replica_job ON DELETE CASCADE,
+    attnum         smallint NOT NULL,
+    name           name NOT NULL,
+    source_attnum  smallint NOT NULL,
+    source_name    name NOT NULL,
+    home           text NOT NULL,
+    PRIMARY KEY (target, attnum)
+);
+SELECT pg_catalog.pg_extension_config_dump('assets_fdw.replica_column', '');
+REVOKE ALL ON assets_fdw.replica_history, assets_fdw.replica_column FROM PUBLIC;
+INSERT INTO assets_fdw.replica_history (history, target, replica)
+    SELECT DISTINCT ON (j.history_table) j.history_table, j.target, c.relname
+    FROM assets_fdw.replica_job AS j
+    JOIN pg_catalog.pg_class AS c ON c.oid = j.target::pg_catalog.oid
+    JOIN pg_catalog.pg_class AS h ON h.oid = j.history_table::pg_catalog.oid
+    ORDER BY j.history_table, j.created, j.target;
+UPDATE assets_fdw.replica_job AS j SET history = false, history_table = NULL
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS h WHERE h.oid = j.history_table::pg_catalog.oid)
+      AND j.history_table IS NOT NULL;
+
+-- A dropped table takes its job along, and a dropped history ends the keeping of one. It changes what the dropping role
+-- may not touch, hence the definer's rights; it says nothing and takes no argument.
+CREATE OR REPLACE FUNCTION assets_fdw.replica_dropped() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE assets_fdw.replica_history AS h SET target = NULL, replica = d.object_name
+        FROM pg_catalog.pg_event_trigger_dropped_objects() AS d
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
+          AND h.target::pg_catalog.oid = d.objid;
+    DELETE FROM assets_fdw.replica_job AS j
+        USING pg_catalog.pg_event_trigger_dropped_objects() AS d
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
+          AND j.target::pg_catalog.oid = d.objid;
+    DELETE FROM assets_fdw.replica_history AS h
+        USING pg_catalog.pg_event_trigger_dropped_objects() AS d
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
+          AND h.history::pg_catalog.oid = d.objid;
+    -- A number that is left would be another table's after a restore.
+    UPDATE assets_fdw.replica_job AS j SET history = false, history_table = NULL
+        FROM pg_catalog.pg_event_trigger_dropped_objects() AS d
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
+          AND j.history_table::pg_catalog.oid = d.objid;
+END
+$$;
+
+-- 35-schema: the replicas' schema may be renamed, too
+ALTER TABLE assets_fdw.replica_schema ADD COLUMN into_id oid;
+
+CREATE OR REPLACE FUNCTION assets_fdw.schema_alters() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE assets_fdw.imported_schema AS s SET schema_id = n.oid FROM pg_catalog.pg_namespace AS n
+        WHERE n.nspname = s.local_schema AND n.oid <> s.schema_id;
+    UPDATE assets_fdw.replica_schema AS s SET schema_id = n.oid FROM pg_catalog.pg_namespace AS n
+        WHERE n.nspname = s.source_schema AND n.oid <> s.schema_id;
+    UPDATE assets_fdw.replica_schema AS s
+        SET into_id = (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = s.into_schema)
+        WHERE s.into_id IS DISTINCT FROM (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = s.into_schema);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION assets_fdw.schema_altered() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE assets_fdw.imported_schema AS s SET local_schema = n.nspname FROM pg_catalog.pg_namespace AS n
+        WHERE n.oid = s.schema_id AND n.nspname <> s.local_schema;
+    UPDATE assets_fdw.replica_schema AS s SET source_schema = n.nspname FROM pg_catalog.pg_namespace AS n
+        WHERE n.oid = s.schema_id AND n.nspname <> s.source_schema;
+    UPDATE assets_fdw.replica_schema AS s SET into_schema = n.nspname FROM pg_catalog.pg_namespace AS n
+        WHERE n.oid = s.into_id AND n.nspname <> s.into_schema;
+END
+$$;

@@ -49,6 +49,15 @@ pub enum Misfit {
     Value(Invalid),
     /// The same, found by an ERROR after which the statement cannot go on.
     Raised(Invalid),
+    /// The value fits its column, but not the one that it goes on to; what to do about that.
+    Narrow { invalid: Invalid, advice: String, raised: bool },
+}
+
+impl Misfit {
+    /// Whether an ERROR was raised, after which the statement cannot go on.
+    pub fn was_raised(&self) -> bool {
+        matches!(self, Misfit::Raised(_) | Misfit::Narrow { raised: true, .. })
+    }
 }
 
 impl Conversion {

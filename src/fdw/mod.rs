@@ -16,7 +16,7 @@ pub mod datum;
 mod exec;
 mod explain;
 mod generated;
-mod input;
+pub mod input;
 mod joins;
 mod kept;
 mod local;

@@ -41,23 +41,40 @@ impl Output {
     /// The datum of a value of the object `key`, in the current memory context; none for NULL.
     /// Raises HV024 for a value that does not fit, unless the column reads such values as NULL.
     pub fn datum(&mut self, key: &str, value: &Value) -> Option<pg_sys::Datum> {
-        match self.conversion.datum(value, self.null_if_invalid) {
+        self.fitted(key, value, |datum, _| Ok(datum))
+    }
+
+    /// The same with a step behind it that may refuse the datum; it is told whether that is a NULL then.
+    pub fn fitted(
+        &mut self,
+        key: &str,
+        value: &Value,
+        fit: impl FnOnce(pg_sys::Datum, bool) -> Result<pg_sys::Datum, Misfit>,
+    ) -> Option<pg_sys::Datum> {
+        let made = self.conversion.datum(value, self.null_if_invalid);
+        match made.and_then(|made| made.map(|datum| fit(datum, self.null_if_invalid)).transpose()) {
             Ok(None) if self.required => self.missing(key),
             Ok(datum) => datum,
-            Err(Misfit::Value(_)) if self.null_if_invalid && self.required => self.missing(key),
-            Err(Misfit::Value(_)) if self.null_if_invalid => {
+            Err(misfit) if self.null_if_invalid && !misfit.was_raised() => {
+                if self.required {
+                    self.missing(key);
+                }
                 self.invalid += 1;
                 None
             }
-            Err(Misfit::Value(invalid) | Misfit::Raised(invalid)) => error::raise_hint(
-                PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
-                format!(
-                    "value \"{}\" of attribute \"{}\" of object {key} {}",
-                    invalid.text, self.source, invalid.why
-                ),
-                self.advice(&invalid),
-            ),
+            Err(Misfit::Value(invalid) | Misfit::Raised(invalid)) => {
+                self.refuse(key, &invalid, self.advice(&invalid))
+            }
+            Err(Misfit::Narrow { invalid, advice, .. }) => self.refuse(key, &invalid, advice),
         }
+    }
+
+    fn refuse(&self, key: &str, Invalid { text, why }: &Invalid, advice: String) -> ! {
+        error::raise_hint(
+            PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
+            format!("value \"{text}\" of attribute \"{}\" of object {key} {why}", self.source),
+            advice,
+        )
     }
 
     fn missing(&self, key: &str) -> ! {

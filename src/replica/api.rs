@@ -16,6 +16,7 @@ use crate::replica::kept::history::{self, Ended, Mode};
 use crate::replica::kept::jobs::{self, Job, New};
 use crate::replica::process::shared;
 use crate::replica::process::worker::{self, Task};
+use crate::replica::table::apply;
 use crate::replica::table::target::Source;
 use crate::sql::failure::Failure;
 use crate::sql::spi::{execute, query_one};
@@ -48,8 +49,9 @@ fn materialize(
     let place = definition.place(into_table);
     let indexes: Vec<String> = indexes.unwrap_or_default().into_iter().flatten().collect();
     let target = definition.make(&place, &indexes);
-    let history = (history == Some(true)).then(|| definition.make_history(&place));
+    let history = (history == Some(true)).then(|| definition.make_history(&place, target));
     jobs::add(&New { target, source, owner, every: &every, full_every: &full_every, history });
+    apply::keep_columns(target, &apply::shared_columns(source, target));
     shared::wake_at_commit();
     say_if_unscheduled();
     target

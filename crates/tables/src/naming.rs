@@ -40,6 +40,21 @@ pub fn fit(base: &str, suffix: &str) -> String {
     format!("{}{suffix}", &base[..end])
 }
 
+/// The name under which a column goes on whose place another type takes: the type behind it, `rack_bigint`, and a
+/// number where that is taken.
+pub fn aside(column: &str, sql_type: &str, taken: impl Fn(&str) -> bool) -> String {
+    let words = snake(&sql_type.replace("[]", " list"));
+    let mut n = 1;
+    loop {
+        let number = if n == 1 { String::new() } else { format!("_{n}") };
+        let name = fit(column, &format!("_{words}{number}"));
+        if !taken(&name) {
+            return name;
+        }
+        n += 1;
+    }
+}
+
 /// Gives each of `items` (an id and a name) its own identifier, none of `reserved`. The lowest id
 /// keeps the plain name, so that a later namesake renames nobody; another gets `_<id>`. `room` is
 /// what must stay free for companions behind the name, `companions` their endings.

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use schedule::{Facts, Group, Micros};
 use tables::ddl::ident;
 
+use super::histories;
 use crate::error;
 use crate::fdw::pg;
 use crate::sql::spi::{Row, as_extension, execute, query, query_one};
@@ -213,6 +214,7 @@ pub fn alter(
 
 /// Removes a job; its history stays.
 pub fn remove(target: pg_sys::Oid) {
+    histories::leave(target);
     as_extension(|| execute("DELETE FROM assets_fdw.replica_job WHERE target = $1", &[target.into()]));
 }
 

@@ -3,10 +3,14 @@
 //! | file | subject |
 //! |---|---|
 //! | jobs | what each replica is |
+//! | columns | which column of a replica shows which one of its source |
+//! | histories | whose each history table is |
 //! | history | runs, and the state of jobs |
 //! | standing | what the next run goes on from |
 //! | load | a full comparison that was broken off |
 
+pub mod columns;
+pub mod histories;
 pub mod history;
 pub mod jobs;
 pub mod load;

@@ -5,11 +5,14 @@
 //! The reference is followed by its key. Lists of keys, labels and ids stand in the same order; where
 //! their lengths differ (an object without a label), the row is left to the next full comparison.
 
+use pgrx::prelude::*;
 use tables::ddl::ident;
 
 use super::source::Reference;
+use crate::error;
 use crate::replica::table::staging::Column;
-use crate::sql::spi::query;
+use crate::replica::table::theirs;
+use crate::sql::spi::{query, query_one};
 
 /// An object that rows may refer to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +36,52 @@ pub fn follow(target: &str, id: &Column, references: &[Reference], objects: &[Re
     let labels: Vec<Option<String>> = objects.iter().map(|o| o.label.clone()).collect();
     let mut written = Vec::new();
     for reference in references {
+        require_fit(target, reference, &held, &keys, &labels);
         let sql = if reference.array { lists(target, id, reference) } else { single(target, id, reference) };
         let args = [held.clone().into(), keys.clone().into(), labels.clone().into()];
-        written.extend(query(&sql, &args, |row| row.must::<i64>(1)));
+        written.extend(theirs::run(|| query(&sql, &args, |row| row.must::<i64>(1))));
     }
     written
+}
+
+/// An ERROR where a key or a label that rows are to hold does not fit their column: a cast would cut it.
+fn require_fit(
+    target: &str,
+    reference: &Reference,
+    held: &[Option<String>],
+    keys: &[Option<String>],
+    labels: &[Option<String>],
+) {
+    let key = ident(&reference.key.name);
+    let refers =
+        if reference.array { format!("m.held = ANY (t.{key})") } else { format!("t.{key} = m.held") };
+    let labels_of = reference.labels.iter().map(|column| ("label", column));
+    for (what, column) in std::iter::once(("key", &reference.key)).chain(labels_of) {
+        if column.target_type == "text" || column.target_type == "text[]" {
+            continue;
+        }
+        let one = column.target_type.strip_suffix("[]").unwrap_or(&column.target_type);
+        let sql = format!(
+            "SELECT m.{what}, m.held FROM {OBJECTS}
+             WHERE m.{what}::{one}::pg_catalog.text <> m.{what} AND EXISTS (SELECT FROM {target} AS t WHERE {refers}) LIMIT 1"
+        );
+        let args = [held.to_vec().into(), keys.to_vec().into(), labels.to_vec().into()];
+        if let Some((value, object)) =
+            query_one(&sql, &args, |row| (row.must::<String>(1), row.must::<String>(2)))
+        {
+            let (name, of) = (&column.name, &column.target_type);
+            error::raise_hint(
+                PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
+                format!(
+                    "value \"{value}\", the {what} of object {object}, does not fit column \"{name}\" of the replica: it is {of}"
+                ),
+                format!(
+                    "ALTER TABLE … ALTER COLUMN {} TYPE text lets the replica hold what its foreign table shows.",
+                    ident(name)
+                ),
+            );
+        }
+    }
 }
 
 const OBJECTS: &str = "unnest($1::pg_catalog.text[], $2::pg_catalog.text[], $3::pg_catalog.text[])

@@ -1,7 +1,7 @@
 //! The difference between what was staged and what the replica holds, written down: deletes before
 //! updates before inserts, so that a key may move from one object to another; only rows that differ.
-//! Plain SQL into an ordinary table: its grants, views, indexes, triggers, partitions and publications
-//! are none of our business and survive.
+//! Values are of the replica's types by now (`fit`). Plain SQL into an ordinary table: its grants, views, indexes,
+//! triggers, partitions and publications are none of our business and survive.
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
@@ -9,7 +9,9 @@ use pgrx::prelude::*;
 use tables::ddl::ident;
 
 use super::staging::{Column, Staged, Staging};
+use super::theirs;
 use crate::error;
+use crate::replica::kept::columns::{self, Pair};
 use crate::replica::kept::history::Figures;
 use crate::sql::spi::{Connected, connected, query};
 
@@ -31,7 +33,8 @@ impl Diff<'_> {
     /// Raises an ERROR if more than `max_delete_share` of the rows would be deleted.
     pub fn everything(&self, staging: &Staging, there: i64, max_delete_share: f64, figures: &mut Figures) {
         let (target, same) = (self.target, self.same());
-        connected(|connection| {
+        run_connected(|connection| {
+            self.require_shape(connection);
             let staged = staging.attach(connection, self.id);
             let args = arguments(&[], &staged);
             let gone = format!("NOT EXISTS (SELECT FROM {} AS s WHERE {same})", staged.table);
@@ -55,7 +58,8 @@ impl Diff<'_> {
         figures: &mut Figures,
     ) {
         let target = self.target;
-        connected(|connection| {
+        run_connected(|connection| {
+            self.require_shape(connection);
             if !out.is_empty() {
                 let args = [out.to_vec().into()];
                 let ids = format!("($1::pg_catalog.int8[]::{}[])", self.id.target_type);
@@ -74,6 +78,36 @@ impl Diff<'_> {
                 figures.unchanged = staged.first().map_or(0, |n| n - figures.updated - figures.inserted);
             }
         });
+    }
+
+    /// An ERROR where a column has another type by now than the rows were put by for; the lock on the replica keeps it as
+    /// it is from here on.
+    fn require_shape(&self, connection: &Connected) {
+        let sql = "SELECT attname::pg_catalog.text, atttypid, atttypmod, attrelid FROM pg_catalog.pg_attribute
+                   WHERE attrelid = $1::pg_catalog.text::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped";
+        let now = connection.query_with(sql, &[self.target.into()], |row| {
+            (
+                row.must::<String>(1),
+                row.must::<pg_sys::Oid>(2),
+                row.must::<i32>(3),
+                row.must::<pg_sys::Oid>(4),
+            )
+        });
+        let differs = |c: &&Column| {
+            now.iter().any(|(name, of, typmod, _)| {
+                *name == c.name && (*of, *typmod) != (c.target_oid, c.target_typmod)
+            })
+        };
+        if let Some(column) = self.columns.iter().find(differs) {
+            error::raise_hint(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("column \"{}\" of {} got another type meanwhile", column.name, self.target),
+                "The next refresh goes by the new one.",
+            );
+        }
+        if let Some((.., target)) = now.first() {
+            keep_columns(*target, self.columns);
+        }
     }
 
     /// `t.id = s.id`, in the replica's type.
@@ -131,13 +165,17 @@ impl Diff<'_> {
         let names: Vec<String> = self.columns.iter().map(|c| ident(&c.name)).collect();
         let values: Vec<String> = self.columns.iter().map(Column::staged).collect();
         format!(
-            "INSERT INTO {0} ({1}) SELECT {2} FROM {staged} AS s WHERE NOT EXISTS (SELECT FROM {0} AS t WHERE {3})",
+            "INSERT INTO {0} ({1}) OVERRIDING SYSTEM VALUE SELECT {2} FROM {staged} AS s WHERE NOT EXISTS (SELECT FROM {0} AS t WHERE {3})",
             self.target,
             names.join(", "),
             values.join(", "),
             self.same()
         )
     }
+}
+
+fn run_connected(statements: impl FnOnce(&Connected)) {
+    theirs::run(|| connected(statements));
 }
 
 /// `$1`, and what the staged rows need behind it.
@@ -150,23 +188,81 @@ fn count(rows: u64) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
-/// The columns that a foreign table and its replica share, by name; inside a transaction. A column
-/// that only the replica has is left alone; one that only the source has is not in the replica.
-pub fn shared_columns(source: pg_sys::Oid, target: pg_sys::Oid) -> Vec<Column> {
+/// A column as the catalogue has it.
+struct Attribute {
+    attnum: i16,
+    name: String,
+    type_name: String,
+    oid: pg_sys::Oid,
+    typmod: i32,
+}
+
+fn attributes(relation: pg_sys::Oid) -> Vec<Attribute> {
     let sql = "
-        SELECT s.attnum, s.attname::text, pg_catalog.format_type(s.atttypid, s.atttypmod), s.atttypid,
-               s.atttypmod, pg_catalog.format_type(t.atttypid, t.atttypmod)
-        FROM pg_catalog.pg_attribute AS s
-        JOIN pg_catalog.pg_attribute AS t ON t.attname = s.attname
-        WHERE s.attrelid = $1 AND t.attrelid = $2 AND s.attnum > 0 AND t.attnum > 0
-          AND NOT s.attisdropped AND NOT t.attisdropped AND s.attgenerated = '' AND t.attgenerated = ''
-        ORDER BY s.attnum";
-    query(sql, &[source.into(), target.into()], |row| Column {
+        SELECT attnum, attname::text, pg_catalog.format_type(atttypid, atttypmod), atttypid, atttypmod
+        FROM pg_catalog.pg_attribute
+        WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum";
+    query(sql, &[relation.into()], |row| Attribute {
         attnum: row.must(1),
         name: row.must(2),
-        source_type: row.must(3),
-        source_oid: row.must(4),
-        source_typmod: row.must(5),
-        target_type: row.must(6),
+        type_name: row.must(3),
+        oid: row.must(4),
+        typmod: row.must(5),
     })
+}
+
+/// The columns that a foreign table and its replica share; inside a transaction. Those that were found by name before
+/// are known by number; a column that only the replica has is left alone, one that only the source has is not in the
+/// replica.
+pub fn shared_columns(source: pg_sys::Oid, target: pg_sys::Oid) -> Vec<Column> {
+    let (known, here) = columns::read(target);
+    let (mut theirs, mut ours) = (attributes(source), attributes(target));
+    let mut shared = Vec::new();
+    let mut pair =
+        |theirs: &mut Vec<Attribute>, ours: &mut Vec<Attribute>, s: usize, t: usize, was: Option<&str>| {
+            let (s, t) = (theirs.remove(s), ours.remove(t));
+            shared.push(Column {
+                attnum: s.attnum,
+                source_name: s.name,
+                source_type: s.type_name,
+                source_oid: s.oid,
+                source_typmod: s.typmod,
+                target_attnum: t.attnum,
+                target_type: t.type_name,
+                target_oid: t.oid,
+                target_typmod: t.typmod,
+                was: was.filter(|was| *was != t.name).map(str::to_owned),
+                name: t.name,
+            });
+        };
+    for k in &known {
+        let is =
+            |a: &Attribute, attnum: i16, name: &str| if here { a.attnum == attnum } else { a.name == name };
+        let s = theirs.iter().position(|a| is(a, k.source_attnum, &k.source_name));
+        let t = ours.iter().position(|a| is(a, k.attnum, &k.name));
+        if let (Some(s), Some(t)) = (s, t) {
+            pair(&mut theirs, &mut ours, s, t, Some(&k.name));
+        }
+    }
+    while let Some((s, t)) =
+        (0..theirs.len()).find_map(|s| Some((s, ours.iter().position(|a| a.name == theirs[s].name)?)))
+    {
+        pair(&mut theirs, &mut ours, s, t, None);
+    }
+    shared.sort_by_key(|column| column.attnum);
+    shared
+}
+
+/// Keeps which column shows which, for when one is renamed.
+pub fn keep_columns(target: pg_sys::Oid, shared: &[Column]) {
+    let pairs: Vec<Pair> = shared
+        .iter()
+        .map(|c| Pair {
+            attnum: c.target_attnum,
+            name: c.name.clone(),
+            source_attnum: c.attnum,
+            source_name: c.source_name.clone(),
+        })
+        .collect();
+    columns::keep(target, &pairs);
 }

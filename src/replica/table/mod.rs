@@ -3,11 +3,15 @@
 //! | file | subject |
 //! |---|---|
 //! | target | the table that `materialize()` makes, or takes over |
+//! | fit | values whose column has another type in the replica |
 //! | staging | rows that were brought |
 //! | apply | the difference between them and the table |
+//! | theirs | statements that run code of the owner's |
 //! | versions | former versions of its rows |
 
 pub mod apply;
+mod fit;
 pub mod staging;
 pub mod target;
+pub mod theirs;
 pub mod versions;

@@ -19,6 +19,7 @@ use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 use tables::ddl::ident;
 
+use super::fit::Fit;
 use crate::error;
 use crate::fdw::output::Output;
 use crate::sql::spi::Connected;
@@ -32,27 +33,32 @@ const TABLE: &str = "assets_fdw_staging_";
 pub struct Column {
     /// Its number in the source.
     pub attnum: i16,
-    /// Its name in both, and in the staging table.
+    /// Its name there.
+    pub source_name: String,
+    /// Its name in the replica, and in the staging table.
     pub name: String,
+    /// The name that it had there when it was last written to, where that is another.
+    pub was: Option<String>,
     /// Its type in the source, as SQL names it.
     pub source_type: String,
     /// The same as an OID.
     pub source_oid: pg_sys::Oid,
     /// The type's modifier.
     pub source_typmod: i32,
-    /// Its type in the replica, as SQL names it.
+    /// Its number in the replica.
+    pub target_attnum: i16,
+    /// Its type there, as SQL names it.
     pub target_type: String,
+    /// The same as an OID.
+    pub target_oid: pg_sys::Oid,
+    /// The type's modifier.
+    pub target_typmod: i32,
 }
 
 impl Column {
-    /// The staged value, as the replica wants it.
+    /// The staged value, which is of the replica's type.
     pub fn staged(&self) -> String {
-        let name = ident(&self.name);
-        if self.source_type == self.target_type {
-            format!("s.{name}")
-        } else {
-            format!("s.{name}::{}", self.target_type)
-        }
+        format!("s.{}", ident(&self.name))
     }
 }
 
@@ -64,6 +70,7 @@ pub struct Staging {
     shape: pg_sys::TupleDesc,
     /// Where the datums of one row are made. Never dropped: it is current when an ERROR unwinds.
     memory: ManuallyDrop<PgMemoryContexts>,
+    columns: Vec<Column>,
     outputs: Vec<Output>,
     witness: Option<Witness>,
 }
@@ -113,8 +120,8 @@ impl Staging {
                         shape,
                         n,
                         name.as_ptr(),
-                        column.source_oid,
-                        column.source_typmod,
+                        column.target_oid,
+                        column.target_typmod,
                         0,
                     );
                 }
@@ -126,7 +133,8 @@ impl Staging {
             PgMemoryContexts::TopMemoryContext
                 .switch_to(|_| ManuallyDrop::new(PgMemoryContexts::new("assets_fdw staging row")))
         };
-        Self { layers: Vec::new(), fresh: true, shape, memory, outputs, witness: None }
+        let columns = columns.to_vec();
+        Self { layers: Vec::new(), fresh: true, shape, memory, columns, outputs, witness: None }
     }
 
     /// From here on rows may be of objects that were added before.
@@ -150,10 +158,11 @@ impl Staging {
         if std::mem::take(&mut self.fresh) {
             self.layers.push(Layer::create());
         }
+        let fits: Vec<Option<Fit>> = self.columns.iter().map(Fit::compile).collect();
         for row in rows {
             // SAFETY: switched back before anything else runs; an ERROR ends the run.
             let before = unsafe { self.memory.set_as_current().value() };
-            self.add_one(row);
+            self.add_one(row, &fits);
             // SAFETY: the context that was current before; what was made for the row has been copied.
             unsafe {
                 pg_sys::MemoryContextSwitchTo(before);
@@ -168,7 +177,7 @@ impl Staging {
     }
 
     /// `row` may hold one value more than there are columns: when it was last changed.
-    fn add_one(&mut self, row: &Row) {
+    fn add_one(&mut self, row: &Row, fits: &[Option<Fit>]) {
         if let Some(Value::Timestamp(updated)) = row.values.get(self.outputs.len())
             && self.witness.is_none_or(|known| known.updated > *updated)
         {
@@ -176,8 +185,11 @@ impl Staging {
         }
         let mut values = Vec::with_capacity(self.outputs.len());
         let mut nulls = Vec::with_capacity(self.outputs.len());
-        for (output, value) in self.outputs.iter_mut().zip(&row.values) {
-            let datum = output.datum(&row.key, value);
+        for ((output, value), fit) in self.outputs.iter_mut().zip(&row.values).zip(fits) {
+            let datum = match fit {
+                None => output.datum(&row.key, value),
+                Some(fit) => output.fitted(&row.key, value, |datum, or_null| fit.apply(datum, or_null)),
+            };
             nulls.push(datum.is_none());
             values.push(datum.unwrap_or(pg_sys::Datum::null()));
         }

@@ -4,7 +4,9 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl::{ident, literal};
 
+use super::fit;
 use crate::error;
+use crate::replica::kept::histories::{self, Use};
 use crate::replica::kept::jobs;
 use crate::sql::spi::{current_schema, execute, query, query_one};
 
@@ -177,9 +179,10 @@ impl Source {
     }
 
     /// Makes the table of former versions beside the replica at `place`.
-    pub fn make_history(&self, place: &Place) -> pg_sys::Oid {
-        let names: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
-        super::versions::make(&place.schema, &place.name, &names, &self.id().name)
+    pub fn make_history(&self, place: &Place, target: pg_sys::Oid) -> pg_sys::Oid {
+        let columns: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
+        let (schema, name, id) = (place.schema.as_str(), place.name.as_str(), self.id().name.as_str());
+        super::versions::make(&super::versions::Of { schema, name, target, columns: &columns, id })
     }
 
     /// Each of `indexes` is a list of columns, separated by commas.
@@ -216,6 +219,13 @@ impl Source {
                 "assets_fdw.alter_materialization() changes its schedule.",
             );
         }
+        if let Use::Kept(replica) | Use::Left(replica) = histories::use_of(table) {
+            error::raise_hint(
+                PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
+                format!("{target} is the history of replica {replica}"),
+                "Have the replica made under another name (into_table).",
+            );
+        }
         let sql = "
             SELECT c.relkind IN ('r', 'p') AND c.relpersistence <> 't', pg_catalog.pg_has_role(c.relowner, 'USAGE'),
                    EXISTS (SELECT FROM pg_catalog.pg_index AS i
@@ -249,9 +259,62 @@ impl Source {
         if query_one(&format!("SELECT 1 FROM {target} LIMIT 1"), &[], |_| ()).is_some() {
             refuse(PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE, "holds rows".into());
         }
-        if super::apply::shared_columns(self.relation, table).iter().all(|c| c.name != id.name) {
+        let shared = super::apply::shared_columns(self.relation, table);
+        if shared.iter().all(|c| c.name != id.name) {
             refuse(PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE, format!("has no column \"{}\"", id.name));
         }
+        shared.iter().for_each(fit::require_possible);
+        if let Some((why, hint)) = self.unwritable(table, &id.name) {
+            let message = format!("{target} cannot be a replica of {}: {why}", self.name);
+            error::raise_hint(PgSqlErrorCode::ERRCODE_INVALID_TABLE_DEFINITION, message, hint);
+        }
+    }
+
+    /// Why rows could never be written to a table that was made beforehand, or would not be what Assets says, and what
+    /// to do about it. A column of the user's own may have a default, be generated, or be an identity; one that shows
+    /// something of Assets holds that and nothing else.
+    fn unwritable(&self, table: pg_sys::Oid, id: &str) -> Option<(String, String)> {
+        let sql = "
+            SELECT t.attname::pg_catalog.text, s.attname IS NOT NULL, t.attnotnull AND NOT coalesce(s.attnotnull, false),
+                   t.atthasdef, t.attidentity::pg_catalog.text, t.attgenerated <> '', coalesce(s.attgenerated, '') <> ''
+            FROM pg_catalog.pg_attribute AS t
+            LEFT JOIN pg_catalog.pg_attribute AS s
+              ON s.attrelid = $2 AND s.attname = t.attname AND s.attnum > 0 AND NOT s.attisdropped
+            WHERE t.attrelid = $1 AND t.attnum > 0 AND NOT t.attisdropped ORDER BY t.attnum";
+        let found = query(sql, &[table.into(), self.relation.into()], |row| {
+            let name: String = row.must(1);
+            let (shared, required, default, identity) =
+                (row.must::<bool>(2), row.must::<bool>(3), row.must::<bool>(4), row.must::<String>(5));
+            let (computes, computed) = (row.must::<bool>(6), row.must::<bool>(7));
+            let column = ident(&name);
+            let but = |what: &str| format!("column \"{name}\" {what}");
+            let (why, undo) = match shared {
+                true if computed && !computes => {
+                    (but("is generated in the foreign table and not here"), "DROP COLUMN")
+                }
+                true if computes && !computed => {
+                    (but("is generated and would not show what Assets has"), "RENAME COLUMN TO …")
+                }
+                // The id is written once and never changed.
+                true if identity == "a" && name != id => {
+                    (but("is an identity, and would not show what Assets has"), "ALTER COLUMN DROP IDENTITY")
+                }
+                true if required && default && !computes => (
+                    but("is NOT NULL, and a value that Assets lacks is NULL, not its default"),
+                    "ALTER COLUMN DROP NOT NULL",
+                ),
+                false if required && !default && identity.is_empty() && !computes => (
+                    but("is NOT NULL without a default, and Assets has nothing for it"),
+                    "ALTER COLUMN SET DEFAULT …",
+                ),
+                _ => return None,
+            };
+            Some((
+                why,
+                format!("ALTER TABLE … {} mends it.", undo.replace("COLUMN", &format!("COLUMN {column}"))),
+            ))
+        });
+        found.into_iter().flatten().next()
     }
 }
 

@@ -5,20 +5,39 @@
 //! It is written in the transaction that changes the replica, as the owner, from what the replica then
 //! holds: versions that are no longer shown are closed, those that are shown and not open are added.
 
+#![allow(unsafe_code)] // the lock on a table that is there already
+
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl::ident;
 
 use super::staging::Column;
+use super::theirs;
 use crate::error;
+use crate::replica::kept::histories::{self, Use};
+use crate::replica::kept::jobs;
 use crate::sql::spi::{execute, query, query_one};
 
-/// Makes the history table of a replica, or goes on with one of an earlier replica. With the current
-/// user's rights; gives its OID.
-pub fn make(schema: &str, replica: &str, columns: &[&str], id: &str) -> pg_sys::Oid {
-    let name = tables::naming::fit(replica, "_history");
-    let table = format!("{}.{}", ident(schema), ident(&name));
-    if let Some(taken) = columns.iter().find(|n| **n == "valid_from" || **n == "valid_to") {
+/// The replica that a history is made for.
+pub struct Of<'a> {
+    /// Its schema.
+    pub schema: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its table.
+    pub target: pg_sys::Oid,
+    /// The source's columns.
+    pub columns: &'a [&'a str],
+    /// The column of ids.
+    pub id: &'a str,
+}
+
+/// Makes the history table of a replica, or goes on with the one that an earlier replica of the same name has left.
+/// With the current user's rights; gives its OID.
+pub fn make(of: &Of) -> pg_sys::Oid {
+    let name = tables::naming::fit(of.name, "_history");
+    let table = format!("{}.{}", ident(of.schema), ident(&name));
+    if let Some(taken) = of.columns.iter().find(|n| **n == "valid_from" || **n == "valid_to") {
         error::raise_hint(
             PgSqlErrorCode::ERRCODE_DUPLICATE_COLUMN,
             format!("a history cannot be kept: the source has a column \"{taken}\" of its own"),
@@ -26,46 +45,149 @@ pub fn make(schema: &str, replica: &str, columns: &[&str], id: &str) -> pg_sys::
         );
     }
     let find = || {
-        query_one(
-            "SELECT c.oid, c.relkind IN ('r', 'p') AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
-                    AND (SELECT pg_catalog.count(*) = 3 FROM pg_catalog.pg_attribute AS a
-                         WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attname IN ($3, 'valid_from', 'valid_to'))
-             FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-             WHERE n.nspname = $1 AND c.relname = $2",
-            &[schema.into(), name.as_str().into(), id.into()],
-            |row| (row.must::<pg_sys::Oid>(1), row.must::<bool>(2)),
-        )
+        let sql = "SELECT c.oid FROM pg_catalog.pg_class AS c
+                   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+                   WHERE n.nspname = $1 AND c.relname = $2";
+        query_one(sql, &[of.schema.into(), name.as_str().into()], |row| row.must::<pg_sys::Oid>(1))
     };
-    match find() {
-        Some((found, true)) => return found,
-        Some(_) => error::raise_hint(
-            PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
-            format!("{table} exists already and is no history of this replica"),
-            "A history table has the replica's columns, valid_from and valid_to, and belongs to the same role.",
-        ),
-        None => {}
+    let found = match find() {
+        Some(found) => {
+            take_over(found, &table, of);
+            found
+        }
+        None => create(&table, of, find),
+    };
+    if !histories::claim(found, of.target) {
+        refuse(&table, "is the history of another replica");
     }
-    let (of, instant) = (format!("{}.{}", ident(schema), ident(replica)), "pg_catalog.timestamptz");
+    found
+}
+
+fn create(table: &str, of: &Of, find: impl Fn() -> Option<pg_sys::Oid>) -> pg_sys::Oid {
+    let (replica, instant) = (format!("{}.{}", ident(of.schema), ident(of.name)), "pg_catalog.timestamptz");
     // What the replica computes of its columns, its history does: both are written without those.
     let sql = format!(
-        "CREATE TABLE {table} (LIKE {of} INCLUDING GENERATED, valid_from {instant} NOT NULL, valid_to {instant})"
+        "CREATE TABLE {table} (LIKE {replica} INCLUDING GENERATED, valid_from {instant} NOT NULL, valid_to {instant})"
     );
     execute(&sql, &[]);
-    let id = ident(id);
+    let found = find().unwrap_or(pg_sys::InvalidOid);
+    // Columns of the user's own are in no version, whatever the replica demands of them; what is written is
+    // what the replica has taken already.
+    let sql = "SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute
+               WHERE attrelid = $1 AND attnum > 0 AND attnotnull AND NOT attisdropped
+                 AND attname NOT IN ($2, 'valid_from')";
+    let loosened: Vec<String> = query(sql, &[found.into(), of.id.into()], |row| {
+        format!("ALTER COLUMN {} DROP NOT NULL", ident(&row.must::<String>(1)))
+    });
+    if !loosened.is_empty() {
+        execute(&format!("ALTER TABLE {table} {}", loosened.join(", ")), &[]);
+    }
+    let id = ident(of.id);
     execute(&format!("CREATE UNIQUE INDEX ON {table} ({id}) WHERE valid_to IS NULL"), &[]);
     execute(&format!("CREATE INDEX ON {table} ({id}, valid_from)"), &[]);
-    let comment = format!("Every version of the rows of {replica}; the one without valid_to is shown now");
-    execute(&format!("COMMENT ON TABLE {table} IS {}", tables::ddl::literal(&comment)), &[]);
-    find().map_or(pg_sys::InvalidOid, |(oid, _)| oid)
+    execute(&format!("COMMENT ON TABLE {table} IS {}", tables::ddl::literal(&comment(of.name))), &[]);
+    found
+}
+
+fn comment(replica: &str) -> String {
+    format!("Every version of the rows of {replica}; the one without valid_to is shown now")
+}
+
+fn refuse(table: &str, why: &str) -> ! {
+    error::raise_hint(
+        PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
+        format!("a history cannot be kept: {table} exists already and {why}"),
+        "A history belongs to one replica, and its name is made of the first 55 bytes of the replica's: rename that \
+         table, or have the replica made under another name (into_table).",
+    )
+}
+
+/// A table of the history's name: what an earlier replica of this name has left, or a table made for it beforehand.
+fn take_over(table: pg_sys::Oid, name: &str, of: &Of) {
+    let sql = "
+        SELECT c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
+                   AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid),
+               pg_catalog.pg_has_role(c.relowner, 'USAGE'),
+               (SELECT pg_catalog.count(*) = 3 FROM pg_catalog.pg_attribute AS a
+                WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attname IN ($2, 'valid_from', 'valid_to')),
+               pg_catalog.obj_description(c.oid, 'pg_class')
+        FROM pg_catalog.pg_class AS c WHERE c.oid = $1";
+    let (plain, mine, shaped, said) = query_one(sql, &[table.into(), of.id.into()], |row| {
+        (row.must::<bool>(1), row.must::<bool>(2), row.must::<bool>(3), row.get::<String>(4))
+    })
+    .unwrap_or_default();
+    if !plain {
+        refuse(name, "is no history: it is no table of its own");
+    }
+    if !mine {
+        refuse(name, "belongs to another role");
+    }
+    // Of two that want it at once, the second sees what the first has made of it.
+    // SAFETY: inside a transaction; waits interruptibly.
+    unsafe { pg_sys::LockRelationOid(table, pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE) };
+    match histories::use_of(table) {
+        Use::Replica => refuse(name, "is a replica"),
+        Use::Kept(other) => refuse(name, &format!("is the history of {other}")),
+        Use::Left(other) if other != of.name => {
+            refuse(name, &format!("is the history that replica {} has left", ident(&other)))
+        }
+        _ if !shaped => {
+            refuse(name, "is no history of this replica: it lacks the id, valid_from or valid_to")
+        }
+        Use::Left(_) => {}
+        // Before 0.2.0 nothing but the comment told whose it was.
+        Use::Free if said.as_deref() == Some(comment(of.name).as_str()) => {}
+        Use::Free if query_one(&format!("SELECT 1 FROM {name} LIMIT 1"), &[], |_| ()).is_none() => {}
+        Use::Free => refuse(name, "holds rows that are no versions of this replica's"),
+    }
+    follow(table, name, of.target, of.columns, true);
+}
+
+/// Lets a history hold what its replica does: a column whose type is not the replica's any more keeps its values under
+/// another name, and a new one takes its place. `missing`: columns that it has not are added.
+fn follow(history: pg_sys::Oid, name: &str, target: pg_sys::Oid, columns: &[&str], missing: bool) {
+    let sql = "
+        SELECT t.attname::pg_catalog.text, pg_catalog.format_type(t.atttypid, t.atttypmod),
+               pg_catalog.format_type(h.atttypid, h.atttypmod)
+        FROM pg_catalog.pg_attribute AS t
+        LEFT JOIN pg_catalog.pg_attribute AS h ON h.attrelid = $1 AND h.attname = t.attname AND NOT h.attisdropped
+        WHERE t.attrelid = $2 AND t.attnum > 0 AND NOT t.attisdropped AND t.attgenerated = ''
+          AND (h.atttypid, h.atttypmod) IS DISTINCT FROM (t.atttypid, t.atttypmod)
+          AND ($3 OR h.attnum IS NOT NULL)
+        ORDER BY t.attnum";
+    let differ = query(sql, &[history.into(), target.into(), missing.into()], |row| {
+        (row.must::<String>(1), row.must::<String>(2), row.get::<String>(3))
+    });
+    for (column, wanted, held) in differ.iter().filter(|(column, ..)| columns.contains(&column.as_str())) {
+        if let Some(held) = held {
+            let sql = "SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute WHERE attrelid = $1";
+            let taken: Vec<String> = query(sql, &[history.into()], |row| row.must(1));
+            let aside = tables::naming::aside(column, held, |name| taken.iter().any(|t| t == name));
+            let sql = format!("ALTER TABLE {name} RENAME COLUMN {} TO {}", ident(column), ident(&aside));
+            execute(&sql, &[]);
+        }
+        execute(&format!("ALTER TABLE {name} ADD COLUMN {} {wanted}", ident(column)), &[]);
+    }
+}
+
+/// A renamed column of the replica is renamed here.
+fn renamed(history: pg_sys::Oid, name: &str, columns: &[Column]) {
+    let sql = "SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND NOT attisdropped";
+    for (column, was) in columns.iter().filter_map(|c| Some((&c.name, c.was.as_ref()?))) {
+        let there: Vec<String> = query(sql, &[history.into()], |row| row.must(1));
+        if there.contains(was) && !there.contains(column) {
+            execute(&format!("ALTER TABLE {name} RENAME COLUMN {} TO {}", ident(was), ident(column)), &[]);
+        }
+    }
 }
 
 /// Brings the history up to date with the replica: for the rows `touched`, or, without, for all.
 /// Inside the transaction that changed them.
 pub fn note(history: pg_sys::Oid, target: &str, columns: &[Column], id: &Column, touched: Option<&[i64]>) {
-    let Some((table, columns)) = shared(history, columns) else { return };
     if touched.is_some_and(<[i64]>::is_empty) {
         return;
     }
+    let Some((table, columns)) = shared(history, target, columns) else { return };
     let list = |prefix: &str| columns.iter().map(|c| format!("{prefix}{c}")).collect::<Vec<_>>().join(", ");
     let of = |alias: &str| match touched {
         Some(_) => {
@@ -77,34 +199,57 @@ pub fn note(history: pg_sys::Oid, target: &str, columns: &[Column], id: &Column,
     let id = ident(&id.name);
     // The time is the transaction's, so that what is committed together became valid together.
     let same = format!("pg_catalog.record_image_eq(ROW({}), ROW({}))", list("t."), list("h."));
-    execute(
-        &format!(
-            "UPDATE {table} AS h SET valid_to = pg_catalog.now() WHERE h.valid_to IS NULL{}
+    theirs::run(|| {
+        execute(
+            &format!(
+                "UPDATE {table} AS h SET valid_to = pg_catalog.now() WHERE h.valid_to IS NULL{}
              AND NOT EXISTS (SELECT FROM {target} AS t WHERE t.{id} = h.{id} AND {same})",
-            of("h")
-        ),
-        &args(),
-    );
-    execute(
-        &format!(
-            "INSERT INTO {table} ({}, valid_from) SELECT {}, pg_catalog.now() FROM {target} AS t
+                of("h")
+            ),
+            &args(),
+        );
+        execute(
+            &format!(
+                "INSERT INTO {table} ({}, valid_from) SELECT {}, pg_catalog.now() FROM {target} AS t
              WHERE NOT EXISTS (SELECT FROM {table} AS h WHERE h.{id} = t.{id} AND h.valid_to IS NULL){}",
-            list(""),
-            list("t."),
-            of("t")
+                list(""),
+                list("t."),
+                of("t")
+            ),
+            &args(),
+        );
+    });
+}
+
+/// An ERROR where the history is another replica's: each would close the versions of the other.
+fn require_own(history: pg_sys::Oid, target: pg_sys::Oid) {
+    match histories::owner_of(history) {
+        Some(owner) if owner == target => {}
+        _ if histories::claim(history, target) => {}
+        _ => error::raise_hint(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("the history table {} belongs to another replica", jobs::relation_name(history)),
+            "Version 0.1.0 let two replicas share one. dematerialize() this one, then materialize() it under a name \
+             whose first 55 bytes differ, or into another schema.",
         ),
-        &args(),
-    );
+    }
 }
 
 /// The table's name, and the columns that it shares with the replica, quoted. None where it is gone.
-fn shared(history: pg_sys::Oid, columns: &[Column]) -> Option<(String, Vec<String>)> {
-    let sql = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+fn shared(history: pg_sys::Oid, target: &str, columns: &[Column]) -> Option<(String, Vec<String>)> {
+    let sql = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
+                      $2::pg_catalog.text::pg_catalog.regclass::pg_catalog.oid
                FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
                WHERE c.oid = $1";
-    let table = query_one(sql, &[history.into()], |row| row.must::<String>(1))?;
+    let (table, target) = query_one(sql, &[history.into(), target.into()], |row| {
+        (row.must::<String>(1), row.must::<pg_sys::Oid>(2))
+    })?;
+    require_own(history, target);
+    let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+    renamed(history, &table, columns);
+    follow(history, &table, target, &names, false);
     let sql = "SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute
-               WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
+               WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attgenerated = ''";
     let there: Vec<String> = query(sql, &[history.into()], |row| row.must(1));
     let shared = columns.iter().filter(|c| there.contains(&c.name)).map(|c| ident(&c.name));
     Some((table, shared.collect()))

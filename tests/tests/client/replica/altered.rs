@@ -115,8 +115,12 @@ fn a_source_that_is_renamed_moved_or_altered_while_its_replica_is_refreshed_is_f
     at_once(&mut client, "ALTER FOREIGN TABLE cmdb.machine RENAME COLUMN operating_system TO os");
     sim.clear_faults();
     assert_eq!(ended(&mut client, run), "ok");
-    // From now on the column is only the replica's.
+    // The replica's column keeps its name, and goes on.
+    let key = text(&mut client, "SELECT key FROM itsm_replica.server ORDER BY id LIMIT 1");
+    sim.update(&key, "Operating System", &["Inferno"]).unwrap();
     client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    let shown = format!("SELECT operating_system FROM itsm_replica.server WHERE key = '{key}'");
+    assert_eq!(text(&mut client, &shown), "Inferno");
     let mode = "SELECT mode FROM assets_fdw.refresh_history ORDER BY id DESC LIMIT 1";
     assert_eq!(text(&mut client, mode), "full", "another definition");
     assert_eq!(server.crashes(), Vec::<String>::new());
@@ -167,4 +171,37 @@ fn an_owner_whose_things_are_dropped_while_a_run_is_under_way_is_gone_at_once_an
         "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('assets_fdw refresh', 'assets_fdw scheduler')",
     );
     assert_eq!(server.crashes(), Vec::<String>::new());
+}
+
+/// Columns find each other by name, once.
+#[test]
+fn renamed_columns_of_either_side_go_on_and_a_history_follows() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    steps(
+        &mut client,
+        "SELECT assets_fdw.materialize('itsm.server', history => true);
+         SELECT assets_fdw.refresh('itsm_replica.server');
+         ALTER TABLE itsm_replica.server RENAME COLUMN operating_system TO os;
+         ALTER TABLE itsm_replica.server ADD COLUMN operating_system text DEFAULT 'mine';
+         ALTER FOREIGN TABLE itsm.server RENAME COLUMN memory_gb TO ram",
+    );
+    let key = text(&mut client, "SELECT key FROM itsm_replica.server ORDER BY id LIMIT 1");
+    for (n, mode) in ["auto", "incremental"].iter().enumerate() {
+        sim.update(&key, "Operating System", &[&format!("Plan {n}")]).unwrap();
+        sim.update(&key, "Memory GB", &[&format!("{}", 100 + n)]).unwrap();
+        client.batch_execute(&format!("SELECT assets_fdw.refresh('itsm_replica.server', '{mode}')")).unwrap();
+        let row = format!(
+            "SELECT concat_ws(' ', s.os, s.memory_gb, s.operating_system, h.os, h.memory_gb)
+             FROM itsm_replica.server AS s JOIN itsm_replica.server_history AS h USING (id)
+             WHERE s.key = '{key}' AND h.valid_to IS NULL"
+        );
+        assert_eq!(text(&mut client, &row), format!("Plan {n} {0} mine Plan {n} {0}", 100 + n));
+    }
+    // What happens to the attribute happens to the column.
+    sim.change_kind("Server", "Operating System", assets_fdw_tests::assets_sim::Kind::Text, true).unwrap();
+    client.batch_execute("SELECT assets_fdw.sync_schema('itsm', false)").unwrap();
+    let types = "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attname) FROM pg_attribute
+                 WHERE attrelid = 'itsm_replica.server'::regclass AND attname IN ('os', 'operating_system')";
+    assert_eq!(text(&mut client, types), "operating_system text, os text[]");
 }

@@ -1,6 +1,7 @@
 //! Replicas: real servers, real workers, a service that changes. Every wait is for a condition.
 
 mod altered;
+mod beforehand;
 mod by_hand;
 mod clocks;
 mod course;
@@ -98,6 +99,14 @@ fn history(client: &mut Client) -> String {
                FROM assets_fdw.refresh_history ORDER BY id";
     let rows = client.query(sql, &[]).unwrap_or_default();
     rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("\n")
+}
+
+/// Runs statements one by one, each in a transaction of its own; what stands in one batch shares one.
+#[track_caller]
+fn steps(client: &mut Client, sql: &str) {
+    for statement in sql.split(';') {
+        client.batch_execute(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+    }
 }
 
 fn number(client: &mut Client, sql: &str) -> i64 {

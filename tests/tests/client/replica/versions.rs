@@ -95,10 +95,142 @@ fn the_history_outlives_its_replica_and_goes_on_with_the_next() {
         rows
     );
     assert_eq!(number(&mut client, "SELECT count(*) FROM itsm_replica.server_history"), rows);
-    client.batch_execute("CREATE SCHEMA other; CREATE TABLE other.server_history (id bigint)").unwrap();
-    let (state, message) = error_of(
-        &mut client,
-        "SELECT assets_fdw.materialize('itsm.server', 'other.server', history => true)",
+}
+
+/// A version that one replica closes must be one of its own.
+#[test]
+fn a_history_belongs_to_one_replica_and_a_table_of_its_name_that_is_another_ones_is_an_error() {
+    let (sim, server) = (small(), Server::shared());
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    let refused = |client: &mut Client, into: &str, why: &str| {
+        let sql = format!("SELECT assets_fdw.materialize('itsm.server', '{into}', history => true)");
+        let (state, message) = error_of(client, &sql);
+        assert!(state == "42P07" && message.contains(why), "{into}: {state} {message}");
+    };
+    let made = |client: &mut Client, source: &str, into: &str| {
+        let sql = format!(
+            "SELECT assets_fdw.materialize('itsm.{source}', '{into}', history => true);
+             SELECT assets_fdw.refresh('{into}')"
+        );
+        steps(client, &sql);
+    };
+    // Names whose first 55 bytes are the same.
+    let long = |end: &str| format!("h.{}{end}", "x".repeat(55));
+    client.batch_execute("CREATE SCHEMA h").unwrap();
+    made(&mut client, "server", &long("one"));
+    refused(&mut client, &long("two"), "is the history of h.");
+    refused(&mut client, &long("12345678"), "is the history of h.");
+    // The one that is there under another name now.
+    made(&mut client, "server", "h.server");
+    client.batch_execute("ALTER TABLE h.server RENAME TO machines").unwrap();
+    refused(&mut client, "h.server", "is the history of h.machines");
+    // What is left of one goes on with a replica of its own name only, whatever it was called when it began.
+    client.batch_execute("SELECT assets_fdw.dematerialize('h.machines')").unwrap();
+    refused(&mut client, "h.server", "replica \"machines\" has left");
+    client.batch_execute("ALTER TABLE h.server_history RENAME TO machines_history").unwrap();
+    made(&mut client, "server", "h.machines");
+    let rows = number(&mut client, "SELECT count(*) FROM itsm.server");
+    for of in [
+        "SELECT count(*) FROM h.machines_history",
+        "SELECT count(*) FROM h.machines_history WHERE valid_to IS NULL",
+    ] {
+        assert_eq!(number(&mut client, of), rows);
+    }
+    // A replica is no history, nor is a history a replica, also before the first rows.
+    client
+        .batch_execute("SELECT assets_fdw.materialize('itsm.vendor', 'h.vendor', history => true)")
+        .unwrap();
+    refused(&mut client, "h.vendor_history", "is the history of replica h.vendor");
+    client
+        .batch_execute(
+            "CREATE FOREIGN TABLE itsm.odd (id bigint, valid_from text OPTIONS (attribute 'Notes'), valid_to text OPTIONS (attribute 'Notes'))
+                 SERVER assets OPTIONS (object_schema 'ITSM', object_type 'Server');
+             SELECT assets_fdw.materialize('itsm.odd', 'h.laptop_history')",
+        )
+        .unwrap();
+    refused(&mut client, "h.laptop", "is a replica");
+    // Nor is anything that somebody has made for another purpose, or that is not a table of its own.
+    let times = "valid_from timestamptz NOT NULL, valid_to timestamptz";
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE h.a_history (id bigint);
+             CREATE TABLE h.b_history (id bigint, {times}); INSERT INTO h.b_history VALUES (1, now());
+             CREATE VIEW h.c_history AS SELECT * FROM h.b_history;
+             CREATE TABLE h.parted (id bigint, {times}) PARTITION BY RANGE (id);
+             CREATE TABLE h.d_history PARTITION OF h.parted DEFAULT;
+             CREATE TABLE h.e_history (LIKE h.b_history) INHERITS (h.b_history);
+             CREATE FOREIGN TABLE h.f_history (id bigint, {times}) SERVER assets OPTIONS (object_type 'Server');
+             CREATE TABLE h.g_history (id bigint, {times}) PARTITION BY RANGE (valid_from);
+             CREATE TABLE h.g_all PARTITION OF h.g_history DEFAULT"
+        ))
+        .unwrap();
+    refused(&mut client, "h.a", "lacks the id, valid_from or valid_to");
+    refused(&mut client, "h.b", "holds rows that are no versions");
+    for into in ["h.c", "h.d", "h.e", "h.f"] {
+        refused(&mut client, into, "no table of its own");
+    }
+    // An empty one made for it is taken, with whatever columns it lacks.
+    made(&mut client, "server", "h.g");
+    assert_eq!(
+        number(&mut client, "SELECT count(memory_gb) FROM h.g_history"),
+        number(&mut client, "SELECT count(memory_gb) FROM h.g")
     );
-    assert!(state == "42P07" && message.contains("is no history"), "{state} {message}");
+    assert_eq!(number(&mut client, "SELECT count(*) FROM h.g_all"), rows);
+    // A history that is dropped is kept no more; the number that it had means nothing.
+    client.batch_execute("DROP TABLE h.g_history").unwrap();
+    let kept = "SELECT count(*) FROM assets_fdw.materializations WHERE target = 'h.g'::regclass AND (history OR history_table IS NOT NULL)";
+    assert_eq!(number(&mut client, kept), 0);
+    client.batch_execute("SELECT assets_fdw.refresh('h.g', 'full')").unwrap();
+    // Two that share one since version 0.1.0: the older one keeps it, the other says so and writes nothing.
+    made(&mut client, "server", "h.old");
+    made(&mut client, "employee", "h.young");
+    client
+        .batch_execute(
+            "UPDATE assets_fdw.replica_job SET history_table = 'h.old_history' WHERE target = 'h.young'::regclass",
+        )
+        .unwrap();
+    let key = text(&mut client, "SELECT key FROM h.young ORDER BY id LIMIT 1");
+    sim.update(&key, "Email", &["new@example.com"]).unwrap();
+    let (state, message) = error_of(&mut client, "SELECT assets_fdw.refresh('h.young', 'full')");
+    assert!(state == "55000" && message.contains("belongs to another replica"), "{state} {message}");
+    assert_eq!(number(&mut client, "SELECT count(*) FROM h.old_history WHERE valid_to IS NOT NULL"), 0);
+}
+
+#[test]
+fn columns_of_the_users_own_are_no_hindrance_to_a_history() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    steps(
+        &mut client,
+        "CREATE SCHEMA own;
+         CREATE TABLE own.server (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key text, memory_gb bigint,
+             noted text NOT NULL DEFAULT 'mine', n int GENERATED ALWAYS AS IDENTITY,
+             said text NOT NULL GENERATED ALWAYS AS (noted || '!') STORED,
+             twice bigint GENERATED ALWAYS AS (memory_gb * 2) STORED);
+         SELECT assets_fdw.materialize('itsm.server', 'own.server', history => true);
+         SELECT assets_fdw.refresh('own.server')",
+    );
+    let key = text(&mut client, "SELECT key FROM own.server ORDER BY id LIMIT 1");
+    client.batch_execute("UPDATE own.server SET noted = 'still mine'").unwrap();
+    sim.update(&key, "Memory GB", &["7"]).unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('own.server')").unwrap();
+    let row =
+        format!("SELECT concat_ws(' ', memory_gb, noted, said, twice) FROM own.server WHERE key = '{key}'");
+    assert_eq!(text(&mut client, &row), "7 still mine still mine! 14");
+    let version = format!("SELECT twice FROM own.server_history WHERE key = '{key}' AND valid_to IS NULL");
+    assert_eq!(number(&mut client, &version), 14);
+    assert_eq!(number(&mut client, "SELECT count(DISTINCT n) - count(*) FROM own.server"), 0);
+    // The column of a replica that somebody gives another type: what the history holds stays.
+    let held = "SELECT count(memory_gb_bigint) FROM own.server_history";
+    let before = number(&mut client, "SELECT count(memory_gb) FROM own.server_history");
+    steps(
+        &mut client,
+        "ALTER TABLE own.server DROP COLUMN twice; ALTER TABLE own.server ALTER COLUMN memory_gb TYPE text;
+         ALTER TABLE own.server_history DROP COLUMN twice;
+         SELECT assets_fdw.refresh('own.server', 'full')",
+    );
+    assert_eq!(number(&mut client, held), before);
+    let open = "SELECT count(*) FROM own.server AS s JOIN own.server_history AS h USING (id, memory_gb) WHERE h.valid_to IS NULL";
+    assert_eq!(number(&mut client, open), number(&mut client, "SELECT count(memory_gb) FROM own.server"));
 }
