@@ -8,6 +8,7 @@ use tables::drift::{LocalColumn, LocalTable, Relation, Replica, ReplicaColumn};
 
 use super::memory;
 use crate::error;
+use crate::replica::kept::jobs;
 use crate::sql::spi::{Row, as_extension, query, query_one};
 
 /// A foreign table of this wrapper.
@@ -139,7 +140,7 @@ fn replicas(source: pg_sys::Oid, user: pg_sys::Oid) -> Vec<(pg_sys::Oid, Replica
     let sql = format!(
         "
         SELECT c.oid, n.nspname::text, c.relname::text, c.relnatts::int4, obj_description(c.oid, 'pg_class'),
-               c.oid = j.history_table::oid,
+               c.oid = j.history_table::oid, j.target::oid,
                CASE WHEN NOT {table} THEN pg_get_userbyid(c.relowner)::text
                     WHEN {job} IS NOT TRUE THEN pg_get_userbyid(j.owner::oid)::text END
         FROM assets_fdw.replica_job AS j
@@ -152,20 +153,30 @@ fn replicas(source: pg_sys::Oid, user: pg_sys::Oid) -> Vec<(pg_sys::Oid, Replica
             let replica = Replica {
                 relation: Relation::new(row.must::<String>(2), row.must::<String>(3)),
                 history: row.get(6).unwrap_or(false),
-                belongs_to: row.get(7),
+                belongs_to: row.get(8),
                 slots: usize::try_from(row.must::<i32>(4)).unwrap_or_default(),
                 comment: row.get(5),
                 columns: vec![],
             };
-            (row.must::<pg_sys::Oid>(1), replica)
+            (row.must::<pg_sys::Oid>(1), row.must::<pg_sys::Oid>(7), replica)
         })
     });
-    let with_columns =
-        |(oid, replica): (pg_sys::Oid, Replica)| (oid, Replica { columns: replica_columns(oid), ..replica });
-    found.into_iter().map(with_columns).collect()
+    let home = jobs::home();
+    found
+        .into_iter()
+        .map(|(oid, target, replica)| {
+            (oid, Replica { columns: replica_columns(oid, source, target, &home), ..replica })
+        })
+        .collect()
 }
 
-fn replica_columns(relation: pg_sys::Oid) -> Vec<ReplicaColumn> {
+/// The columns of `relation`, which is `target` or its history.
+fn replica_columns(
+    relation: pg_sys::Oid,
+    source: pg_sys::Oid,
+    target: pg_sys::Oid,
+    home: &str,
+) -> Vec<ReplicaColumn> {
     let plain = "
         FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid JOIN pg_am AS m ON m.oid = x.relam
         JOIN pg_namespace AS n ON n.oid = x.relnamespace
@@ -174,12 +185,17 @@ fn replica_columns(relation: pg_sys::Oid) -> Vec<ReplicaColumn> {
         ORDER BY x.oid";
     let sql = format!(
         "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), col_description(a.attrelid, a.attnum),
-                ARRAY(SELECT n.nspname::text {plain}), ARRAY(SELECT x.relname::text {plain})
+                ARRAY(SELECT n.nspname::text {plain}), ARRAY(SELECT x.relname::text {plain}),
+                (SELECT s.attname::text FROM assets_fdw.replica_column AS p
+                 JOIN pg_attribute AS t ON t.attrelid = p.target::oid AND t.attnum = p.attnum
+                 JOIN pg_attribute AS s ON s.attrelid = $2 AND s.attnum = p.source_attnum AND NOT s.attisdropped
+                 WHERE p.target::oid = $3 AND t.attname = a.attname AND p.home = $4)
          FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
     );
     as_extension(|| {
-        query(&sql, &[relation.into()], |row| ReplicaColumn {
+        query(&sql, &[relation.into(), source.into(), target.into(), home.into()], |row| ReplicaColumn {
             name: row.must(1),
+            shows: row.get(6),
             sql_type: row.must(2),
             comment: row.get(3),
             indexes: pairs(row, 4).into_iter().map(|(schema, name)| Relation::new(schema, name)).collect(),

@@ -163,17 +163,38 @@ fn dependents(gathered: &Gathered, change: &Change) -> Option<String> {
                  OR d.refclassid = 'pg_type'::regclass
                     AND d.refobjid = (SELECT c.reltype FROM pg_class AS c WHERE c.oid = $1))",
         ),
-        // What is dropped along (an index, a default) stands in nobody's way.
+        // A default goes along, and the index that materialize() makes of a reference's keys. What somebody made of
+        // the column (an index, statistics, a CHECK, a generated column) PostgreSQL would drop along without a word.
         Disturbs::Column(name) => (
             Some(name),
-            "d.deptype = 'n' AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = a.n",
+            "d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = a.n
+             AND (d.deptype = 'n' OR d.classid IN ('pg_statistic_ext'::regclass, 'pg_trigger'::regclass)
+                  OR d.classid = 'pg_class'::regclass AND d.objid = $1 AND d.objsubid > 0
+                  OR d.classid = 'pg_constraint'::regclass
+                     AND (SELECT o.contype <> 'n' FROM pg_constraint AS o WHERE o.oid = d.objid)
+                  OR d.classid = 'pg_class'::regclass AND d.objid IS DISTINCT FROM (
+                         SELECT i.indexrelid FROM pg_index AS i
+                         JOIN pg_class AS x ON x.oid = i.indexrelid JOIN pg_am AS m ON m.oid = x.relam
+                         WHERE i.indrelid = $1 AND i.indnatts = 1 AND i.indkey[0] = a.n AND i.indpred IS NULL
+                           AND NOT i.indisunique AND m.amname IN ('btree', 'gin') AND $2 ~ '_key$'
+                         ORDER BY i.indexrelid LIMIT 1)
+                     AND EXISTS (SELECT FROM pg_index AS i WHERE i.indexrelid = d.objid))",
         ),
-        // What PostgreSQL makes anew (an index, a constraint) does neither.
+        // What PostgreSQL makes anew (a plain index, statistics) stands in nobody's way; an expression may not be one
+        // of the new type.
         Disturbs::Type(name) => (
             Some(name),
             "d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = a.n
-             AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_trigger'::regclass,
-                               'pg_policy'::regclass, 'pg_publication_rel'::regclass)",
+             AND (d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_trigger'::regclass,
+                                'pg_policy'::regclass, 'pg_publication_rel'::regclass)
+                  OR d.classid = 'pg_class'::regclass AND d.objid = $1 AND d.objsubid > 0
+                  OR d.classid = 'pg_constraint'::regclass
+                     AND (SELECT o.contype = 'c' FROM pg_constraint AS o WHERE o.oid = d.objid)
+                  OR d.classid = 'pg_class'::regclass
+                     AND EXISTS (SELECT FROM pg_index AS i WHERE i.indexrelid = d.objid
+                                 AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))
+                  OR d.classid = 'pg_statistic_ext'::regclass
+                     AND (SELECT s.stxexprs IS NOT NULL FROM pg_statistic_ext AS s WHERE s.oid = d.objid))",
         ),
     };
     let sql = format!(

@@ -10,14 +10,14 @@
 use pgrx::datum::Interval;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use tables::drift::{Change, Follow};
+use tables::drift::{Change, Follow, Grant};
 
 use super::sync::{self, Asked, Plan};
 use super::{ask, gather};
 use crate::installed;
 use crate::replica::kept::jobs::{self, Job};
 use crate::sql::failure;
-use crate::sql::spi::{as_extension, execute, query_one};
+use crate::sql::spi::{as_extension, execute, query, query_one};
 use crate::sql::txn::transaction;
 use crate::{error, gucs, runtime};
 
@@ -69,12 +69,36 @@ pub fn follow(schema: &str, user: pg_sys::Oid) -> Option<Follow> {
     let sql = "
         SELECT s.into_schema::text, s.every::text, s.full_every::text, s.history
         FROM assets_fdw.replica_schema AS s WHERE s.source_schema = $1 AND s.owner::oid = $2";
-    as_extension(|| {
+    let found = as_extension(|| {
         query_one(sql, &[schema.into(), user.into()], |row| Follow {
             into: row.must(1),
             every: row.must(2),
             full_every: row.must(3),
             history: row.must(4),
+            grants: vec![],
+        })
+    })?;
+    Some(Follow { grants: common_grants(schema, &found.into, user), ..found })
+}
+
+/// What all replicas of a schema's tables grant alike, as far as `user` owns them and they are in one schema.
+fn common_grants(schema: &str, into: &str, user: pg_sys::Oid) -> Vec<Grant> {
+    let sql = "
+        WITH siblings AS (
+            SELECT c.oid, c.relacl, c.relowner FROM assets_fdw.replica_job AS j
+            JOIN pg_class AS c ON c.oid = j.target::oid JOIN pg_namespace AS i ON i.oid = c.relnamespace
+            JOIN pg_class AS f ON f.oid = j.source::oid JOIN pg_namespace AS n ON n.oid = f.relnamespace
+            WHERE n.nspname = $1 AND i.nspname = $2 AND j.owner::oid = $3)
+        SELECT a.privilege_type, r.rolname::text, bool_and(a.is_grantable)
+        FROM siblings AS s CROSS JOIN LATERAL aclexplode(s.relacl) AS a
+        LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+        WHERE a.grantee <> s.relowner AND (a.grantee = 0 OR r.oid IS NOT NULL)
+        GROUP BY 1, 2 HAVING count(DISTINCT s.oid) = (SELECT count(*) FROM siblings) ORDER BY 2, 1";
+    as_extension(|| {
+        query(sql, &[schema.into(), into.into(), user.into()], |row| Grant {
+            privilege: row.must(1),
+            role: row.get(2),
+            grantable: row.must(3),
         })
     })
 }

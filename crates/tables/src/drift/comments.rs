@@ -46,8 +46,10 @@ impl Comparison<'_> {
                 self.push(&table.relation, true, action(), reason.clone(), None);
             }
             for replica in table.replicas.iter().filter(|r| r.belongs_to.is_none() && !r.history) {
-                if column_of(replica, &column.name).is_some_and(|c| c.comment == before.comment) {
-                    self.push_replica(replica, action(), &reason, None);
+                let held = column_of(replica, &column.name).filter(|c| c.comment == before.comment);
+                if let Some(held) = held {
+                    let (column, text) = (Some(held.name.clone()), now.clone());
+                    self.push_replica(replica, Action::Comment { column, text }, &reason, None);
                 }
             }
         }

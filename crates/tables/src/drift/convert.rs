@@ -43,6 +43,15 @@ pub(super) fn using(column: &str, from: &str, to: &str) -> String {
     }
 }
 
+/// Whether the values of a column can all be had again after a change of type, whatever they are and whatever the
+/// session's settings. (A date as text is written as `DateStyle` says, a bigint beyond 2^53 is no double.)
+pub(super) fn is_exact(from: &str, to: &str) -> bool {
+    let (from, to) = (canonical(from), canonical(to));
+    let ((one, many), (wanted, list)) = (split(&from), split(&to));
+    let told = one == wanted || (wanted == "text" && matches!(one, "bigint" | "boolean" | "inet"));
+    told && (many == list || many.is_empty())
+}
+
 /// Every value of the one is a value of the other.
 fn widens(from: &str, to: &str) -> bool {
     from == to || to == "text" || (from == "bigint" && to == "double precision")

@@ -8,6 +8,8 @@
 //!   number, but dashboards and scripts name them: a rename would break those and help nobody.
 //! - A column that somebody dropped does not come back, one that somebody renamed keeps that name, a
 //!   type or a comment that is not the imported one was chosen and stays.
+//! - A history loses nothing: a column whose values do not all fit another type goes on under the name of its old one,
+//!   and a new column takes its place.
 //! - Columns that go, go where nothing depends on them; a dependent view blocks and is reported.
 //!   A type that is gone takes its foreign table along; its replica keeps its rows as an ordinary table.
 //! - Tables that IMPORT did not make get their option names corrected; nothing is added to them, and
@@ -18,6 +20,7 @@
 mod comments;
 mod convert;
 mod print;
+mod retype;
 mod schema;
 mod settle;
 mod table;
@@ -25,7 +28,7 @@ mod table;
 mod tests;
 
 pub use convert::canonical;
-pub use schema::{Follow, Growth, Remote, compare};
+pub use schema::{Follow, Grant, Growth, Remote, compare};
 pub use settle::settle;
 
 use crate::ddl::ident;
@@ -114,7 +117,7 @@ pub struct Replica {
     /// The role that it belongs to, where that is not the one who syncs.
     pub belongs_to: Option<String>,
     /// Whether it is the history of one: it gets columns and types as the replica does, so that versions can
-    /// be compared with rows, and loses none.
+    /// be compared with rows, and loses neither columns nor values.
     pub history: bool,
     /// As [`LocalTable::slots`].
     pub slots: usize,
@@ -129,6 +132,8 @@ pub struct Replica {
 pub struct ReplicaColumn {
     /// Its name.
     pub name: String,
+    /// The column of the foreign table that it shows, where that is known; else the one of its name.
+    pub shows: Option<String>,
     /// Its type, as `format_type` says it.
     pub sql_type: String,
     /// Its comment.
@@ -191,6 +196,10 @@ pub enum Action {
     DropColumn { name: String },
     /// A column gets another type.
     Retype { name: String, from: String, to: String },
+    /// A column of a history goes on under another name, with its values.
+    RenameColumn { name: String, to: String },
+    /// What fits of a column's values, in another column.
+    Fill { name: String, to: String, from: String, was: String },
     /// An option of a column that has it.
     SetColumnOption { column: String, name: &'static str, value: String },
     /// A comment; on the table where `column` is none.
@@ -201,6 +210,8 @@ pub enum Action {
     DropIndex { index: Relation },
     /// A replica is made of a new foreign table.
     Materialize { into: Relation, every: String, full_every: String, history: bool },
+    /// A replica that was made just now gets a right that all others have.
+    Grant(Grant),
     /// A replica becomes an ordinary table.
     Dematerialize,
 }

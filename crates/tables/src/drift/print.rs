@@ -35,6 +35,13 @@ impl Change {
                     if self.foreign { String::new() } else { format!(" USING {}", using(&name, from, to)) };
                 format!("{alter} ALTER COLUMN {name} TYPE {to}{using}")
             }
+            Action::RenameColumn { name, to } => {
+                format!("{alter} RENAME COLUMN {} TO {}", ident(name), ident(to))
+            }
+            Action::Fill { name, to, from, was } => {
+                let (name, from) = (ident(name), ident(from));
+                format!("UPDATE {on} SET {name} = {} WHERE {from} IS NOT NULL", using(&from, was, to))
+            }
             Action::SetColumnOption { column, name, value } => {
                 format!("{alter} ALTER COLUMN {} OPTIONS (SET {name} {})", ident(column), literal(value))
             }
@@ -59,6 +66,11 @@ impl Change {
                     literal(every),
                     literal(full_every)
                 )
+            }
+            Action::Grant(grant) => {
+                let to = grant.role.as_deref().map_or_else(|| "PUBLIC".to_owned(), ident);
+                let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
+                format!("GRANT {} ON {on} TO {to}{option}", grant.privilege)
             }
             Action::Dematerialize => {
                 format!("SELECT assets_fdw.dematerialize({}, drop_table => false)", literal(&on))

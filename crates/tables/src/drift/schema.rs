@@ -71,6 +71,19 @@ pub struct Follow {
     pub full_every: String,
     /// `history`
     pub history: bool,
+    /// What all the replicas that are there grant alike.
+    pub grants: Vec<Grant>,
+}
+
+/// A right on a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// `SELECT`, say.
+    pub privilege: String,
+    /// The role; none for PUBLIC.
+    pub role: Option<String>,
+    /// `WITH GRANT OPTION`
+    pub grantable: bool,
 }
 
 /// What has to change. `tables` are those of one local schema that show types of this object schema;
@@ -138,7 +151,13 @@ fn new_types(
                 full_every: follow.full_every.clone(),
                 history: follow.history,
             };
-            found.push(&on, true, action, why, timed.filter(|_| follow.history));
+            let timed = timed.filter(|_| follow.history);
+            found.push(&on, true, action, why.clone(), timed.clone());
+            let into = Relation::new(&follow.into, &on.name);
+            for grant in &follow.grants {
+                let why = format!("{why}; the other replicas grant it, too");
+                found.push(&into, false, Action::Grant(grant.clone()), why, timed.clone());
+            }
         }
     }
 }

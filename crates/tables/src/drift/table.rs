@@ -10,7 +10,8 @@ use super::{Action, Change, Kind, LocalColumn, LocalTable, Relation, Replica, Re
 use crate::known::{Known, KnownAttribute};
 use crate::layout::{self, MAX_COLUMNS};
 
-const FULL: &str = "the table would have more than PostgreSQL's 1600 columns, dropped ones included";
+pub(super) const FULL: &str =
+    "the table would have more than PostgreSQL's 1600 columns, dropped ones included";
 const BY_HAND: &str = "IMPORT did not make this table: yours to change";
 
 /// What has been found so far, and the heading for what is found next.
@@ -20,7 +21,7 @@ pub(super) struct Comparison<'a> {
     kind: Kind,
     object_type: i64,
     attribute: Option<i64>,
-    group: usize,
+    pub(super) group: usize,
 }
 
 impl<'a> Comparison<'a> {
@@ -215,7 +216,7 @@ impl<'a> Comparison<'a> {
         for (id, before) in &known.attributes {
             let reason = format!("what it showed of attribute (id {id}) of object type {of} is gone");
             for name in before.left.iter().filter(|name| !table.has_column(name)) {
-                let held = |r: &&Replica| !r.history && column_of(r, name).is_some();
+                let held = |r: &&Replica| !r.history && r.columns.iter().any(|c| c.name == *name);
                 for replica in table.replicas.iter().filter(held) {
                     self.begin(Kind::RemovedAttribute, object_type.id, Some(*id));
                     self.push_replica(replica, Action::DropColumn { name: name.clone() }, &reason, None);
@@ -234,15 +235,15 @@ impl<'a> Comparison<'a> {
         blocked: Option<String>,
     ) {
         let kind = Kind::RemovedAttribute;
-        let drop = || Action::DropColumn { name: column.name.clone() };
+        let drop = |name: &str| Action::DropColumn { name: name.to_owned() };
         // Each by itself: a view on the one need not keep the other.
-        let held = |r: &&Replica| !r.history && column_of(r, &column.name).is_some();
-        for replica in table.replicas.iter().filter(held) {
+        for replica in table.replicas.iter().filter(|r| !r.history) {
+            let Some(held) = column_of(replica, &column.name) else { continue };
             self.begin(kind, type_id, Some(attribute));
-            self.push_replica(replica, drop(), reason, blocked.clone());
+            self.push_replica(replica, drop(&held.name), reason, blocked.clone());
         }
         self.begin(kind, type_id, Some(attribute));
-        self.push(&table.relation, true, drop(), reason.to_owned(), blocked);
+        self.push(&table.relation, true, drop(&column.name), reason.to_owned(), blocked);
     }
 
     /// The parts that an attribute has now against those that it had.
@@ -338,43 +339,6 @@ impl<'a> Comparison<'a> {
             }
         }
     }
-
-    /// Only of columns that have the imported type: another was chosen by somebody.
-    fn retype(&mut self, table: &LocalTable, column: &LocalColumn, from: &str, to: &str, reason: &str) {
-        let old = canonical(from);
-        let action =
-            || Action::Retype { name: column.name.clone(), from: from.to_owned(), to: to.to_owned() };
-        let foreign = canonical(&column.sql_type) == old;
-        if foreign {
-            self.push(&table.relation, true, action(), reason.to_owned(), None);
-        }
-        for replica in &table.replicas {
-            let Some(held) = column_of(replica, &column.name).filter(|c| canonical(&c.sql_type) == old)
-            else {
-                continue;
-            };
-            // Values of a foreign table that kept its type still fit into the replica.
-            if !foreign {
-                continue;
-            }
-            if replica.belongs_to.is_some() {
-                let group = self.group;
-                self.group = usize::MAX - self.changes.len();
-                self.push_replica(replica, action(), reason, None);
-                self.group = group;
-                continue;
-            }
-            let anew = is_list(from) != is_list(to);
-            for index in held.indexes.iter().filter(|_| anew) {
-                self.push_replica(replica, Action::DropIndex { index: index.clone() }, reason, None);
-            }
-            self.push_replica(replica, action(), reason, None);
-            for _ in held.indexes.iter().filter(|_| anew) {
-                let index = Action::CreateIndex { column: column.name.clone(), list: is_list(to) };
-                self.push_replica(replica, index, reason, None);
-            }
-        }
-    }
 }
 
 /// An attribute and what a table shows of it.
@@ -412,6 +376,8 @@ fn complete(replica: &Replica, table: &LocalTable) -> bool {
     table.columns.iter().all(|c| column_of(replica, &c.name).is_some())
 }
 
+/// The column of a replica that shows one of its source.
 pub(super) fn column_of<'a>(replica: &'a Replica, name: &str) -> Option<&'a ReplicaColumn> {
-    replica.columns.iter().find(|c| c.name == name)
+    let known = replica.columns.iter().find(|c| c.shows.as_deref() == Some(name));
+    known.or_else(|| replica.columns.iter().find(|c| c.shows.is_none() && c.name == name))
 }

@@ -109,6 +109,11 @@ fn world() -> World {
                 every: "5 minutes".into(),
                 full_every: "1 day".into(),
                 history: false,
+                grants: vec![Grant {
+                    privilege: "SELECT".into(),
+                    role: Some("report".into()),
+                    grantable: false,
+                }],
             }),
         },
         next: 100,
@@ -195,6 +200,7 @@ impl World {
                     let table = &mut self.tables[at];
                     let column = |c: &LocalColumn| ReplicaColumn {
                         name: c.name.clone(),
+                        shows: None,
                         sql_type: c.sql_type.clone(),
                         comment: c.comment.clone(),
                         indexes: match c.part() {
@@ -266,6 +272,7 @@ impl World {
                 replica.slots += 1;
                 replica.columns.push(ReplicaColumn {
                     name: name.clone(),
+                    shows: None,
                     sql_type: canonical(sql_type),
                     comment: None,
                     indexes: vec![],
@@ -283,6 +290,14 @@ impl World {
                     "an index is in the way"
                 );
                 column.sql_type = canonical(to);
+            }
+            Action::Grant(_) => assert!(change.statement().ends_with(" TO \"report\"")),
+            Action::RenameColumn { name, to } => {
+                assert!(column(replica, to).is_none(), "{}", change.statement());
+                column(replica, name).expect("a column").name = to.clone();
+            }
+            Action::Fill { name, from, .. } => {
+                assert!(column(replica, name).is_some() && column(replica, from).is_some());
             }
             Action::Comment { column: None, text } => replica.comment = text.clone(),
             Action::Comment { column: Some(name), text } => {
@@ -360,6 +375,7 @@ impl World {
                 for replica in &mut table.replicas {
                     replica.columns.push(ReplicaColumn {
                         name: name.clone(),
+                        shows: None,
                         sql_type: "text".into(),
                         comment: None,
                         indexes: vec![],
@@ -576,13 +592,14 @@ fn keys_alone_stay_keys_alone() {
     assert_eq!(names, ["id", "key", "label", "owner_key", "created", "updated", "url", "room_key"]);
 }
 
-#[test]
-fn a_history_gets_what_the_replica_gets_and_loses_nothing() {
+/// A world whose first table has a replica with a history.
+fn with_history() -> World {
     let mut world = world();
     let table = &mut world.tables[0];
     let columns = table.replicas[0].columns.iter().cloned().map(|c| ReplicaColumn { indexes: vec![], ..c });
     let time = |name: &str| ReplicaColumn {
         name: name.into(),
+        shows: None,
         sql_type: "timestamp with time zone".into(),
         comment: None,
         indexes: vec![],
@@ -596,6 +613,12 @@ fn a_history_gets_what_the_replica_gets_and_loses_nothing() {
         columns: columns.chain([time("valid_from"), time("valid_to")]).collect(),
     };
     table.replicas.push(history);
+    world
+}
+
+#[test]
+fn a_history_gets_what_the_replica_gets_and_loses_nothing() {
+    let mut world = with_history();
     world.remote.attributes.insert(
         1,
         Arc::from([
@@ -623,6 +646,91 @@ fn a_history_gets_what_the_replica_gets_and_loses_nothing() {
         names(&replicas[0]).contains("name text[]") && names(&replicas[0]).contains("valid_from_12 date")
     );
     assert!(names(&replicas[0]).is_subset(&names(&replicas[1])));
+    assert_eq!(world.compare(), vec![]);
+}
+
+#[test]
+fn values_of_a_history_that_do_not_fit_another_kind_stay_in_a_column_of_their_own() {
+    let mut world = with_history();
+    let turn = |world: &mut World, kind, multi| {
+        world.remote.attributes.insert(1, Arc::from([attribute(10, "Name", kind, multi)]));
+        assert_eq!(world.sync(&mut |_| false), Vec::<String>::new());
+        assert_eq!(world.compare(), vec![]);
+        let [replica, history] = &world.tables[0].replicas[..] else { panic!("a replica and its history") };
+        let of = |r: &Replica| -> Vec<String> {
+            let named = r.columns.iter().filter(|c| c.name.starts_with("name"));
+            named.map(|c| format!("{} {}", c.name, c.sql_type)).collect()
+        };
+        (of(replica), of(history))
+    };
+    // From text to a number, to a list of numbers and back, to text, to one of several texts.
+    assert_eq!(turn(&mut world, Holds::Integer, false).1, ["name_text text", "name bigint"]);
+    assert_eq!(turn(&mut world, Holds::Integer, true).1, ["name_text text", "name bigint[]"]);
+    assert_eq!(
+        turn(&mut world, Holds::Integer, false).1,
+        ["name_text text", "name_bigint_list bigint[]", "name bigint"]
+    );
+    let (replica, history) = turn(&mut world, Holds::Text, false);
+    assert_eq!(replica, ["name text"]);
+    assert_eq!(history, ["name_text text", "name_bigint_list bigint[]", "name text"]);
+    assert_eq!(
+        turn(&mut world, Holds::DateTime, false).1,
+        ["name_text text", "name_bigint_list bigint[]", "name_text_2 text", "name timestamp with time zone"]
+    );
+}
+
+#[test]
+fn a_change_of_type_is_exact_where_every_value_can_be_had_again() {
+    for (from, to) in [
+        ("text", "text[]"),
+        ("bigint", "text"),
+        ("bigint[]", "text[]"),
+        ("boolean", "text[]"),
+        ("inet", "text"),
+    ] {
+        assert!(convert::is_exact(from, to), "{from} {to}");
+    }
+    for (from, to) in [
+        ("text[]", "text"),
+        ("bigint[]", "text"),
+        ("text", "bigint"),
+        ("bigint", "double precision"),
+        ("double precision", "bigint"),
+        ("date", "text"),
+        ("timestamptz", "date"),
+        ("date", "timestamptz"),
+        ("time", "text"),
+    ] {
+        assert!(!convert::is_exact(from, to), "{from} {to}");
+    }
+}
+
+#[test]
+fn a_renamed_column_of_a_replica_is_followed_under_its_name() {
+    let mut world = world();
+    let replica = &mut world.tables[0].replicas[0];
+    let shown = column(replica, "name").expect("a column");
+    (shown.name, shown.shows) = ("host".into(), Some("name".into()));
+    // A column of the user's own that has taken its name is none of ours.
+    let own = ReplicaColumn {
+        name: "name".into(),
+        shows: None,
+        sql_type: "text".into(),
+        comment: None,
+        indexes: vec![],
+    };
+    replica.columns.push(own);
+    world.remote.attributes.insert(1, Arc::from([attribute(10, "Name", Holds::Text, true)]));
+    let of = |world: &World| -> Vec<String> {
+        let named =
+            world.tables[0].replicas[0].columns.iter().filter(|c| c.name == "host" || c.name == "name");
+        named.map(|c| format!("{} {}", c.name, c.sql_type)).collect()
+    };
+    assert_eq!(world.sync(&mut |_| false), Vec::<String>::new());
+    assert_eq!(of(&world), ["host text[]", "name text"]);
+    world.remote.attributes.insert(1, Arc::from([attribute(12, "Other", Holds::Text, false)]));
+    assert_eq!(world.sync(&mut |_| false), Vec::<String>::new());
+    assert_eq!(of(&world), ["name text"]);
     assert_eq!(world.compare(), vec![]);
 }
 

@@ -369,3 +369,101 @@ fn a_history_follows_its_replica_and_keeps_what_is_gone() {
     let open = "SELECT count(*) FROM itsm_replica.server_history WHERE valid_to IS NULL";
     assert_eq!(number(&mut client, open), servers);
 }
+
+/// A list that is one value now, a text that is a number: what the versions held is there afterwards.
+#[test]
+fn a_changed_kind_takes_no_value_out_of_a_history() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    client.batch_execute("SELECT assets_fdw.materialize('itsm.server', history => true)").unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    let of = |client: &mut Client, column: &str| {
+        let sql = format!(
+            "SELECT coalesce(string_agg({column}::text, '|' ORDER BY id, valid_from) FILTER (WHERE {column} IS NOT NULL), '') FROM itsm_replica.server_history"
+        );
+        text(client, &sql)
+    };
+    let columns = ["serial_number", "tags", "memory_gb", "operating_system"];
+    let before: Vec<String> = columns.iter().map(|column| of(&mut client, column)).collect();
+    assert!(before.iter().all(|values| values.contains('|')), "{before:#?}");
+    sim.change_kind("Server", "Serial Number", Kind::Integer, false).unwrap();
+    sim.change_kind("Server", "Tags", Kind::Text, false).unwrap();
+    sim.change_kind("Server", "Memory GB", Kind::Text, false).unwrap();
+    sim.change_kind("Server", "Operating System", Kind::Boolean, true).unwrap();
+    let told = sync(&mut client, "itsm", true);
+    assert_eq!(sync(&mut client, "itsm", false), told);
+    assert_eq!(sync(&mut client, "itsm", true), Vec::<String>::new());
+    let kept = ["serial_number_text", "tags_text_list", "memory_gb", "operating_system_text"];
+    let after: Vec<String> = kept.iter().map(|column| of(&mut client, column)).collect();
+    assert_eq!(after, before);
+    // What fits is where it was looked for before.
+    assert!(of(&mut client, "tags").contains('|'));
+    // Once more: the column that was a number is one again.
+    sim.change_kind("Server", "Memory GB", Kind::Integer, false).unwrap();
+    sync(&mut client, "itsm", false);
+    assert_eq!(of(&mut client, "memory_gb"), before[2]);
+    assert_eq!(of(&mut client, "memory_gb_text"), before[2]);
+    for (column, values) in kept.iter().zip(&before).take(2) {
+        assert_eq!(&of(&mut client, column), values);
+    }
+}
+
+/// What operators have made around replicas: a name for their schema, rights, indexes, statistics.
+#[test]
+fn new_replicas_go_where_the_others_are_with_their_rights_and_what_people_made_of_a_column_keeps_it() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    client
+        .batch_execute(
+            "SELECT assets_fdw.materialize_schema('itsm');
+             GRANT SELECT ON ALL TABLES IN SCHEMA itsm_replica TO pg_monitor;
+             GRANT SELECT ON itsm_replica.server TO PUBLIC;
+             ALTER SCHEMA itsm_replica RENAME TO mirror;
+             CREATE INDEX by_virtual ON mirror.server (virtual, memory_gb);
+             CREATE STATISTICS mirror.together ON notes, memory_gb FROM mirror.server;
+             CREATE INDEX by_owner ON mirror.server (owner_key);
+             ALTER TABLE mirror.server ADD COLUMN loud text GENERATED ALWAYS AS (upper(serial_number)) STORED;
+             CREATE INDEX by_place ON mirror.server (lower(rack_unit))",
+        )
+        .unwrap();
+    sim.add_type("ITSM", "Rack", None).unwrap();
+    for gone in ["Virtual", "Notes", "Owner", "Serial Number"] {
+        sim.remove_attribute("Server", gone).unwrap();
+    }
+    sim.change_kind("Server", "Rack.Unit", Kind::Text, true).unwrap();
+    let told = sync(&mut client, "itsm", false);
+    let has = |what: &str, why: &str| {
+        assert!(
+            told.iter().any(|line| line.contains(what) && line.contains(why)),
+            "{what}, {why}: {told:#?}"
+        );
+    };
+    has("\"mirror\".\"server\" DROP COLUMN \"virtual\"", "index mirror.by_virtual depends on it");
+    has("\"mirror\".\"server\" DROP COLUMN \"notes\"", "statistics object mirror.together depends on it");
+    has(
+        "\"mirror\".\"server\" DROP COLUMN \"serial_number\"",
+        "column loud of table mirror.server depends on it",
+    );
+    has("\"mirror\".\"server\" DROP COLUMN \"owner_key\"", "index mirror.by_owner depends on it");
+    has(
+        "\"mirror\".\"server\" ALTER COLUMN \"rack_unit\" TYPE text[]",
+        "index mirror.by_place depends on it",
+    );
+    let rights = "SELECT concat_ws(' ', has_table_privilege('pg_monitor', 'mirror.rack', 'SELECT'),
+                      (SELECT count(*) FROM pg_class AS c, aclexplode(c.relacl) AS a
+                       WHERE c.oid = 'mirror.rack'::regclass AND a.grantee = 0))";
+    assert_eq!(text(&mut client, rights), "t 0");
+    client
+        .batch_execute(
+            "DROP INDEX mirror.by_virtual, mirror.by_owner, mirror.by_place; DROP STATISTICS mirror.together;
+             ALTER TABLE mirror.server DROP COLUMN loud",
+        )
+        .unwrap();
+    sync(&mut client, "itsm", false);
+    assert_eq!(sync(&mut client, "itsm", true), Vec::<String>::new());
+    let shape = shape(&mut client, "mirror.server").join(" ");
+    assert!(
+        shape.contains("rack_unit text[]") && !shape.contains("owner") && !shape.contains("notes"),
+        "{shape}"
+    );
+}
