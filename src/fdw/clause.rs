@@ -24,12 +24,19 @@ pub struct Walker<'a> {
     pub columns: &'a HashMap<i16, Resolution>,
     /// The right-hand sides that are known only when the query runs, in the order of their `$n`.
     pub operands: Vec<*mut pg_sys::Expr>,
+    /// Whether PostgreSQL looks at what follows only where something before it says so, whatever the row: `$1 <> '' AND …`.
+    guarded: bool,
 }
 
 /// Operators are taken by name, which is safe only for those that PostgreSQL brings along.
 const FIRST_USER_OID: u32 = 16_384;
 
-impl Walker<'_> {
+impl<'a> Walker<'a> {
+    /// Of the relation with this number, whose columns mean this.
+    pub fn new(relid: pg_sys::Index, columns: &'a HashMap<i16, Resolution>) -> Self {
+        Self { relid, columns, operands: Vec::new(), guarded: false }
+    }
+
     /// The condition that a clause is.
     ///
     /// # Safety
@@ -70,9 +77,12 @@ impl Walker<'_> {
         // SAFETY: as for `pred`.
         unsafe {
             let mut list = Vec::new();
+            let around = self.guarded;
             for arg in pg::nodes::<pg_sys::Node>((*expr).args) {
                 list.push(self.at_depth(arg, depth + 1));
+                self.guarded |= pg::columns_in(arg, self.relid).is_empty();
             }
+            self.guarded = around;
             match (*expr).boolop {
                 pg_sys::BoolExprType::AND_EXPR => Pred::And(list),
                 pg_sys::BoolExprType::OR_EXPR => Pred::Or(list),
@@ -339,8 +349,28 @@ impl Walker<'_> {
             if !used.is_null() || pg_sys::contain_volatile_functions(node) || pg_sys::contain_subplans(node) {
                 return None;
             }
+            // Worked out before any row is seen, it might fail where PostgreSQL would not work it out at all.
+            if self.guarded && !cannot_fail(node) {
+                return None;
+            }
             self.operands.push(node.cast());
             Some(Operand::Param(self.operands.len() - 1))
+        }
+    }
+}
+
+/// Whether a value can be worked out without an ERROR: a parameter, another table's column or a constant as it is, and
+/// a list of those.
+unsafe fn cannot_fail(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: `node` is a live expression; each cast follows its own tag.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_Param | pg_sys::NodeTag::T_Const | pg_sys::NodeTag::T_Var => true,
+            pg_sys::NodeTag::T_RelabelType => cannot_fail((*node.cast::<pg_sys::RelabelType>()).arg.cast()),
+            pg_sys::NodeTag::T_ArrayExpr => {
+                pg::nodes((*node.cast::<pg_sys::ArrayExpr>()).elements).all(|element| cannot_fail(element))
+            }
+            _ => false,
         }
     }
 }

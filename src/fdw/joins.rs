@@ -77,7 +77,7 @@ unsafe fn is_pushed(
     let Some(resolved) = &state.resolved else { return false };
     // SAFETY: the planner's nodes.
     unsafe {
-        let mut walker = Walker { relid: (*rel).relid, columns: &resolved.columns, operands: Vec::new() };
+        let mut walker = Walker::new((*rel).relid, &resolved.columns);
         matches!(aql::lower_with(&walker.pred((*clause).clause.cast()), &resolved.facts), Lowered::Pushed(..))
     }
 }

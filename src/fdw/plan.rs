@@ -174,7 +174,7 @@ pub unsafe fn narrowed(
     }
     // SAFETY: the caller's promise.
     unsafe {
-        let mut walker = Walker { relid: (*rel).relid, columns: &resolved.columns, operands: Vec::new() };
+        let mut walker = Walker::new((*rel).relid, &resolved.columns);
         let pred = walker.pred((*clause).clause.cast());
         if !matches!(aql::lower_with(&pred, &resolved.facts), Lowered::Pushed(..)) {
             return fetched;

@@ -105,7 +105,7 @@ impl Question {
         relid: pg_sys::Index,
         node: *mut pg_sys::ForeignScanState,
     ) -> Self {
-        let mut walker = Walker { relid, columns: &resolved.columns, operands: Vec::new() };
+        let mut walker = Walker::new(relid, &resolved.columns);
         let facts = resolved.facts.clone();
         let mut clauses = Vec::new();
         // SAFETY: the caller's promise; the operands' expressions are part of the quals.

@@ -180,12 +180,8 @@ pub unsafe fn top_of(
 /// Whether some clause is true of no row that is NULL in a column.
 unsafe fn is_required(rel: *mut pg_sys::RelOptInfo, resolved: &Resolved, attnum: i16) -> bool {
     let Some(sorted) = resolved.columns.get(&attnum).and_then(|r| r.subject.as_ref()) else { return false };
-    let mut walker = Walker {
-        // SAFETY: the planner's relation.
-        relid: unsafe { (*rel).relid },
-        columns: &resolved.columns,
-        operands: Vec::new(),
-    };
+    // SAFETY: the planner's relation.
+    let mut walker = Walker::new(unsafe { (*rel).relid }, &resolved.columns);
     // SAFETY: the planner's nodes.
     unsafe {
         pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo).any(|clause| {

@@ -78,7 +78,7 @@ pub unsafe fn is_exact(rel: *mut pg_sys::RelOptInfo, state: &PlanState) -> bool 
     let Some(resolved) = &state.resolved else { return false };
     // SAFETY: the planner's nodes.
     unsafe {
-        let mut walker = Walker { relid: (*rel).relid, columns: &resolved.columns, operands: Vec::new() };
+        let mut walker = Walker::new((*rel).relid, &resolved.columns);
         (*rel).lateral_relids.is_null()
             && pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo).all(|info| {
                 let pred = walker.pred((*info).clause.cast());
@@ -118,8 +118,7 @@ pub unsafe fn count_plan(
         let quals = pg_sys::extract_actual_clauses((*input).baserestrictinfo, false);
         let operands = match &state.resolved {
             Some(resolved) => {
-                let mut walker =
-                    Walker { relid: (*input).relid, columns: &resolved.columns, operands: Vec::new() };
+                let mut walker = Walker::new((*input).relid, &resolved.columns);
                 for qual in pg::nodes::<pg_sys::Node>(quals) {
                     walker.pred(qual);
                 }

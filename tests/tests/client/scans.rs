@@ -114,6 +114,46 @@ fn a_prepared_statement_and_a_function_follow_their_parameters_beyond_six_execut
 }
 
 #[test]
+fn what_stands_behind_a_guard_is_not_worked_out_where_the_guard_holds() {
+    let live = Live::imported(Profile::Documented, 200);
+    let mut client = live.connect();
+    copies(&mut client, &["itsm.server"]);
+    client.batch_execute("SET plan_cache_mode = force_generic_plan").unwrap();
+    // What people write where a filter may be left out: the text is no timestamp then, the number no divisor.
+    let statements = [
+        ("text", "$1 = '' OR created > $1::timestamptz", ["''", "'2000-01-01'", "'2100-01-01'"]),
+        (
+            "text",
+            "($1 <> '' AND created > $1::timestamptz) OR memory_gb = 64",
+            ["''", "'2000-01-01'", "NULL"],
+        ),
+        ("text", "NOT ($1 = '' OR NOT (memory_gb = nullif($1, '')::int))", ["''", "'64'", "'1'"]),
+        ("int", "$1 = 0 OR memory_gb = 64 / $1", ["0", "1", "4"]),
+        ("int", "memory_gb > 0 AND ($1 = 0 OR memory_gb IN (64 / $1, 32 / $1))", ["0", "1", "4"]),
+        ("text", "$1 IS NULL OR status = $1", ["NULL", "'Active'", "''"]),
+    ];
+    for (of, condition, values) in statements {
+        for value in values {
+            let answer = |client: &mut Client, table: &str| {
+                let prepare =
+                    format!("PREPARE p({of}) AS SELECT key FROM {table} WHERE {condition} ORDER BY 1");
+                client.batch_execute(&prepare).unwrap();
+                let found = client.simple_query(&format!("EXECUTE p({value})"));
+                client.batch_execute("DEALLOCATE p").unwrap();
+                let messages = found.unwrap_or_else(|e| panic!("{condition} with {value}: {e:?}"));
+                let rows = messages.iter().filter_map(|message| match message {
+                    postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("").to_owned()),
+                    _ => None,
+                });
+                rows.collect::<Vec<String>>()
+            };
+            let wanted = answer(&mut client, "local.server");
+            assert_eq!(answer(&mut client, "itsm.server"), wanted, "{condition} with {value}");
+        }
+    }
+}
+
+#[test]
 fn a_generic_plan_follows_changes_of_the_table() {
     let live = Live::imported(Profile::Documented, 300);
     let mut client = live.connect();
