@@ -17,11 +17,8 @@ pub(super) struct Attributes<'o, 'c, 'de> {
 }
 
 impl<'de> Attributes<'_, '_, 'de> {
-    /// Reads the list that is next.
+    /// Reads the list that is next. Every object has attributes, its key if nothing else: `null` is no list.
     pub(super) fn read(&mut self, reader: &mut Reader<'de>) -> Read<()> {
-        if reader.null()? {
-            return Ok(());
-        }
         reader.list("a list of attributes")?;
         while reader.element()? {
             self.one(reader)?;

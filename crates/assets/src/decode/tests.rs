@@ -264,6 +264,10 @@ fn wrong_shapes_are_errors_that_name_the_place() {
             object(r#""id": "1", "objectKey": "A-1", "attributes": {}"#),
             "values[0].attributes: invalid type: map, expected a list of attributes (object A-1)",
         ),
+        (
+            object(r#""id": "1", "objectKey": "A-1", "attributes": null"#),
+            "values[0].attributes: invalid type: null, expected a list of attributes (object A-1)",
+        ),
     ];
     for (page, expected) in table {
         let unreadable = read(&page, &[TEXT]).expect_err(&page);
