@@ -7,7 +7,8 @@ use std::sync::Arc;
 use assets::client::Client;
 use assets::error::{Error, Kind as ErrorKind};
 use assets::expected::{Expected, Tree};
-use assets::model::{Attribute, Kind, ObjectSchema, ObjectType, descendants};
+use assets::model::{Attribute, ObjectSchema, ObjectType, descendants};
+use assets::sight::Seen;
 use assets::value::Field;
 use tokio::time::Instant;
 
@@ -119,7 +120,7 @@ impl Resolver {
             are_all: include && of_this_moment,
         };
         let mut columns = HashMap::new();
-        let mut shown = Vec::new();
+        let (mut shown, mut seen) = (Vec::new(), Vec::new());
         // Attributes are asked for only where a column shows one (or the label, whose attribute
         // AQL is asked by).
         let needs_attributes = self.columns.iter().any(|c| match c.field() {
@@ -143,7 +144,11 @@ impl Resolver {
                 }
                 None => match lists.iter().find_map(|list| column.find(list)) {
                     Some(attribute) => {
-                        let sees = column.compared && sees_target(client, root.schema_id, attribute).await;
+                        let own = root.schema_id;
+                        let sees = column.compared && client.sees_target(own, attribute, None).await;
+                        if sees {
+                            seen.push(Seen { own, attribute: attribute.clone() });
+                        }
                         let resolution = column.of_attribute(attribute, &lists, sees);
                         shown.push(column.shown(attribute, &resolution));
                         resolution
@@ -168,7 +173,9 @@ impl Resolver {
         let lists = needed.iter().copied().zip(lists).collect();
         // What is not known any more may be as old as anything.
         let long_ago = || self.moment.checked_sub(MOMENT).unwrap_or(self.moment);
+        let seen_since = client.seen_since(&seen).unwrap_or_else(long_ago);
         let expected = Expected::new(lists, shown, tree, read_at.unwrap_or_else(long_ago));
+        let expected = expected.seeing(seen, seen_since);
         Ok(Resolved {
             filter,
             kinds,
@@ -319,27 +326,4 @@ pub fn no_schema(wanted: &str, schemas: &[ObjectSchema]) -> Error {
         format!("Visible to this credential are: {}.", known.join(", "))
     };
     Error::new(ErrorKind::NotFound, format!("there is no object schema \"{wanted}\"")).with_hint(hint)
-}
-
-/// Whether the credential is known to see the objects that an attribute refers to: their type is in a list of the
-/// types of a schema that it sees, which has the types below it, too. Whatever the service will not say is not
-/// known. The table's own schema it sees, and its list is asked for once a session; another's with the list of
-/// schemas.
-async fn sees_target(client: &Client, own: i64, attribute: &Attribute) -> bool {
-    if attribute.kind != Kind::Object {
-        return false;
-    }
-    let Some(target) = attribute.reference_type_id else { return false };
-    let lists = async |schema| client.types(schema).await.is_ok_and(|all| all.iter().any(|t| t.id == target));
-    let elsewhere = match attribute.reference_schema_id {
-        Some(schema) if schema != own => schema,
-        Some(_) => return lists(own).await,
-        None if lists(own).await => return true,
-        None => match client.object_type(target).await {
-            Ok(found) if found.schema_id != own => found.schema_id,
-            _ => return false,
-        },
-    };
-    let schemas = client.schemas().await;
-    schemas.is_ok_and(|all| all.iter().any(|s| s.id == elsewhere)) && lists(elsewhere).await
 }

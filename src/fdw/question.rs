@@ -59,6 +59,8 @@ pub struct Pushed {
     pub names: BTreeSet<String>,
     /// Those of them that a match does not prove the service to know.
     pub unproven: BTreeSet<String>,
+    /// Those of them of which it does not show that what they refer to is seen.
+    pub unseen: BTreeSet<String>,
 }
 
 impl Pushed {
@@ -69,6 +71,7 @@ impl Pushed {
             alone: with_base(filter, vec![lower::in_clauses(expr.clone())]),
             names: owned(expr.attributes()),
             unproven: owned(expr.unproven_by_a_match()),
+            unseen: owned(expr.unseen_by_a_match()),
         }
     }
 }
@@ -253,6 +256,11 @@ impl Question {
     /// The names by which the conditions that were pushed ask.
     pub fn names_asked(&self) -> BTreeSet<String> {
         self.pushed.iter().flat_map(|pushed| pushed.names.iter().cloned()).collect()
+    }
+
+    /// The names of which rows do not show that what is referred to by them is seen.
+    pub fn names_unseen(&self) -> BTreeSet<String> {
+        self.pushed.iter().flat_map(|pushed| pushed.unseen.iter().cloned()).collect()
     }
 
     /// Whether a condition names an object type that is not known, with the parameters' values of the moment.

@@ -200,8 +200,28 @@ impl Scan {
             }
             let asked = self.question.ask(node);
             self.expect();
-            asked
+            if self.sees_still(node) { asked } else { self.ask(node) }
         }
+    }
+
+    /// Rows that come back show that what is referred to is seen where every one of them rests on it; where some do not,
+    /// it is made sure of beforehand. False where it is seen no more: then something else is to be asked.
+    ///
+    /// # Safety
+    /// As for [`Scan::renew`].
+    unsafe fn sees_still(&mut self, node: *mut pg_sys::ForeignScanState) -> bool {
+        let names = self.question.names_unseen();
+        let Some(expected) = self.unsure().filter(|expected| expected.walks_by(&names)) else { return true };
+        let client = self.question.connection.client.clone();
+        let still = runtime::wait(async move { client.still(&expected).await });
+        self.is_sure = true;
+        self.expect();
+        if error::or_raise(still) {
+            return true;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.renew(node, false) };
+        false
     }
 
     /// The condition of [`Question::exact`].
@@ -212,7 +232,8 @@ impl Scan {
         // SAFETY: the caller's promise.
         let exact = unsafe { self.question.exact(node) };
         self.expect();
-        exact
+        // SAFETY: the caller's promise.
+        unsafe { if self.sees_still(node) { exact } else { self.exact(node) } }
     }
 
     fn expect(&mut self) {

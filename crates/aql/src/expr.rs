@@ -126,6 +126,23 @@ impl Expr {
         }
     }
 
+    /// The attributes of which a match does not show that what they refer to is seen: those, and those that are asked to
+    /// be EMPTY.
+    pub fn unseen_by_a_match(&self) -> BTreeSet<&str> {
+        let mut names = self.unproven_by_a_match();
+        names.extend(self.emptied());
+        names
+    }
+
+    fn emptied(&self) -> BTreeSet<&str> {
+        match self {
+            Expr::And(list) | Expr::Or(list) => list.iter().flat_map(Expr::emptied).collect(),
+            Expr::Not(inner) => inner.emptied(),
+            Expr::IsEmpty(_) => self.attributes(),
+            _ => BTreeSet::new(),
+        }
+    }
+
     /// What every object satisfies whose type has an attribute that AQL knows by this name.
     pub fn knows(name: &str) -> Expr {
         let path = || Path::Attribute(name.to_owned());

@@ -510,6 +510,20 @@ fn a_list_of_keys_or_ids_bounds_how_many_objects_can_match() {
     assert_eq!((most(&name), most(&at_least)), (None, None));
 }
 
+/// Nothing that comes back shows what else should have.
+#[test]
+fn a_match_shows_what_is_seen_where_every_row_rests_on_it() {
+    let path = |name: &str| Path::KeyOf(name.to_owned());
+    let is = |name: &str| Expr::Compare(path(name), Cmp::Eq, Value::Text("A-1".into()));
+    let unseen = |expr: Expr| expr.unseen_by_a_match().into_iter().map(str::to_owned).collect::<Vec<_>>();
+    assert!(unseen(is("Site")).is_empty());
+    assert!(unseen(Expr::And(vec![is("Site"), is("Owner")])).is_empty());
+    assert!(unseen(Expr::Or(vec![is("Site"), is("Site")])).is_empty());
+    assert_eq!(unseen(Expr::Or(vec![is("Site"), is("Owner")])), ["Owner", "Site"]);
+    let empty = Expr::IsEmpty(Path::Attribute("Site".into()));
+    assert_eq!(unseen(Expr::And(vec![empty, is("Owner")])), ["Site"]);
+}
+
 #[test]
 fn a_match_proves_the_names_that_it_rests_on_and_no_others() {
     let equals = |name: &str| Expr::Compare(Path::Attribute(name.into()), Cmp::Eq, Value::Int(1));

@@ -83,6 +83,7 @@ pub(crate) fn documented() -> Switches {
         hide_email: false,
         sub_objects: SubObjects::Given,
         stamps: Stamps::Text,
+        withdrawn_schemas: Vec::new(),
         value_shapes: BTreeMap::new(),
         byte_order_mark: false,
         media_client_config: true,

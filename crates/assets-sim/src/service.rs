@@ -307,6 +307,9 @@ impl Service {
             Err(reply) => return *reply,
         };
         self.log.lock().expect("log").change(place, |e| e.identity = Some(identity.name.to_owned()));
+        let mut identity = identity.clone();
+        identity.sees.withdrawn.clone_from(&switches.withdrawn_schemas);
+        let identity = &identity;
         if !allowed(identity, &switches, routed.endpoint, request) {
             return Reply::gateway(401, "Unauthorized; scope does not match");
         }

@@ -418,6 +418,8 @@ pub struct Switches {
     pub sub_objects: SubObjects,
     /// How `created` and `updated` are written (text in all).
     pub stamps: Stamps,
+    /// Object schemas that nobody may read any more, by id (none in all): roles are taken away while sessions go on.
+    pub withdrawn_schemas: Vec<u32>,
     /// JSON that stands in place of the `objectAttributeValues` of an attribute, by the attribute's name for every
     /// object, or by `KEY/name` for one: shapes that no value of the model has (none in all). AQL knows nothing of it.
     pub value_shapes: BTreeMap<String, String>,

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::client::Client;
 use crate::error::{Error, Kind as ErrorKind};
 use crate::model::{Attribute, Kind, ObjectType, descendants};
+use crate::sight::Seen;
 
 /// Of so many types attributes are asked for one by one; of more, all of the schema's at once.
 const ONE_BY_ONE: usize = 2;
@@ -62,6 +63,8 @@ pub struct Expected {
     pub shown: Vec<Shown>,
     /// The table's types, where anything rests on more than the id of one.
     pub tree: Option<Tree>,
+    /// Those of them that refer to what the credential was known to see.
+    pub seen: Vec<Seen>,
     /// When the oldest of it was asked for.
     pub read_at: Instant,
     /// The names that the scan's conditions use.
@@ -88,7 +91,12 @@ impl Expected {
         read_at: Instant,
     ) -> Self {
         let (asked, is_sure) = (BTreeSet::new(), Arc::default());
-        Self { lists, shown, tree, read_at, asked, is_sure }
+        Self { lists, shown, tree, seen: Vec::new(), read_at, asked, is_sure }
+    }
+
+    /// The same, which rests on seeing what these refer to, as of `since` at the latest.
+    pub fn seeing(self, seen: Vec<Seen>, since: Instant) -> Self {
+        Self { seen, read_at: self.read_at.min(since), ..self }
     }
 
     /// The same for a scan whose conditions use these names, in a statement that began at `moment`.
@@ -116,6 +124,22 @@ impl Expected {
     /// Whether the types of objects have to be looked at.
     pub(crate) fn watches_types(&self) -> bool {
         self.tree.is_some()
+    }
+
+    /// The attributes that conditions ask for by one of these names, where they refer to what was seen.
+    fn walked<'a>(&'a self, names: &'a BTreeSet<String>) -> impl Iterator<Item = &'a Seen> {
+        self.seen.iter().filter(|seen| {
+            let of_it = |shown: &&Shown| shown.id == seen.attribute.id;
+            self.shown
+                .iter()
+                .filter(of_it)
+                .any(|s| s.asked_as.as_ref().is_some_and(|name| names.contains(name)))
+        })
+    }
+
+    /// Whether one of these names asks for what is referred to, and is seen.
+    pub fn walks_by(&self, names: &BTreeSet<String>) -> bool {
+        self.walked(names).next().is_some()
     }
 
     fn is_asked(&self, shown: &Shown) -> bool {
@@ -243,13 +267,20 @@ impl Tree {
 
 impl Client {
     /// Whether what a scan rests on is as the service says now; asks for what may lose objects: one request
-    /// for the attributes, and one for the types where the table's was found by name.
+    /// for the attributes, and one for the types where the table's was found by name. Where conditions walk into what
+    /// is referred to, whether that is still seen: one for the types of each schema, and one for the schemas.
     ///
     /// # Errors
     /// Every [`ErrorKind`].
     pub async fn still(self: &Arc<Self>, expected: &Expected) -> Result<bool, Error> {
+        let begun = Instant::now();
+        for Seen { own, attribute } in expected.walked(&expected.asked) {
+            if !self.sees_target(*own, attribute, Some(begun)).await {
+                return Ok(false);
+            }
+        }
         if let Some(tree) = expected.tree.as_ref().filter(|tree| tree.by_name)
-            && !tree.is_so(&self.types_anew(tree.schema_id).await?)
+            && !tree.is_so(&self.types_as_of(tree.schema_id, begun).await?)
         {
             return Ok(false);
         }

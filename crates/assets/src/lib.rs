@@ -31,6 +31,7 @@ pub mod sample;
 pub mod scan;
 mod session;
 pub mod shared;
+pub mod sight;
 mod sizes;
 pub mod stats;
 mod temporal;

@@ -146,6 +146,14 @@ impl Metadata {
         self.lock().schemas.as_ref()?.fresh()
     }
 
+    pub(crate) fn schemas_since(&self) -> Option<(Arc<[ObjectSchema]>, Instant)> {
+        self.lock().schemas.as_ref()?.fresh_since()
+    }
+
+    pub(crate) fn forget_schemas(&self) {
+        self.lock().schemas = None;
+    }
+
     pub(crate) fn keep_schemas(&self, schemas: Arc<[ObjectSchema]>) {
         self.lock().schemas = Some(Kept::new(schemas));
     }

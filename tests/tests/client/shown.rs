@@ -156,17 +156,85 @@ fn a_reference_into_a_schema_that_may_not_be_read_is_found_by_what_the_row_shows
     assert!(same(&mut client, "itsm.server t JOIN wanted w ON w.key = t.location_key") > 0);
 }
 
+/// Roles are taken away while sessions go on, which know for ten minutes what they saw.
+#[test]
+fn a_reference_into_a_schema_that_may_be_read_no_more_is_found_by_what_the_row_shows() {
+    let facilities = 2;
+    for unreadable in [Unreadable::Shown, Unreadable::Bare] {
+        let live = Live::imported(Profile::Documented, 600);
+        live.sim.switches(|s| s.unreadable_type = unreadable);
+        let mut client = live.connect();
+        let (key, label) = by_hand(&mut client);
+        let (key, label) = (literal(&key), literal(&label));
+        client
+            .batch_execute(&format!(
+                "SELECT count(*) FROM assets_fdw.verify_pushdown('assets', 'itsm.server');
+                 SET plan_cache_mode = force_generic_plan;
+                 PREPARE by_key (text) AS SELECT count(*) FROM itsm.server t WHERE location_key = $1;
+                 EXECUTE by_key ({key})"
+            ))
+            .unwrap();
+        let conditions = [
+            format!("itsm.server t WHERE location_key = {key}"),
+            format!("itsm.server t WHERE location_key IN ({key}, 'FAC-1')"),
+            format!("itsm.server t WHERE location = {label}"),
+            // Some rows come back without it.
+            format!("itsm.server t WHERE virtual OR location_key = {key}"),
+            format!("itsm.server t WHERE location_key IS NOT DISTINCT FROM {key} OR memory_gb > 64"),
+            "itsm.server t WHERE location IS NULL".to_owned(),
+            "itsm.server t WHERE location_key IS NULL AND memory_gb > 0".to_owned(),
+            format!("by_hand t WHERE location_keys && ARRAY[{key}, 'FAC-1']"),
+            format!("itsm.hardware t WHERE location_key = {key}"),
+            "itsm.server t JOIN wanted w ON w.key = t.location_key".to_owned(),
+        ];
+        for from in &conditions {
+            let set = |may_read: bool| {
+                let withdrawn = if may_read { vec![] } else { vec![facilities] };
+                live.sim.switches(|s| s.withdrawn_schemas = withdrawn);
+            };
+            let (mut session, mut another) = (live.connect(), live.connect());
+            let count = format!("SELECT count(*) FROM {from}");
+            let before = keys(&mut session, from);
+            assert_eq!(one::<i64>(&mut another, &count) as usize, before.len(), "{from}");
+            set(false);
+            let truth = unpushed(&mut live.connect(), |client| keys(client, from));
+            assert_eq!(keys(&mut session, from), truth, "{unreadable:?}: {from}");
+            assert_eq!(
+                one::<i64>(&mut another, &count) as usize,
+                truth.len(),
+                "{unreadable:?}: count(*) of {from}"
+            );
+            assert!(before != truth || unreadable == Unreadable::Shown, "{from} shows nothing of it");
+            set(true);
+        }
+        live.sim.switches(|s| s.withdrawn_schemas = vec![facilities]);
+        let wanted = unpushed(&mut live.connect(), |client| keys(client, &conditions[0])).len();
+        assert_eq!(
+            one::<i64>(&mut client, &format!("EXECUTE by_key ({key})")) as usize,
+            wanted,
+            "{unreadable:?}"
+        );
+    }
+}
+
 #[test]
 fn looking_what_a_reference_refers_to_costs_one_look_a_session_and_nothing_where_nothing_is_compared() {
     let live = Live::imported(Profile::Documented, 600);
     let mut client = live.connect();
     client.batch_execute("SELECT count(owner_key) FROM itsm.server").unwrap();
+    let some = |client: &mut Client, column: &str| -> String {
+        one(client, &format!("SELECT quote_literal(min({column})) FROM itsm.server"))
+    };
+    let (owner, location) = (some(&mut client, "owner_key"), some(&mut client, "location_key"));
     live.clear_log();
     client.batch_execute("SELECT count(owner_key) FROM itsm.server").unwrap();
     assert!(live.sim.log().iter().all(|entry| entry.path.contains("/object/aql")));
-    for _ in 0..2 {
-        client.batch_execute("SELECT name FROM itsm.server WHERE owner_key = 'ITSM-1'").unwrap();
-        client.batch_execute("SELECT name FROM itsm.server WHERE location_key = 'FAC-1'").unwrap();
+    // What is found shows by itself that what is referred to is seen.
+    for _ in 0..3 {
+        client.batch_execute(&format!("SELECT name FROM itsm.server WHERE owner_key = {owner}")).unwrap();
+        client
+            .batch_execute(&format!("SELECT name FROM itsm.server WHERE location_key = {location}"))
+            .unwrap();
     }
     let looks: Vec<String> =
         live.sim.log().into_iter().map(|e| e.path).filter(|p| p.contains("objectschema")).collect();

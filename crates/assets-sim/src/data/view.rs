@@ -14,6 +14,8 @@ pub struct Visibility {
     pub schemas: Option<Vec<u32>>,
     /// Types of those schemas that it may not read, nor their objects.
     pub hidden_types: Vec<u32>,
+    /// Schemas that it could read, and may no more.
+    pub withdrawn: Vec<u32>,
     /// Some objects are hidden from it: those whose id divided by 11 leaves 5.
     pub restricted: bool,
 }
@@ -85,6 +87,7 @@ impl<'a> View<'a> {
     /// True if the identity may read a schema.
     pub fn sees_schema(&self, schema_id: u32) -> bool {
         self.who.schemas.as_ref().is_none_or(|s| s.contains(&schema_id))
+            && !self.who.withdrawn.contains(&schema_id)
     }
 
     /// True if the identity may read objects of a type.
