@@ -381,6 +381,9 @@ pub struct Switches {
     pub types_below: bool,
     /// It takes in what is below the type's children, too (true, true, false).
     pub types_far_below: bool,
+    /// LIKE, STARTSWITH and ENDSWITH find something in texts only, not in labels of references, names of people and groups,
+    /// numbers, dates (false, false, true). In a status they find nothing in any case.
+    pub parts_of_texts_only: bool,
     /// Textareas are compared without what stands between `<` and `>` (false, false, true).
     pub rich_text_without_markup: bool,
     /// Attributes of schemas of services have the prefix `a_` in AQL (false, false, true).

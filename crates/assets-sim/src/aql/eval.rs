@@ -103,6 +103,10 @@ impl Context<'_> {
                 if values.iter().any(|v| matches!(v, Value::Status(_))) {
                     return false;
                 }
+                let is_text = |v: &Value| matches!(v, Value::Text(_));
+                if self.switches.parts_of_texts_only && !values.iter().all(is_text) {
+                    return false;
+                }
                 let matches = |v: &Value| {
                     let text = fold(&self.shown(v), self.switches.fold);
                     match part {

@@ -1,8 +1,9 @@
 //! Random queries over the tables: joins, sub-selects and conditions. What is selected of them is in `select.rs`, letters
-//! are in `letters.rs`.
+//! are in `letters.rs`, what stands beside plain comparisons is in `unusual.rs`.
 
 use super::super::{Dice, Field, Maker, Table};
 use super::query::{Compare, Manner, Query, Service, Tree};
+use super::unusual;
 use super::world::Stage;
 use crate::live::quoted;
 
@@ -39,7 +40,11 @@ pub struct Author<'a> {
     used: Vec<usize>,
     /// Parameters that are a LIMIT, an OFFSET or the like.
     amounts: Vec<usize>,
+    /// Parameters that have one of these values in every execution.
+    only: Vec<(String, Vec<String>)>,
     theme: Theme,
+    /// Whether conditions stand beside plain comparisons; see `unusual.rs`.
+    is_unusual: bool,
     /// LIMIT and OFFSET of [`Compare::Some`].
     pub(super) bounds: Option<(Amount, Amount)>,
 }
@@ -92,7 +97,9 @@ impl<'a> Author<'a> {
             alias: 0,
             used: vec![],
             amounts: vec![],
+            only: vec![],
             theme,
+            is_unusual: unusual::is_unusual(seed),
             bounds: None,
         };
         let (text, tail, compare) = author.statement();
@@ -106,6 +113,11 @@ impl<'a> Author<'a> {
                 "Asia/Kathmandu"
             ])
         )];
+        // A day in a column of instants begins when it does in the session's zone; the copies were made in UTC.
+        let of_days = |n: &usize| stage.world.tables[*n].columns.iter().any(|f| f.name == "bought");
+        if author.used.iter().any(of_days) {
+            settings[0] = "TimeZone = 'UTC'".to_owned();
+        }
         // Nested loops, and so scans with parameters, more often than the planner would.
         if text.matches("{}").count() > 1 && author.maker.dice.chance(50) {
             settings.extend(SETTINGS[..2].iter().map(|s| (*s).to_owned()));
@@ -151,6 +163,11 @@ impl<'a> Author<'a> {
         let (value, sql_type) = &params[n];
         if self.amounts.contains(&n) {
             return self.dice().below(15).to_string();
+        }
+        let name = format!("${}", n + 1);
+        if let Some(at) = self.only.iter().position(|(of, _)| *of == name) {
+            let values = self.only[at].1.clone();
+            return values[self.dice().below(values.len())].clone();
         }
         match self.dice().below(12) {
             0..4 => value.clone(),
@@ -263,6 +280,9 @@ impl<'a> Author<'a> {
     }
 
     fn leaf(&mut self, table: &Table, alias: &str) -> String {
+        if self.is_unusual && self.dice().chance(60) {
+            return self.unusual_leaf(table, alias);
+        }
         if matches!(self.theme, Theme::Letters | Theme::References) && self.dice().chance(65) {
             return self.letters_or_references(table, alias);
         }
@@ -439,6 +459,13 @@ impl<'a> Author<'a> {
                 format!("${}", params.len())
             }
             None => expression.to_owned(),
+        }
+    }
+
+    /// What is given as this parameter has one of these values in every execution.
+    pub(super) fn only(&mut self, given: &str, values: Vec<String>) {
+        if given.starts_with('$') {
+            self.only.push((given.to_owned(), values));
         }
     }
 

@@ -10,7 +10,8 @@
 //! | file | subject |
 //! |---|---|
 //! | world | the tables, their copies, and data that is hard to get right |
-//! | author select letters | random queries: sources and conditions; what is selected; letters beyond ASCII |
+//! | author select | random queries: sources and conditions; what is selected |
+//! | letters unusual | conditions on letters beyond ASCII; beside plain comparisons |
 //! | query compare | a query as data; whether two ways of asking gave the same |
 //! | shifting | metadata that changes between two executions of a prepared statement |
 
@@ -20,6 +21,7 @@ mod letters;
 mod query;
 mod select;
 mod shifting;
+mod unusual;
 mod world;
 
 use std::collections::BTreeSet;
@@ -155,7 +157,7 @@ fn run(profile: Profile, name: &str) {
     assert_eq!(Server::shared().crashes(), Vec::<String>::new());
     // A generator that selects nothing, pushes nothing or fails each time proves nothing.
     if count >= SHORT {
-        assert!(tally.with_rows > count / 4 && tally.pushed > count / 3, "{tally:?}");
+        assert!(tally.with_rows > count / 4 && tally.pushed > count / 4, "{tally:?}");
         assert!(tally.same_error < count / 4 && tally.too_long <= count / 50, "{tally:?}");
         assert!(tally.contradicted <= count / 20, "{tally:?}");
     }
