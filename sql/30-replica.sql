@@ -64,7 +64,11 @@ CREATE TABLE assets_fdw.replica_state (
     since_here      timestamptz,
     since_there     timestamptz,
     manner          text,
-    obstacle        text
+    obstacle        text,
+    -- Rows inserted less rows deleted by the table's statistics, and its file, when `rows` was right: where they are
+    -- others, somebody else has written to it, and its rows are counted.
+    written_balance bigint,
+    written_file    oid
 ) WITH (fillfactor = 50);
 
 -- What the last full comparison found out about types and attributes, so that a quiet refresh asks
@@ -150,6 +154,12 @@ REVOKE ALL ON assets_fdw.replica_job, assets_fdw.replica_state, assets_fdw.repli
 CREATE FUNCTION assets_fdw.replica_dropped() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    dropped pg_catalog.oid[] := ARRAY(
+        SELECT d.objid FROM pg_catalog.pg_event_trigger_dropped_objects() AS d
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0);
+    under_way pg_catalog.int8[] := ARRAY(
+        SELECT s.run FROM assets_fdw.replica_state AS s WHERE s.target::pg_catalog.oid = ANY (dropped));
 BEGIN
     UPDATE assets_fdw.replica_history AS h SET target = NULL, replica = d.object_name
         FROM pg_catalog.pg_event_trigger_dropped_objects() AS d
@@ -168,6 +178,12 @@ BEGIN
         FROM pg_catalog.pg_event_trigger_dropped_objects() AS d
         WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
           AND j.history_table::pg_catalog.oid = d.objid;
+    -- A run under way notices at its next step, but there is nothing left that it could note it on. After the job,
+    -- which it keeps before it notes anything.
+    UPDATE assets_fdw.replica_run AS r SET outcome = 'failed', finished = pg_catalog.clock_timestamp(),
+            sqlstate = '42704', error = 'the replica was removed meanwhile'
+        WHERE r.id = ANY (under_way) AND r.outcome = 'running';
+    DELETE FROM assets_fdw.replica_progress AS p WHERE p.target = ANY (dropped);
 END
 $$;
 REVOKE ALL ON FUNCTION assets_fdw.replica_dropped() FROM PUBLIC;

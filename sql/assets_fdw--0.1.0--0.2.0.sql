@@ -106,6 +106,12 @@ UPDATE assets_fdw.replica_job AS j SET history = false, history_table = NULL
 CREATE OR REPLACE FUNCTION assets_fdw.replica_dropped() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    dropped pg_catalog.oid[] := ARRAY(
+        SELECT d.objid FROM pg_catalog.pg_event_trigger_dropped_objects() AS d
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0);
+    under_way pg_catalog.int8[] := ARRAY(
+        SELECT s.run FROM assets_fdw.replica_state AS s WHERE s.target::pg_catalog.oid = ANY (dropped));
 BEGIN
     UPDATE assets_fdw.replica_history AS h SET target = NULL, replica = d.object_name
         FROM pg_catalog.pg_event_trigger_dropped_objects() AS d
@@ -124,6 +130,12 @@ BEGIN
         FROM pg_catalog.pg_event_trigger_dropped_objects() AS d
         WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
           AND j.history_table::pg_catalog.oid = d.objid;
+    -- A run under way notices at its next step, but there is nothing left that it could note it on. After the job,
+    -- which it keeps before it notes anything.
+    UPDATE assets_fdw.replica_run AS r SET outcome = 'failed', finished = pg_catalog.clock_timestamp(),
+            sqlstate = '42704', error = 'the replica was removed meanwhile'
+        WHERE r.id = ANY (under_way) AND r.outcome = 'running';
+    DELETE FROM assets_fdw.replica_progress AS p WHERE p.target = ANY (dropped);
 END
 $$;
 
@@ -156,3 +168,6 @@ BEGIN
         WHERE n.oid = s.into_id AND n.nspname <> s.into_schema;
 END
 $$;
+
+-- 30-replica: a quiet refresh does not count the rows of every replica
+ALTER TABLE assets_fdw.replica_state ADD COLUMN written_balance bigint, ADD COLUMN written_file oid;

@@ -68,8 +68,8 @@ fn replicas() {
     );
     GucRegistry::define_int_guc(
         c"assets_fdw.naptime",
-        c"Time between two looks at which replicas are due.",
-        c"",
+        c"Time between two looks at a replica that is due and cannot be refreshed yet.",
+        c"With none due, nothing is looked at until one is, a session asks, or 30 times as long has passed.",
         &NAPTIME,
         10,
         60 * 60 * 1000,

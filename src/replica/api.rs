@@ -95,6 +95,8 @@ fn dematerialize(target: pg_sys::Oid, drop_table: bool) {
         execute(&format!("DROP TABLE {}", job.name), &[]);
     }
     jobs::remove(target);
+    // Where there is none any more, the scheduler leaves.
+    shared::nudge_at_commit();
 }
 
 /// `assets_fdw.refresh_group(target, mode, schema_wide)`: a worker does the run, since a function cannot

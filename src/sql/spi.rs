@@ -5,7 +5,9 @@
 //! runs them.
 #![allow(unsafe_code)] // user ids, settings and SPI itself
 
-use std::ffi::{CString, c_char};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, c_char};
 
 use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
 use pgrx::pg_sys;
@@ -60,10 +62,22 @@ pub fn as_extension<T>(body: impl FnOnce() -> T) -> T {
     body()
 }
 
+thread_local! {
+    /// How deep this thread is in [`as_extension`].
+    static OURS: Cell<u32> = const { Cell::new(0) };
+    /// Plans of statements over the extension's own tables, with the types of their arguments. A run makes the
+    /// same few for each replica of its group, and to parse and plan one costs more than to do it. PostgreSQL makes
+    /// a plan anew when what it rests on has changed.
+    static PLANS: RefCell<HashMap<String, (Vec<pg_sys::Oid>, pg_sys::SPIPlanPtr)>> = RefCell::new(HashMap::new());
+}
+
+/// So many plans are kept.
+const PLANS_KEPT: usize = 200;
+
 struct Elevated {
     user: pg_sys::Oid,
     context: i32,
-    _path: PinnedPath,
+    _path: Pinned,
 }
 
 impl Elevated {
@@ -79,32 +93,38 @@ impl Elevated {
                 context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
             );
         }
-        Self { user, context, _path: PinnedPath::new() }
+        OURS.set(OURS.get() + 1);
+        Self { user, context, _path: Pinned::new() }
     }
 }
 
 impl Drop for Elevated {
     fn drop(&mut self) {
+        OURS.set(OURS.get() - 1);
         // SAFETY: puts back what `new` found.
         unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
     }
 }
 
-/// Nothing but the system's schema in the search path, for as long as it lives: what a statement of
-/// ours names is the system's, whatever the session has in front of it.
-struct PinnedPath {
+/// A setting, for as long as it lives. As a rule nothing but the system's schema in the search path: what a
+/// statement of ours names is the system's, whatever the session has in front of it.
+struct Pinned {
     settings: i32,
 }
 
-impl PinnedPath {
+impl Pinned {
     fn new() -> Self {
+        Self::set(c"search_path", c"pg_catalog, pg_temp")
+    }
+
+    fn set(name: &CStr, value: &CStr) -> Self {
         // SAFETY: a setting of this backend; an ERROR that unwinds past the guard also ends the
         // transaction, which puts it back.
         unsafe {
             let settings = pg_sys::NewGUCNestLevel();
             pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                c"pg_catalog, pg_temp".as_ptr(),
+                name.as_ptr(),
+                value.as_ptr(),
                 pg_sys::GucContext::PGC_USERSET,
                 pg_sys::GucSource::PGC_S_SESSION,
                 pg_sys::GucAction::GUC_ACTION_SAVE,
@@ -117,7 +137,7 @@ impl PinnedPath {
     }
 }
 
-impl Drop for PinnedPath {
+impl Drop for Pinned {
     fn drop(&mut self) {
         // While an ERROR unwinds, the settings are left to the end of the transaction, which is where
         // they were saved.
@@ -126,6 +146,12 @@ impl Drop for PinnedPath {
             unsafe { pg_sys::AtEOXact_GUC(true, self.settings) };
         }
     }
+}
+
+/// Runs `body` with statements that read a table through an index wherever there is one.
+pub fn by_index<T>(body: impl FnOnce() -> T) -> T {
+    let _setting = Pinned::set(c"enable_seqscan", c"off");
+    body()
 }
 
 /// The schema in which the session makes what it names without one.
@@ -160,7 +186,7 @@ pub struct Connected(());
 
 /// Connects to SPI for as long as `body` runs, with nothing but the system's schema in the search path.
 pub fn connected<T>(body: impl FnOnce(&Connected) -> T) -> T {
-    let _path = PinnedPath::new();
+    let _path = Pinned::new();
     Spi::connect(|_| body(&Connected(())))
 }
 
@@ -185,9 +211,14 @@ impl Connected {
     }
 
     /// The same with the active snapshot as it is; see [`with_latest_snapshot`].
-    pub fn query_with_active_snapshot<T>(&self, sql: &str, read: impl FnMut(&Row) -> T) -> Vec<T> {
+    pub fn query_with_active_snapshot<T>(
+        &self,
+        sql: &str,
+        args: &[DatumWithOid],
+        read: impl FnMut(&Row) -> T,
+    ) -> Vec<T> {
         // "Read only" is what makes SPI use the active snapshot instead of one of its own.
-        self.run(sql, &[], true);
+        self.run(sql, args, true);
         rows(read)
     }
 
@@ -200,20 +231,80 @@ impl Connected {
         let nulls: Vec<c_char> = given.map(|d| if d.is_some() { b' ' } else { b'n' } as c_char).collect();
         // SAFETY: SPI is connected; text, types and values outlive the call and are of one length.
         let status = unsafe {
-            pg_sys::SPI_execute_with_args(
-                text.as_ptr(),
-                args.len() as i32,
-                types.as_mut_ptr(),
-                values.as_mut_ptr(),
-                nulls.as_ptr(),
-                read_only,
-                0,
-            )
+            match (OURS.get() > 0).then(|| kept_plan(sql, &text, &mut types)).flatten() {
+                Some(plan) => {
+                    pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), read_only, 0)
+                }
+                None => pg_sys::SPI_execute_with_args(
+                    text.as_ptr(),
+                    args.len() as i32,
+                    types.as_mut_ptr(),
+                    values.as_mut_ptr(),
+                    nulls.as_ptr(),
+                    read_only,
+                    0,
+                ),
+            }
         };
         if status < 0 {
-            broken(&format!("SPI_execute_with_args returned {status}"));
+            broken(&format!("SPI returned {status}"));
         }
     }
+}
+
+/// The plan of a statement, made once a process; none where there are too many already.
+///
+/// # Safety
+///
+/// SPI is connected.
+unsafe fn kept_plan(sql: &str, text: &CStr, types: &mut [pg_sys::Oid]) -> Option<pg_sys::SPIPlanPtr> {
+    let found = PLANS.with_borrow(|plans| plans.get(sql).map(|(of, plan)| (of.as_slice() == types, *plan)));
+    match found {
+        Some((true, plan)) => return Some(plan),
+        Some((false, _)) => return None,
+        None if PLANS.with_borrow(HashMap::len) >= PLANS_KEPT => return None,
+        None => {}
+    }
+    // SAFETY: as many types as are said; a plan that is kept lasts as long as the process.
+    unsafe {
+        let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
+        if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
+            return None;
+        }
+        PLANS.with_borrow_mut(|plans| plans.insert(sql.to_owned(), (types.to_vec(), plan)));
+        Some(plan)
+    }
+}
+
+/// Runs a query and reads its rows one by one, of which there may be more than memory should hold at once.
+pub fn each_row(sql: &str, mut read: impl FnMut(&Row)) {
+    const AT_ONCE: i64 = 5000;
+    connected(|_| {
+        let text = CString::new(sql).unwrap_or_default();
+        // SAFETY: SPI is connected, which the cursor does not outlive; rows are read before they are freed.
+        unsafe {
+            let cursor = pg_sys::SPI_cursor_open_with_args(
+                std::ptr::null(),
+                text.as_ptr(),
+                0,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                std::ptr::null(),
+                true,
+                0,
+            );
+            loop {
+                pg_sys::SPI_cursor_fetch(cursor, true, AT_ONCE as _);
+                rows(&mut read);
+                let none = pg_sys::SPI_processed == 0;
+                pg_sys::SPI_freetuptable(pg_sys::SPI_tuptable);
+                if none {
+                    break;
+                }
+            }
+            pg_sys::SPI_cursor_close(cursor);
+        }
+    });
 }
 
 /// The rows of the query that just ran.

@@ -219,5 +219,12 @@ pub fn choose(replicas: &[Facts], busy: &[u32], max_workers: usize, now: Micros)
     chosen.into_iter().take(free).map(|(r, reason)| (r.id, reason)).collect()
 }
 
+/// When the first of some replicas is due; none where there is none. Until then there is nothing to look at.
+pub fn next_due(replicas: &[Facts], now: Micros) -> Option<Micros> {
+    let recovered =
+        |server: u32| replicas.iter().filter(|r| r.server == server).filter_map(|r| r.last_success).max();
+    replicas.iter().map(|r| due(r, recovered(r.server), now).0).min()
+}
+
 #[cfg(test)]
 mod tests;

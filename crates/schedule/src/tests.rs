@@ -260,3 +260,27 @@ fn full_comparisons_of_replicas_made_together_are_spread() {
     assert_eq!(due(day), 100);
     assert!(full_due(None, day, 1, 0) && full_due(Some(MINUTE), day, 1, 0));
 }
+
+#[test]
+fn nothing_is_due_before_the_next_due_and_something_is_then() {
+    let mut replicas: Vec<Facts> =
+        (1..=9).map(|id| Facts { every: i64::from(id) * MINUTE, ..replica(id) }).collect();
+    assert_eq!(next_due(&[], 0), None);
+    assert_eq!(next_due(&replicas, 0), Some(Micros::MIN), "a first load is due at once");
+    for (n, facts) in replicas.iter_mut().enumerate() {
+        let at = n as i64 * SECOND;
+        if n % 4 == 3 { failed(facts, at, true) } else { succeeded(facts, at, at + SECOND) }
+    }
+    let mut now = 20 * SECOND;
+    for _ in 0..200 {
+        let next = next_due(&replicas, now).expect("there are some");
+        assert_eq!(choose(&replicas, &[], 9, next.max(now) - 1).is_empty(), next > now);
+        now = next.max(now);
+        let chosen = choose(&replicas, &[], 9, now);
+        assert!(!chosen.is_empty(), "something is due at {now}");
+        for (id, _) in chosen {
+            let facts = replicas.iter_mut().find(|r| r.id == id).expect("one of them");
+            succeeded(facts, now, now + SECOND);
+        }
+    }
+}

@@ -137,6 +137,18 @@ pub fn progress(target: pg_sys::Oid, run: &Run, phase: &str, done: i64, total: O
     as_extension(|| execute(sql, &args));
 }
 
+/// The same for several runs at once: of which replica, which run, and how far it is.
+pub fn progress_of(runs: &[(pg_sys::Oid, i64, i64)], phase: &str) {
+    let sql = "
+        UPDATE assets_fdw.replica_progress AS p SET phase = $1, done = m.done
+        FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS m(target, run, done)
+        WHERE p.target = m.target::oid AND p.run = m.run AND (p.phase, p.done) IS DISTINCT FROM ($1, m.done)";
+    let targets: Vec<i64> = runs.iter().map(|(target, ..)| i64::from(target.to_u32())).collect();
+    let numbers: Vec<i64> = runs.iter().map(|(_, run, _)| *run).collect();
+    let done: Vec<i64> = runs.iter().map(|(.., done)| *done).collect();
+    as_extension(|| execute(sql, &[phase.into(), targets.into(), numbers.into(), done.into()]));
+}
+
 /// Notes how many objects a run has taken over from one before it.
 pub fn resumed(target: pg_sys::Oid, run: &Run, kept: i64) {
     let sql = "UPDATE assets_fdw.replica_progress SET done = $3, kept = $3 WHERE target = $1 AND run = $2";
@@ -380,12 +392,46 @@ fn end(job: &Job, run: &Run, outcome: &str, figures: &Figures, failure: Option<&
         ],
     );
     execute("DELETE FROM assets_fdw.replica_progress WHERE target = $1", &[job.target.into()]);
+}
+
+/// So many runs are forgotten at a time, and so many times in a row.
+const OLDEST: u64 = 100;
+const ROUNDS: u64 = 50;
+
+/// Forgets runs that are older than is to be kept, whoever's they are: also those of replicas that were
+/// removed. Runs are numbered as they begin, so the oldest are the first of the primary key, and what is kept
+/// costs nothing. Two processes that do this at once share the work; neither waits.
+pub fn forget() {
     let minutes = gucs::HISTORY_RETENTION.get();
-    if minutes > 0 {
-        let sql = "DELETE FROM assets_fdw.replica_run
-                   WHERE target = $1 AND finished < clock_timestamp() - $2 * interval '1 minute'";
-        execute(sql, &[job.target.into(), minutes.into()]);
-    }
+    let sql = "
+        DELETE FROM assets_fdw.replica_run WHERE id = ANY (ARRAY(
+            SELECT id FROM assets_fdw.replica_run
+            WHERE id = ANY (ARRAY(SELECT id FROM assets_fdw.replica_run ORDER BY id LIMIT $2))
+              AND finished < clock_timestamp() - $1 * interval '1 minute'
+            FOR UPDATE SKIP LOCKED))";
+    let args = [minutes.into(), OLDEST.cast_signed().into()];
+    let forget = || as_extension(|| execute(sql, &args));
+    let _all = minutes <= 0 || (0..ROUNDS).all(|_| forget() == OLDEST);
+}
+
+/// The run of a replica that is under way, if any.
+pub fn under_way(target: pg_sys::Oid) -> Option<i64> {
+    let sql = "SELECT run FROM assets_fdw.replica_state WHERE target = $1";
+    as_extension(|| query_one(sql, &[target.into()], |row| row.get::<i64>(1))).flatten()
+}
+
+/// What the history says of a run whose replica was removed meanwhile; in the transaction that removed it, and
+/// after that, since the run keeps its job before it notes anything. sql/30-replica.sql has the same for a
+/// table that is dropped.
+pub fn removed(target: pg_sys::Oid, run: Option<i64>) {
+    let sql = "
+        UPDATE assets_fdw.replica_run SET outcome = 'failed', finished = clock_timestamp(),
+            sqlstate = '42704', error = 'the replica was removed meanwhile'
+        WHERE id = $1 AND outcome = 'running'";
+    as_extension(|| {
+        execute(sql, &[run.into()]);
+        execute("DELETE FROM assets_fdw.replica_progress WHERE target = $1", &[target.into()]);
+    });
 }
 
 /// A run's row, for whoever waits for it.
@@ -406,23 +452,23 @@ pub struct Ended {
 
 /// How a run ended, as committed by now; none where it never began.
 pub fn ended(run: i64) -> Option<Ended> {
-    select_ended(&format!("id = {run}")).into_iter().next().map(|(_, ended)| ended)
+    select_ended("id = $1", run).into_iter().next().map(|(_, ended)| ended)
 }
 
 /// The replicas that a run took along, and how that ended for each.
 pub fn ended_along(run: i64) -> Vec<(pg_sys::Oid, Ended)> {
     // Numbered after it, which is what there is an index for.
-    select_ended(&format!("with_run = {run} AND id > {run}"))
+    select_ended("with_run = $1 AND id > $1", run)
 }
 
-fn select_ended(which: &str) -> Vec<(pg_sys::Oid, Ended)> {
+fn select_ended(which: &str, run: i64) -> Vec<(pg_sys::Oid, Ended)> {
     let sql = format!(
         "SELECT outcome, mode, requests, seen, inserted, updated, deleted, seconds, sqlstate, error, detail, hint,
                 coalesce(unchanged, 0), note, target
          FROM assets_fdw.replica_run WHERE {which} ORDER BY id"
     );
     let read = |connection: &Connected| {
-        connection.query_with_active_snapshot(&sql, |row| {
+        connection.query_with_active_snapshot(&sql, &[run.into()], |row| {
             (
                 row.must(15),
                 Ended {

@@ -1,5 +1,7 @@
 //! Jobs, as `assets_fdw.replica_job` and `assets_fdw.replica_state` hold them.
 
+use std::collections::HashMap;
+
 use crate::installed::{self, Installed, installed};
 use crate::sql::clock;
 use pgrx::pg_sys;
@@ -7,7 +9,7 @@ use pgrx::prelude::*;
 use schedule::{Facts, Group, Micros};
 use tables::ddl::ident;
 
-use super::histories;
+use super::{histories, history};
 use crate::error;
 use crate::fdw::pg;
 use crate::sql::spi::{Row, as_extension, execute, query, query_one};
@@ -215,7 +217,9 @@ pub fn alter(
 /// Removes a job; its history stays.
 pub fn remove(target: pg_sys::Oid) {
     histories::leave(target);
+    let run = history::under_way(target);
     as_extension(|| execute("DELETE FROM assets_fdw.replica_job WHERE target = $1", &[target.into()]));
+    history::removed(target, run);
 }
 
 /// The replicas of a foreign table that belong to a role.
@@ -229,6 +233,16 @@ pub fn of_source(source: pg_sys::Oid, owner: pg_sys::Oid) -> Vec<pg_sys::Oid> {
 pub fn request(target: pg_sys::Oid) {
     let sql = "INSERT INTO assets_fdw.replica_request (target) VALUES ($1)";
     as_extension(|| execute(sql, &[target.into()]));
+}
+
+/// Forgets requests that nothing will ever serve: of replicas that are disabled, paused or gone. Enabling one
+/// asks for a refresh anyway.
+pub fn forget_requests() {
+    let home = home();
+    let sql = "DELETE FROM assets_fdw.replica_request AS q WHERE NOT EXISTS (
+                   SELECT FROM assets_fdw.replica_job AS j
+                   WHERE j.target::oid = q.target AND j.enabled AND j.home = $1)";
+    as_extension(|| execute(sql, &[home.into()]));
 }
 
 /// Stops a job that cannot go on. Leaves one alone that a session is changing at the moment; it
@@ -358,11 +372,11 @@ pub fn group_of(job: &Job, server: u32, group: Group, scheduled_run: bool) -> Ve
     let all = scheduled();
     let healthy =
         all.iter().find(|other| other.target == job.target).is_none_or(|mine| schedule::joins(&mine.facts));
-    let mut found: Vec<(Job, Option<Apart>)> = all
+    let along: HashMap<u32, Option<Apart>> = all
         .iter()
         .filter(|other| other.target != job.target && other.obstacle.is_none())
         .filter(|other| other.facts.server == server && other.facts.group == Some(group))
-        .filter_map(|other| {
+        .map(|other| {
             let apart = if !schedule::joins(&other.facts) {
                 Some("it fails by itself")
             } else if scheduled_run && !healthy {
@@ -370,8 +384,15 @@ pub fn group_of(job: &Job, server: u32, group: Group, scheduled_run: bool) -> Ve
             } else {
                 None
             };
-            Some((find(other.target)?, apart))
+            (other.target.to_u32(), apart)
         })
+        .collect();
+    let targets: Vec<i64> = along.keys().copied().map(i64::from).collect();
+    let sql = format!("{JOB} WHERE j.target::oid = ANY ($1::bigint[]::oid[])");
+    let jobs = as_extension(|| query(&sql, &[targets.into()], read_job));
+    let mut found: Vec<(Job, Option<Apart>)> = jobs
+        .into_iter()
+        .filter_map(|job| along.get(&job.target.to_u32()).map(|apart| (job, *apart)))
         .collect();
     found.sort_by_key(|(job, apart)| (apart.is_some(), job.target.to_u32()));
     found

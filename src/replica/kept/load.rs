@@ -16,7 +16,7 @@ use crate::sql::spi::{as_extension, execute, query, query_one};
 
 /// Rows are committed after so much time, or so many of them; a short comparison leaves nothing.
 const EVERY: Duration = Duration::from_secs(1);
-const ROWS: usize = 5000;
+const ROWS: usize = 1000;
 /// So often a comparison is taken up again without having come any further.
 const PATIENCE: i32 = 3;
 

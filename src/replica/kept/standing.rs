@@ -26,6 +26,19 @@ pub struct Standing {
     pub full_every: Micros,
     /// The table that keeps former versions of its rows.
     pub history: Option<pg_sys::Oid>,
+    /// How many rows it holds; none where somebody else may have written to it since they were counted.
+    pub rows: Option<i64>,
+    /// By what it is noticed that somebody else writes to it.
+    pub written: Option<Written>,
+}
+
+/// What a table's statistics say of all that was ever written to it, and which file it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Rows inserted, less rows deleted.
+    pub balance: i64,
+    /// Its file, which TRUNCATE changes.
+    pub file: pg_sys::Oid,
 }
 
 /// Reads it; inside a transaction.
@@ -34,20 +47,32 @@ pub fn read(target: pg_sys::Oid) -> Option<Standing> {
         SELECT s.object_schema, (extract(epoch FROM s.since_here) * 1000000)::bigint,
                (extract(epoch FROM s.since_there) * 1000000)::bigint, s.manner, s.obstacle,
                (extract(epoch FROM s.full_at) * 1000000)::bigint,
-               (extract(epoch FROM j.full_every) * 1000000)::bigint, c.oid
+               (extract(epoch FROM j.full_every) * 1000000)::bigint, c.oid,
+               s.rows, s.written_balance, s.written_file,
+               CASE WHEN t.relkind = 'r' THEN pg_stat_get_tuples_inserted(t.oid) - pg_stat_get_tuples_deleted(t.oid) END,
+               t.relfilenode
         FROM assets_fdw.replica_job AS j
+        LEFT JOIN pg_class AS t ON t.oid = j.target::oid
         LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target
         LEFT JOIN pg_class AS c ON j.history AND c.oid = j.history_table::oid
         WHERE j.target = $1";
     as_extension(|| {
-        query_one(sql, &[target.into()], |row| Standing {
-            schema: row.get(1),
-            since: row.get(2).map(|here| Moment { here, there: row.get(3) }),
-            manner: row.get::<String>(4).and_then(|name| Manner::from_name(&name)),
-            obstacle: row.get(5),
-            full_at: row.get(6),
-            full_every: row.must(7),
-            history: row.get(8),
+        let written = |balance: Option<i64>, file: Option<pg_sys::Oid>| {
+            Some(Written { balance: balance?, file: file? })
+        };
+        query_one(sql, &[target.into()], |row| {
+            let (then, now) = (written(row.get(10), row.get(11)), written(row.get(12), row.get(13)));
+            Standing {
+                schema: row.get(1),
+                since: row.get(2).map(|here| Moment { here, there: row.get(3) }),
+                manner: row.get::<String>(4).and_then(|name| Manner::from_name(&name)),
+                obstacle: row.get(5),
+                full_at: row.get(6),
+                full_every: row.must(7),
+                history: row.get(8),
+                rows: row.get(9).filter(|_| now.is_some() && then == now),
+                written: now,
+            }
         })
     })
 }
@@ -81,6 +106,16 @@ pub fn keep(target: pg_sys::Oid, since: Moment, ground: Option<&Ground>) {
             execute(sql, &[target.into(), ground.schema.into(), manner.into(), obstacle.into()]);
         }
     });
+}
+
+/// Notes by what it will be noticed that somebody else wrote to a replica, of which this run changed the number
+/// of rows by `more`; in the transaction that does.
+pub fn count(target: pg_sys::Oid, written: Option<Written>, more: i64) {
+    let sql = "UPDATE assets_fdw.replica_state SET written_balance = $2, written_file = $3
+               WHERE target = $1 AND (written_balance, written_file) IS DISTINCT FROM ($2, $3)";
+    let balance = written.map(|written| written.balance + more);
+    let file = written.map(|written| written.file);
+    as_extension(|| execute(sql, &[target.into(), balance.into(), file.into()]));
 }
 
 /// Has everything compared at the next opportunity.

@@ -1,7 +1,7 @@
-//! The scheduler of one database: looks at its jobs every `assets_fdw.naptime`, and when woken, and
-//! starts workers for those that are due. It has rights over the extension's tables only to read jobs
-//! and to note what no worker can note: a death, a job that cannot run. It leaves when there is no job,
-//! so that a database without replicas has no resident process.
+//! The scheduler of one database: looks at its jobs when woken and when the next of them is due, and starts
+//! workers for those that are; every `assets_fdw.naptime` while something is due that cannot be started. It has
+//! rights over the extension's tables only to read jobs and to note what no worker can note: a death, a job that
+//! cannot run. It leaves when there is no job, so that a database without replicas has no resident process.
 #![allow(unsafe_code)] // the entry point of a process
 
 use crate::installed;
@@ -23,11 +23,25 @@ use crate::replica::kept::jobs::{self, Obstacle, Scheduled};
 use crate::sql::failure::Failure;
 use crate::sql::txn::transaction;
 
+/// So many naps a scheduler sleeps at most, and so many milliseconds, whatever it expects: roles, databases and
+/// clocks change without anybody waking it.
+const NAPS: i64 = 30;
+const LONGEST: i64 = 60_000;
+
 struct Launched {
     target: pg_sys::Oid,
     run: i64,
     reason: &'static str,
     handle: DynamicBackgroundWorker,
+}
+
+impl Launched {
+    fn has_ended(&self) -> bool {
+        matches!(
+            self.handle.pid(),
+            Err(BackgroundWorkerStatus::Stopped | BackgroundWorkerStatus::PostmasterDied)
+        )
+    }
 }
 
 #[derive(Default)]
@@ -64,14 +78,18 @@ impl Scheduler {
             // Whoever holds the database has it looked after again.
             return Next::Done;
         }
+        let asked = shared::asked(self.database);
         // First: a run that ends after the jobs were read counts as under way, or it would be done twice.
         self.reap();
         if !self.knows_the_extension() {
             return Next::Again;
         }
         let Some(mut jobs) = transaction(jobs_here) else { return self.leave() };
+        transaction(jobs::forget_requests);
         self.find_dead(&jobs);
         let now = clock::now();
+        let all: Vec<schedule::Facts> = jobs.iter().map(|job| job.facts).collect();
+        let others_run = jobs.iter().any(|job| job.run.is_some() && !self.is_launched(job.target));
         jobs.retain(|job| match &job.obstacle {
             Some(obstacle) => {
                 self.report(job, obstacle, now);
@@ -81,7 +99,30 @@ impl Scheduler {
         });
         self.start(&jobs, now);
         shared::scheduler_works(self.database);
-        if jobs.is_empty() && self.launched.is_empty() { self.leave() } else { Next::Again }
+        if all.is_empty() && self.launched.is_empty() {
+            return self.leave();
+        }
+        if shared::asked(self.database) != asked || self.launched.iter().any(Launched::has_ended) {
+            return Next::After(0);
+        }
+        if others_run { Next::Again } else { self.sleep(&all, now) }
+    }
+
+    /// Until the first is due that is not under way; where one is already, something keeps it from being started.
+    fn sleep(&self, jobs: &[schedule::Facts], now: i64) -> Next {
+        let resting: Vec<schedule::Facts> =
+            jobs.iter().filter(|facts| !self.is_launched(facts.id.into())).copied().collect();
+        let nap = i64::from(gucs::NAPTIME.get());
+        match schedule::next_due(&resting, now) {
+            Some(at) if at <= now => Next::Again,
+            // To the end of that millisecond.
+            Some(at) => Next::After(((at - now) / 1000 + 1).min(LONGEST.min(nap * NAPS).max(nap))),
+            None => Next::After(LONGEST.min(nap * NAPS).max(nap)),
+        }
+    }
+
+    fn is_launched(&self, target: pg_sys::Oid) -> bool {
+        self.launched.iter().any(|launched| launched.target == target)
     }
 
     /// Whether the extension, if it is there, is the one that this library is made for. If not, nothing is
@@ -116,15 +157,7 @@ impl Scheduler {
 
     /// Takes note of workers that have ended.
     fn reap(&mut self) {
-        let ended: Vec<Launched> = self
-            .launched
-            .extract_if(.., |launched| {
-                matches!(
-                    launched.handle.pid(),
-                    Err(BackgroundWorkerStatus::Stopped | BackgroundWorkerStatus::PostmasterDied)
-                )
-            })
-            .collect();
+        let ended: Vec<Launched> = self.launched.extract_if(.., |launched| launched.has_ended()).collect();
         for launched in ended {
             if locks::try_lock(launched.target) {
                 transaction(|| {
@@ -143,8 +176,7 @@ impl Scheduler {
     /// Takes note of runs that are noted as under way although no process does them: the server was
     /// restarted, or the worker was killed while somebody else waited for it.
     fn find_dead(&self, jobs: &[Scheduled]) {
-        let ours = |job: &&Scheduled| self.launched.iter().any(|l| l.target == job.target);
-        for job in jobs.iter().filter(|job| job.run.is_some() && !ours(job)) {
+        for job in jobs.iter().filter(|job| job.run.is_some() && !self.is_launched(job.target)) {
             if locks::try_lock(job.target) {
                 transaction(|| {
                     if let Some(job) = jobs::find(job.target) {

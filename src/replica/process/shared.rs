@@ -43,6 +43,9 @@ pub struct Database {
     pub starts: u32,
     /// The session that wants no worker in the database for the moment.
     pub holder: i32,
+    /// How often its jobs were to be looked at: a latch that is set may be reset by whatever waits for something
+    /// else.
+    pub asked: u32,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -142,6 +145,7 @@ pub fn wake(database: pg_sys::Oid) -> bool {
         let mut state = STATE.exclusive();
         let launcher = state.launcher;
         let Some(entry) = state.entry(database.to_u32()) else { return false };
+        entry.asked = entry.asked.wrapping_add(1);
         if entry.scheduler == Scheduler::Idle {
             entry.scheduler = Scheduler::Wanted;
         }
@@ -151,15 +155,40 @@ pub fn wake(database: pg_sys::Oid) -> bool {
     true
 }
 
+/// Has the scheduler of a database, if it has one, look at its jobs now.
+pub fn nudge(database: pg_sys::Oid) {
+    if is_preloaded() {
+        let pid = STATE.exclusive().find(database.to_u32()).map_or(0, |entry| {
+            entry.asked = entry.asked.wrapping_add(1);
+            entry.pid
+        });
+        wake_process(pid);
+    }
+}
+
+/// How often a database's jobs were to be looked at; what is different after a look came in the middle of it.
+pub fn asked(oid: u32) -> u32 {
+    STATE.exclusive().find(oid).map_or(0, |entry| entry.asked)
+}
+
 /// Calls [`wake`] for this database once the transaction has committed.
 pub fn wake_at_commit() {
+    at_commit(|database| {
+        wake(database);
+    });
+}
+
+/// Calls [`nudge`] for this database once the transaction has committed.
+pub fn nudge_at_commit() {
+    at_commit(nudge);
+}
+
+/// Nothing in `body` may raise an ERROR, which would be fatal this late.
+fn at_commit(body: impl FnOnce(pg_sys::Oid) + std::panic::UnwindSafe + std::panic::RefUnwindSafe + 'static) {
     if is_preloaded() {
         // SAFETY: no preconditions.
         let database = unsafe { pg_sys::MyDatabaseId };
-        // Nothing in there can raise an ERROR, which would be fatal this late.
-        pgrx::register_xact_callback(PgXactCallbackEvent::Commit, move || {
-            wake(database);
-        });
+        pgrx::register_xact_callback(PgXactCallbackEvent::Commit, move || body(database));
     }
 }
 

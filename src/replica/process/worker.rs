@@ -212,6 +212,7 @@ pub fn forever(what: &str, naptime: impl Fn() -> i64, mut step: impl FnMut() -> 
         match failure::catch(&mut step) {
             Ok(Next::Done) => return,
             Ok(Next::Again) => failures = 0,
+            Ok(Next::After(milliseconds)) => (failures, pause) = (0, milliseconds),
             Err(failure) => {
                 failures = failures.saturating_add(1);
                 Failure::log(&failure, what);
@@ -227,6 +228,8 @@ pub fn forever(what: &str, naptime: impl Fn() -> i64, mut step: impl FnMut() -> 
 pub enum Next {
     /// Look again after the pause, or when woken.
     Again,
+    /// Look again after so many milliseconds, or when woken.
+    After(i64),
     /// End the process.
     Done,
 }

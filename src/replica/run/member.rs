@@ -1,14 +1,14 @@
 //! A replica that takes part in a group's incremental refresh: what is brought for it, and how that is
 //! written.
 
+use std::cell::Cell;
 use std::collections::HashSet;
-use std::ops::Range;
 
 use assets::value::Row;
 use delta::sift::{Pending, Takes};
 use tables::ddl::ident;
 
-use super::references::{self, Referenced};
+use super::references::{self, Held, Referenced, Referring};
 use super::source::Bound;
 use crate::replica::kept::history::{Figures, Run};
 use crate::replica::kept::jobs::Job;
@@ -20,7 +20,7 @@ use crate::replica::table::apply::Diff;
 use crate::replica::table::staging::Staging;
 use crate::replica::table::versions;
 use crate::sql::clock;
-use crate::sql::spi::query;
+use crate::sql::spi::{each_row, query};
 
 /// One replica of the group.
 pub struct Member {
@@ -39,15 +39,22 @@ pub struct Member {
     pub bound: Bound,
     /// What it takes in.
     pub takes: Takes,
-    /// Its values in the rows that are read for all.
-    pub slice: Range<usize>,
+    /// Where its values are in the rows that are read for all.
+    pub places: Vec<usize>,
     /// Objects that were brought or have to leave.
     pub pending: Pending,
     /// Objects that were brought, where a condition of its own has not been asked about them yet.
     pub undecided: HashSet<i64>,
     staging: Option<Staging>,
+    /// Its rows, where they had to be counted.
+    counted: Cell<Option<i64>>,
     /// Everything of it was read; none: what is not staged is as it is held.
     pub whole: Option<Whole>,
+}
+
+fn count(table: &str) -> i64 {
+    let sql = format!("SELECT pg_catalog.count(*) FROM {table}");
+    query(&sql, &[], |row| row.must::<i64>(1)).first().copied().unwrap_or(0)
 }
 
 /// What a full comparison has read, and what is known from it.
@@ -80,10 +87,11 @@ impl Member {
             standing,
             bound,
             takes,
-            slice: 0..0,
+            places: Vec::new(),
             pending: Pending::default(),
             undecided: HashSet::new(),
             staging: None,
+            counted: Cell::new(None),
             whole: None,
         }
     }
@@ -132,7 +140,7 @@ impl Member {
             .map(|row| Row {
                 id: row.id,
                 key: row.key.clone(),
-                values: row.values[self.slice.clone()].to_vec(),
+                values: self.places.iter().map(|n| row.values[*n].clone()).collect(),
             })
             .collect();
         self.figures.seen += mine.len() as i64;
@@ -149,6 +157,9 @@ impl Member {
 
     /// Which of some objects it holds; inside a transaction.
     pub fn held(&self, ids: &[i64]) -> HashSet<i64> {
+        if ids.is_empty() || self.is_empty() {
+            return HashSet::new();
+        }
         let id = &self.bound.id;
         let sql = format!(
             "SELECT t.{0}::pg_catalog.int8 FROM {1} AS t WHERE t.{0} = ANY ($1::pg_catalog.int8[]::{2}[])",
@@ -164,11 +175,21 @@ impl Member {
         if self.whole.is_some() {
             return self.ids_after().len() as u64;
         }
-        let sql = format!("SELECT pg_catalog.count(*) FROM {}", self.job.name_now());
-        let rows = query(&sql, &[], |row| row.must::<i64>(1)).first().copied().unwrap_or(0);
+        let rows = self.rows_held();
         let ids: Vec<i64> = self.pending.brought.union(&self.pending.out).copied().collect();
         let held = if ids.is_empty() { HashSet::new() } else { self.held(&ids) };
         self.pending.rows_after(rows.unsigned_abs(), &held)
+    }
+
+    /// How many rows it holds; inside a transaction. They are counted only where somebody else may have written to
+    /// it.
+    fn rows_held(&self) -> i64 {
+        if let Some(rows) = self.standing.rows.or(self.counted.get()) {
+            return rows;
+        }
+        let rows = count(&self.job.name_now());
+        self.counted.set(Some(rows));
+        rows
     }
 
     /// Which objects it will hold; inside a transaction.
@@ -186,15 +207,26 @@ impl Member {
             ident(&self.bound.id.name),
             self.job.name_now()
         );
-        query(&sql, &[], |row| row.must::<i64>(1))
+        let mut ids = Vec::new();
+        each_row(&sql, |row| ids.push(row.must::<i64>(1)));
+        ids
     }
 
-    /// Keys that it holds for some objects; inside a transaction.
-    pub fn held_keys(&self, ids: &[i64]) -> Vec<(i64, Option<String>)> {
-        match &self.bound.key {
-            Some(key) => references::held_keys(&self.job.name_now(), &self.bound.id, key, ids),
-            None => Vec::new(),
+    /// Keys and labels that it holds for some objects; inside a transaction.
+    pub fn held_names(&self, ids: &[i64]) -> Vec<Held> {
+        let Bound { id, key, label, .. } = &self.bound;
+        match key {
+            Some(key) if !self.is_empty() => {
+                references::held(&self.job.name_now(), id, key, label.as_ref(), ids)
+            }
+            _ => Vec::new(),
         }
+    }
+
+    /// Whether it holds no row; inside a transaction.
+    fn is_empty(&self) -> bool {
+        let sql = format!("SELECT 1 FROM {} LIMIT 1", self.job.name_now());
+        query(&sql, &[], |_| ()).is_empty()
     }
 
     /// Writes what was brought, then what follows for its references; in the transaction that makes it
@@ -219,7 +251,14 @@ impl Member {
             }
             _ => {}
         }
-        let followed = references::follow(&self.job.name, &bound.id, &bound.references, referenced);
+        let referring = Referring {
+            target: &self.job.name,
+            id: &bound.id,
+            references: &bound.references,
+            since: self.standing.since.filter(|_| self.whole.is_none()),
+            brought: &self.pending.brought,
+        };
+        let followed = referring.follow(referenced);
         if self.whole.is_none() {
             let others = followed.iter().filter(|id| !self.pending.brought.contains(id));
             figures.updated += others.collect::<HashSet<_>>().len() as i64;
@@ -233,8 +272,12 @@ impl Member {
             let touched = self.whole.is_none().then_some(touched.as_slice());
             versions::note(history, &self.job.name, &bound.columns, &bound.id, touched);
         }
-        let sql = format!("SELECT pg_catalog.count(*) FROM {}", self.job.name);
-        figures.rows = query(&sql, &[], |row| row.must::<i64>(1)).first().copied().unwrap_or(0);
+        if self.run.is_some() {
+            let more = figures.inserted - figures.deleted;
+            let known = self.standing.rows.or(self.counted.get()).filter(|_| self.whole.is_none());
+            figures.rows = known.map_or_else(|| count(&self.job.name), |rows| rows + more);
+            standing::count(self.job.target, self.standing.written, more);
+        }
         self.figures = figures;
     }
 

@@ -5,6 +5,9 @@
 //! The reference is followed by its key. Lists of keys, labels and ids stand in the same order; where
 //! their lengths differ (an object without a label), the row is left to the next full comparison.
 
+use std::collections::HashSet;
+
+use delta::since::Moment;
 use pgrx::prelude::*;
 use tables::ddl::ident;
 
@@ -12,7 +15,7 @@ use super::source::Reference;
 use crate::error;
 use crate::replica::table::staging::Column;
 use crate::replica::table::theirs;
-use crate::sql::spi::{query, query_one};
+use crate::sql::spi::{Row, by_index, query, query_one};
 
 /// An object that rows may refer to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,32 +26,113 @@ pub struct Referenced {
     pub key: Option<String>,
     /// Its label.
     pub label: Option<String>,
+    /// Key and label are what a replica of the group held of it, which was refreshed then: what else was
+    /// refreshed then refers to it so.
+    pub same_since: Option<Moment>,
 }
 
-/// Puts right every row of `target` that refers to one of the objects. Returns the ids of the rows
-/// that were written. Inside a transaction.
-pub fn follow(target: &str, id: &Column, references: &[Reference], objects: &[Referenced]) -> Vec<i64> {
-    if objects.is_empty() {
-        return Vec::new();
-    }
-    let held: Vec<Option<String>> = objects.iter().map(|o| Some(o.held_key.clone())).collect();
-    let keys: Vec<Option<String>> = objects.iter().map(|o| o.key.clone()).collect();
-    let labels: Vec<Option<String>> = objects.iter().map(|o| o.label.clone()).collect();
-    let mut written = Vec::new();
-    for reference in references {
-        require_fit(target, reference, &held, &keys, &labels);
-        let sql = if reference.array { lists(target, id, reference) } else { single(target, id, reference) };
-        let args = [held.clone().into(), keys.clone().into(), labels.clone().into()];
-        written.extend(theirs::run(|| query(&sql, &args, |row| row.must::<i64>(1))));
-    }
-    written
+/// Whose references are put right.
+pub struct Referring<'a> {
+    /// The replica's name, qualified and quoted.
+    pub target: &'a str,
+    /// The column of ids.
+    pub id: &'a Column,
+    /// Its references.
+    pub references: &'a [Reference],
+    /// When it was refreshed last; none where everything of it was read since.
+    pub since: Option<Moment>,
+    /// The rows that this run brings.
+    pub brought: &'a HashSet<i64>,
 }
+
+impl Referring<'_> {
+    /// Puts right every row that refers to one of the objects. Returns the ids of the rows that were written.
+    /// Inside a transaction.
+    ///
+    /// Most objects that change keep their key and label. Who refers to such a one need not be looked for: only
+    /// rows that were read during this run, in which it may have had another label for a moment, can be wrong.
+    pub fn follow(&self, objects: &[Referenced]) -> Vec<i64> {
+        let same = |object: &&Referenced| self.since.is_some() && object.same_since == self.since;
+        let (same, other): (Vec<&Referenced>, Vec<&Referenced>) = objects.iter().partition(same);
+        let mut written = self.write(&other, None);
+        if !self.brought.is_empty() {
+            let brought = self.brought.iter().copied().collect();
+            written.extend(self.write(&same, Some(brought)));
+        }
+        written
+    }
+
+    fn write(&self, objects: &[&Referenced], within: Option<Vec<i64>>) -> Vec<i64> {
+        if objects.is_empty() {
+            return Vec::new();
+        }
+        let of = |get: fn(&Referenced) -> Option<String>| -> Vec<Option<String>> {
+            objects.iter().map(|object| get(object)).collect()
+        };
+        let held: Vec<String> = objects.iter().map(|object| object.held_key.clone()).collect();
+        let (keys, labels) = (of(|o| o.key.clone()), of(|o| o.label.clone()));
+        let mut written = Vec::new();
+        for reference in self.references {
+            require_fit(self.target, reference, &held, &keys, &labels);
+            let (sql, rows) = if reference.array {
+                let rows = within.clone().unwrap_or_else(|| self.with_any(&reference.key, &held));
+                if rows.is_empty() {
+                    continue;
+                }
+                (lists(self.target, self.id, reference), Some(rows))
+            } else {
+                (single(self.target, self.id, reference, within.is_some()), within.clone())
+            };
+            let mut args = vec![held.clone().into(), keys.clone().into(), labels.clone().into()];
+            args.extend(rows.map(Into::into));
+            written.extend(theirs::run(|| query(&sql, &args, |row| row.must::<i64>(1))));
+        }
+        written
+    }
+
+    /// The rows whose list in `column` holds any of some keys.
+    ///
+    /// Compared with a long list, every row costs as much as the list is long; an index costs a look for each
+    /// key, and so does a join with the elements of all rows where there is none.
+    fn with_any(&self, column: &Column, keys: &[String]) -> Vec<i64> {
+        let indexed = "
+            SELECT EXISTS (
+                SELECT FROM pg_catalog.pg_index AS i
+                JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+                JOIN pg_catalog.pg_am AS m ON m.oid = c.relam
+                JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+                WHERE i.indrelid = $1::pg_catalog.regclass AND m.amname = 'gin' AND i.indisvalid
+                  AND i.indpred IS NULL AND a.attname = $2)";
+        let args = [self.target.into(), column.name.as_str().into()];
+        let (id, list, target) = (ident(&self.id.name), ident(&column.name), self.target);
+        let read = |row: &Row| row.must::<i64>(1);
+        if query(indexed, &args, |row| row.must::<bool>(1)) == [true] {
+            let sql = format!(
+                "SELECT t.{id}::pg_catalog.int8 FROM {target} AS t WHERE t.{list} && $1::{}",
+                column.target_type
+            );
+            // The planner takes such a look for dearer than it is, and the comparison of lists for cheaper.
+            let some = |keys: &[String]| by_index(|| query(&sql, &[keys.to_vec().into()], read));
+            let found: HashSet<i64> = keys.chunks(LOOKS).flat_map(some).collect();
+            return found.into_iter().collect();
+        }
+        let sql = format!(
+            "SELECT DISTINCT t.{id}::pg_catalog.int8 FROM {target} AS t
+             CROSS JOIN LATERAL pg_catalog.unnest(t.{list}) AS x(key)
+             JOIN pg_catalog.unnest($1::pg_catalog.text[]) AS m(key) ON m.key = x.key::pg_catalog.text"
+        );
+        query(&sql, &[keys.to_vec().into()], read)
+    }
+}
+
+/// So many keys are looked for in an index at once, each of which costs something for every row that is found.
+const LOOKS: usize = 100;
 
 /// An ERROR where a key or a label that rows are to hold does not fit their column: a cast would cut it.
 fn require_fit(
     target: &str,
     reference: &Reference,
-    held: &[Option<String>],
+    held: &[String],
     keys: &[Option<String>],
     labels: &[Option<String>],
 ) {
@@ -87,7 +171,9 @@ fn require_fit(
 const OBJECTS: &str = "unnest($1::pg_catalog.text[], $2::pg_catalog.text[], $3::pg_catalog.text[])
                        AS m(held, key, label)";
 
-fn single(target: &str, id: &Column, reference: &Reference) -> String {
+/// `within`: only rows of the ids `$4`.
+fn single(target: &str, id: &Column, reference: &Reference, within: bool) -> String {
+    let which = if within { format!(" AND {}", among(id)) } else { String::new() };
     let key = &reference.key;
     // The new values, by column: the key, each label, and ids only where the object is gone.
     let mut set = vec![(key, format!("m.key::{}", key.target_type))];
@@ -108,7 +194,7 @@ fn single(target: &str, id: &Column, reference: &Reference) -> String {
     let after: Vec<&str> = set.iter().map(|(_, value)| value.as_str()).collect();
     format!(
         "UPDATE {target} AS t SET {} FROM {OBJECTS}
-         WHERE t.{} = m.held AND pg_catalog.record_image_ne(ROW({}), ROW({}))
+         WHERE t.{} = m.held{which} AND pg_catalog.record_image_ne(ROW({}), ROW({}))
          RETURNING t.{}::pg_catalog.int8",
         assign.join(", "),
         ident(&key.name),
@@ -118,6 +204,13 @@ fn single(target: &str, id: &Column, reference: &Reference) -> String {
     )
 }
 
+/// The row's id is one of `$4`.
+fn among(id: &Column) -> String {
+    format!("t.{} = ANY ($4::pg_catalog.int8[]::{}[])", ident(&id.name), id.target_type)
+}
+
+/// For the rows of the ids `$4`. Their elements are joined with the objects all at once: row by row, each would
+/// be compared with each.
 fn lists(target: &str, id: &Column, reference: &Reference) -> String {
     let key = &reference.key;
     let columns: Vec<&Column> = [key].into_iter().chain(&reference.labels).chain(&reference.ids).collect();
@@ -146,35 +239,46 @@ fn lists(target: &str, id: &Column, reference: &Reference) -> String {
         .collect();
     let after: Vec<String> =
         columns.iter().enumerate().map(|(n, c)| format!("w.c{n}::{}", c.target_type)).collect();
-    let id = ident(&id.name);
+    let (id, among) = (ident(&id.name), among(id));
     format!(
         "UPDATE {target} AS t SET {set}
-         FROM (SELECT t.{id}, l.* FROM {target} AS t, LATERAL (
-                   SELECT {aggregates}
-                   FROM unnest({names}) WITH ORDINALITY AS x({elements}, n)
-                   LEFT JOIN {OBJECTS} ON m.held = x.c0) AS l
-               WHERE {key} && $1::{key_type}{same_length}) AS w
+         FROM (SELECT t.{id}, {aggregates}
+               FROM {target} AS t
+               CROSS JOIN LATERAL unnest({names}) WITH ORDINALITY AS x({elements}, n)
+               LEFT JOIN {OBJECTS} ON m.held = x.c0
+               WHERE {among}{same_length}
+               GROUP BY t.{id}) AS w
          WHERE t.{id} = w.{id} AND pg_catalog.record_image_ne(ROW({names}), ROW({after}))
          RETURNING t.{id}::pg_catalog.int8",
         set = set.join(", "),
         aggregates = aggregates.join(", "),
         names = names.join(", "),
         elements = elements.join(", "),
-        key = names[0],
-        key_type = key.target_type,
         same_length = same_length.concat(),
         after = after.join(", "),
     )
 }
 
-/// The keys that a replica holds for objects, where they differ from `now`: (id, held key).
-pub fn held_keys(target: &str, id: &Column, key: &Column, ids: &[i64]) -> Vec<(i64, Option<String>)> {
+/// What a replica holds of an object.
+pub struct Held {
+    /// Its id.
+    pub id: i64,
+    /// Its key.
+    pub key: Option<String>,
+    /// Its label, where the replica has a column for it.
+    pub label: Option<Option<String>>,
+}
+
+/// The keys and labels that a replica holds for objects; inside a transaction.
+pub fn held(target: &str, id: &Column, key: &Column, label: Option<&Column>, ids: &[i64]) -> Vec<Held> {
+    let shown = label.map_or("NULL".to_owned(), |label| format!("t.{}", ident(&label.name)));
     let sql = format!(
-        "SELECT t.{0}::pg_catalog.int8, t.{1}::pg_catalog.text FROM {target} AS t
+        "SELECT t.{0}::pg_catalog.int8, t.{1}::pg_catalog.text, {shown}::pg_catalog.text FROM {target} AS t
          WHERE t.{0} = ANY ($1::pg_catalog.int8[]::{2}[])",
         ident(&id.name),
         ident(&key.name),
         id.target_type
     );
-    query(&sql, &[ids.to_vec().into()], |row| (row.must(1), row.get(2)))
+    let read = |row: &Row| Held { id: row.must(1), key: row.get(2), label: label.map(|_| row.get(3)) };
+    query(&sql, &[ids.to_vec().into()], read)
 }

@@ -20,10 +20,12 @@ use super::incremental::{self, Party};
 use super::outcome;
 use crate::drift::watch;
 use crate::gucs;
+use crate::installed;
 use crate::replica::kept::history::{self, Figures, Mode, Run};
 use crate::replica::kept::jobs::{self, Job};
 use crate::replica::kept::standing;
 use crate::replica::process::locks;
+use crate::replica::process::shared;
 use crate::replica::process::worker::{self, Task};
 use crate::sql::clock;
 use crate::sql::failure::{self, Failure};
@@ -41,6 +43,26 @@ pub const UPDATED: ColumnSpec =
 pub extern "C-unwind" fn assets_fdw_refresh_main(_arg: pg_sys::Datum) {
     if let Some(task) = worker::begin() {
         run(&task);
+        tidy();
+        if !task.scheduled {
+            // What succeeded by hand may bring others back, and what is due may have waited for this run.
+            shared::nudge(task.database);
+        }
+    }
+}
+
+/// What is of no use any more goes.
+fn tidy() {
+    let tidied = failure::catch(|| {
+        transaction(|| {
+            if installed::usable() {
+                history::forget();
+                jobs::forget_requests();
+            }
+        });
+    });
+    if let Err(failure) = tidied {
+        failure.log("what is of no use any more could not be forgotten");
     }
 }
 

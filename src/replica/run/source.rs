@@ -53,6 +53,8 @@ pub struct Bound {
     pub id: Column,
     /// The column of keys, where there is one.
     pub key: Option<Column>,
+    /// The column of labels, where there is one.
+    pub label: Option<Column>,
     /// The references among the columns.
     pub references: Vec<Reference>,
 }
@@ -140,7 +142,7 @@ impl Definition {
                 "Both need one, bigint, of the same name; in the foreign table with OPTIONS (field 'id').",
             );
         };
-        let (key, references) = (of(Field::Key), references(&columns, &specs));
+        let (key, label, references) = (of(Field::Key), of(Field::Label), references(&columns, &specs));
         Bound {
             filter,
             kinds,
@@ -154,6 +156,7 @@ impl Definition {
             outputs,
             id,
             key,
+            label,
             references,
         }
     }

@@ -13,7 +13,7 @@ use super::theirs;
 use crate::error;
 use crate::replica::kept::columns::{self, Pair};
 use crate::replica::kept::history::Figures;
-use crate::sql::spi::{Connected, connected, query};
+use crate::sql::spi::{Connected, Row, as_extension, connected, query};
 
 /// A replica and what it is compared by.
 pub struct Diff<'a> {
@@ -202,13 +202,14 @@ fn attributes(relation: pg_sys::Oid) -> Vec<Attribute> {
         SELECT attnum, attname::text, pg_catalog.format_type(atttypid, atttypmod), atttypid, atttypmod
         FROM pg_catalog.pg_attribute
         WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum";
-    query(sql, &[relation.into()], |row| Attribute {
+    let read = |row: &Row| Attribute {
         attnum: row.must(1),
         name: row.must(2),
         type_name: row.must(3),
         oid: row.must(4),
         typmod: row.must(5),
-    })
+    };
+    as_extension(|| query(sql, &[relation.into()], read))
 }
 
 /// The columns that a foreign table and its replica share; inside a transaction. Those that were found by name before

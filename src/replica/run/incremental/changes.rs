@@ -12,7 +12,7 @@ use delta::since::{AGAIN, Moment, Since};
 use pgrx::prelude::*;
 
 use super::super::member::Member;
-use super::super::references::Referenced;
+use super::super::references::{Held, Referenced};
 use super::super::refresh;
 use super::counts::{IDS, UNANNOUNCED};
 use super::{Group, Stop};
@@ -49,7 +49,11 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn of(row: &Row) -> Self {
         let mut hasher = std::hash::DefaultHasher::new();
-        serde_json::to_vec(&(&row.key, &row.values)).unwrap_or_default().hash(&mut hasher);
+        row.key.hash(&mut hasher);
+        // Most columns are those of other types.
+        for (n, value) in row.values.iter().enumerate().filter(|(_, value)| **value != Value::Null) {
+            (n, serde_json::to_vec(value).unwrap_or_default()).hash(&mut hasher);
+        }
         Self { updated: stamp_of(row), hash: hasher.finish() }
     }
 }
@@ -320,10 +324,14 @@ impl Group {
             return Ok(Vec::new());
         }
         let ids: Vec<i64> = self.changed.keys().chain(&self.gone).copied().collect();
-        let mut held: HashMap<i64, String> = HashMap::new();
+        // What each replica holds of them, and when it was refreshed last.
+        let mut held: HashMap<i64, (Held, Option<Moment>)> = HashMap::new();
         for n in going {
-            let keys = self.with(n, |member| member.held_keys(&ids)).unwrap_or_default();
-            held.extend(keys.into_iter().filter_map(|(id, key)| Some((id, key?))));
+            let names = self.with(n, |member| member.held_names(&ids)).unwrap_or_default();
+            let member = &self.members[n];
+            let since = member.standing.since.filter(|_| member.whole.is_none());
+            let named = names.into_iter().filter(|held| held.key.is_some());
+            held.extend(named.map(|held| (held.id, (held, since))));
         }
         let mut now = self.changed.clone();
         let gone: Vec<i64> = self.gone.iter().copied().collect();
@@ -344,9 +352,14 @@ impl Group {
         }
         let of = |id: &i64| {
             let found = now.get(id).cloned();
-            let held_key = held.get(id).cloned().or_else(|| found.as_ref().map(|(key, _)| key.clone()))?;
+            let known = held.get(id);
+            let held_key = known
+                .and_then(|(held, _)| held.key.clone())
+                .or_else(|| found.as_ref().map(|f| f.0.clone()))?;
             let (key, label) = found.map_or((None, None), |(key, label)| (Some(key), label));
-            Some(Referenced { held_key, key, label })
+            let same = |held: &Held| held.key == key && held.label.as_ref() == Some(&label);
+            let same_since = known.filter(|(held, _)| same(held)).and_then(|(_, since)| *since);
+            Some(Referenced { held_key, key, label, same_since })
         };
         Ok(self.changed.keys().chain(&self.gone).collect::<HashSet<_>>().into_iter().filter_map(of).collect())
     }

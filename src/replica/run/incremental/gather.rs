@@ -1,6 +1,9 @@
 //! Who takes part in the refresh of a group, and what is known of each.
 
+use std::collections::HashMap;
 use std::rc::Rc;
+
+use assets::value::ColumnSpec;
 
 use super::super::member::Member;
 use super::super::outcome::{self, Cause};
@@ -11,7 +14,7 @@ use super::{Group, Party};
 use crate::gucs;
 use crate::replica::kept::history::{self, Figures, Mode, Run};
 use crate::replica::kept::jobs::{self, Apart, Job};
-use crate::replica::kept::standing;
+use crate::replica::kept::standing::{self, Standing};
 use crate::replica::process::locks::{self, GroupLock};
 use crate::replica::process::worker;
 use crate::session::Connection;
@@ -37,6 +40,7 @@ fn leader(party: &Party<'_>, lock: Option<&GroupLock>) -> Result<Leader, String>
     let unknown = || "nothing is kept of it that changes could be asked for by".to_owned();
     let (lock, standing) = (lock.ok_or_else(unknown)?, transaction(|| standing::read(party.job.target)));
     let standing = standing.filter(|standing| standing.since.is_some()).ok_or_else(unknown)?;
+    let standing = trusted(party, standing);
     let manner = standing.manner.ok_or_else(unknown)?;
     match bound(party.job, !party.scheduled) {
         Some((bound, connection))
@@ -47,6 +51,11 @@ fn leader(party: &Party<'_>, lock: Option<&GroupLock>) -> Result<Leader, String>
         }
         _ => Err("its definition, or what it shows, has changed".to_owned()),
     }
+}
+
+/// Whoever asks by hand may have written to the replica a moment ago, and the statistics know of it later.
+fn trusted(party: &Party<'_>, standing: Standing) -> Standing {
+    Standing { rows: standing.rows.filter(|_| party.scheduled), ..standing }
 }
 
 /// What a job's source means, where that is known without asking much.
@@ -89,13 +98,17 @@ pub(super) fn gather_around(party: &Party<'_>, group: &mut Group) {
             }
         }
     }
+    // What several show is read once.
     let mut columns = COMMON.to_vec();
-    for member in &mut group.members {
-        let from = columns.len();
-        if member.run.is_some() {
-            columns.extend(&member.bound.specs);
-        }
-        member.slice = from..columns.len();
+    let mut places: HashMap<ColumnSpec, usize> = columns.iter().copied().zip(0..).collect();
+    for member in group.members.iter_mut().filter(|member| member.run.is_some()) {
+        let place = |spec: &ColumnSpec| {
+            *places.entry(*spec).or_insert_with(|| {
+                columns.push(*spec);
+                columns.len() - 1
+            })
+        };
+        member.places = member.bound.specs.iter().map(place).collect();
     }
     group.columns = columns.into();
 }
@@ -135,7 +148,7 @@ fn join(party: &Party<'_>, job: &Job, apart: Option<Apart>, group: &mut Group) -
                 None => group.course.join(&job.name, refers),
                 Some(why) => group.course.accompany(&job.name, why),
             };
-            group.members.push(Member::new(job.clone(), run, share, standing, bound));
+            group.members.push(Member::new(job.clone(), run, share, trusted(party, standing), bound));
             Ok(())
         }
         Ok(_) => {

@@ -32,7 +32,7 @@ use assets::value::ColumnSpec;
 use course::{Course, Ending};
 use delta::since::{Manner, Moment};
 
-use super::full::requests;
+use super::full::{PROGRESS_EVERY, requests};
 use super::member::Member;
 use super::outcome::{self, Cause};
 use super::refresh;
@@ -146,6 +146,8 @@ struct Group {
     restless: bool,
     /// Why the run's own turns into a full comparison.
     why_full: Option<String>,
+    /// What was noted last of where the runs are, and when.
+    noted: (&'static str, Instant),
 }
 
 impl Group {
@@ -174,6 +176,7 @@ impl Group {
             unsettled: false,
             restless: false,
             why_full: None,
+            noted: ("", Instant::now()),
         }
     }
 
@@ -258,18 +261,21 @@ impl Group {
         (0..self.members.len()).filter(|n| self.course.is_due(*n)).collect()
     }
 
-    /// Says where the run is. Stops it where its replica is gone.
-    fn progress(&mut self, phase: &str) -> Result<(), Stop> {
+    /// Says where the run is, not at every page. Stops it where its replica is gone.
+    fn progress(&mut self, phase: &'static str) -> Result<(), Stop> {
+        let (before, at) = self.noted;
+        if before == phase && at.elapsed() < PROGRESS_EVERY {
+            return Ok(());
+        }
+        self.noted = (phase, Instant::now());
+        let due = self.due().into_iter().map(|n| &self.members[n]);
+        let runs: Vec<_> =
+            due.filter_map(|m| Some((m.job.target, m.run.as_ref()?.id, m.figures.seen))).collect();
         let there = transaction(|| {
             if jobs::usable(self.leader().job.target).is_none() {
                 return false;
             }
-            for n in self.due() {
-                let member = &self.members[n];
-                if let Some(run) = &member.run {
-                    history::progress(member.job.target, run, phase, member.figures.seen, None);
-                }
-            }
+            history::progress_of(&runs, phase);
             true
         });
         if there { Ok(()) } else { self.lost(0) }

@@ -121,11 +121,24 @@ fn a_dropped_replica_takes_its_job_along_also_in_the_middle_of_a_run() {
     client.batch_execute("DROP TABLE itsm_replica.server").unwrap();
     assert_eq!(number(&mut client, "SELECT count(*) FROM assets_fdw.replica_job"), 0);
     assert_eq!(number(&mut client, "SELECT count(*) FROM assets_fdw.replica_state"), 0);
+    let nothing_left = "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('assets_fdw refresh', 'assets_fdw scheduler')";
+    wait_for(&mut client, "nothing is left at work", nothing_left);
+    let of_removed =
+        "SELECT count(*) FROM assets_fdw.refresh_history WHERE outcome = 'running' OR finished IS NULL";
+    assert_eq!(number(&mut client, of_removed), 0, "{}", history(&mut client));
+    assert_eq!(number(&mut client, "SELECT count(*) FROM assets_fdw.replica_progress"), 0);
+    // The same where the table stays.
+    client.batch_execute("SELECT assets_fdw.materialize('itsm.server', every => '1 second')").unwrap();
     wait_for(
         &mut client,
-        "nothing is left at work",
-        "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('assets_fdw refresh', 'assets_fdw scheduler')",
+        "another run is under way",
+        "SELECT count(*) > 0 FROM assets_fdw.refresh_progress WHERE phase = 'fetching'",
     );
+    client
+        .batch_execute("SELECT assets_fdw.dematerialize('itsm_replica.server', drop_table => false)")
+        .unwrap();
+    wait_for(&mut client, "nothing is left at work again", nothing_left);
+    assert_eq!(number(&mut client, of_removed), 0, "{}", history(&mut client));
     assert_eq!(server.crashes(), Vec::<String>::new());
 }
 

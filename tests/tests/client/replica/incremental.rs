@@ -426,3 +426,36 @@ fn an_outage_fails_the_group_and_brings_it_back_as_a_group() {
     let alone = "SELECT count(*) FROM assets_fdw.refresh_history WHERE outcome = 'ok' AND mode = 'incremental' AND with_run IS NULL";
     assert!(number(&mut client, alone) <= 2, "{}", history(&mut client));
 }
+
+/// A refresh of changes does not count the rows of a replica that nobody else writes to; where somebody did, what
+/// is missing comes back.
+#[test]
+fn rows_that_somebody_else_deletes_come_back_with_the_next_refresh() {
+    let (sim, server) = (small(), preloaded(&[]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    loaded(&mut client, "1 day");
+    let again = "SELECT assets_fdw.refresh('itsm_replica.server', 'incremental')";
+    client.batch_execute(again).unwrap();
+    client.batch_execute("DELETE FROM itsm_replica.server WHERE id % 7 = 0").unwrap();
+    client.batch_execute(again).unwrap();
+    assert_eq!(differences(&mut client), 0, "by hand, at once: {}", history(&mut client));
+    for how in ["DELETE FROM itsm_replica.server WHERE id % 5 = 0", "TRUNCATE itsm_replica.server"] {
+        client.batch_execute(&format!("SELECT pg_stat_force_next_flush(); {how}")).unwrap();
+        client.batch_execute("SELECT pg_stat_force_next_flush()").unwrap();
+        let before = number(&mut client, "SELECT max(id) FROM assets_fdw.refresh_history");
+        client.batch_execute("SELECT assets_fdw.request_refresh('itsm_replica.server')").unwrap();
+        let after =
+            format!("SELECT bool_and(outcome = 'ok') FROM assets_fdw.refresh_history WHERE id > {before}");
+        wait_for(&mut client, how, &after);
+        assert_eq!(differences(&mut client), 0, "{how}: {}", history(&mut client));
+    }
+    // Then it is not counted again, and shows the same.
+    client.batch_execute("SELECT assets_fdw.request_refresh('itsm_replica.server')").unwrap();
+    wait_for(
+        &mut client,
+        "a quiet refresh",
+        "SELECT (SELECT rows FROM assets_fdw.materializations) = (SELECT count(*) FROM itsm_replica.server)
+            AND (SELECT outcome = 'ok' FROM assets_fdw.refresh_history ORDER BY id DESC LIMIT 1)",
+    );
+}

@@ -189,6 +189,9 @@ fn a_disabled_replica_is_left_alone_until_it_is_enabled() {
         .batch_execute("SELECT assets_fdw.alter_materialization('itsm_replica.server', enabled => false)")
         .unwrap();
     wait_for(&mut client, "nothing runs", "SELECT state = 'disabled' FROM assets_fdw.materializations");
+    // What is asked for in vain is not kept for ever.
+    client.batch_execute("SELECT assets_fdw.request_refresh('itsm_replica.server')").unwrap();
+    wait_for(&mut client, "the request is gone", "SELECT count(*) = 0 FROM assets_fdw.replica_request");
     // The scheduler leaves a database in which nothing is to be done.
     wait_for(
         &mut client,
@@ -342,6 +345,8 @@ fn the_history_is_kept_for_as_long_as_is_set() {
     let database = server.create_database();
     let mut client = import(&database, &sim);
     loaded(&mut client, "1 day");
+    let idle = "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'assets_fdw refresh'";
+    wait_for(&mut client, "the first load is over", idle);
     let older = "UPDATE assets_fdw.replica_run SET finished = finished - interval '2 hours'";
     client.batch_execute(older).unwrap();
     client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
@@ -351,4 +356,44 @@ fn the_history_is_kept_for_as_long_as_is_set() {
     );
     client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
     assert_eq!(number(&mut client, "SELECT count(*) FROM assets_fdw.refresh_history"), 2);
+    // Also that of replicas that were removed, and however much of it there is.
+    client
+        .batch_execute(
+            "INSERT INTO assets_fdw.replica_run (id, target, target_name, owner, reason, mode, attempt, outcome, started,
+                                                 finished)
+                 SELECT -n, 1, 'removed', 10, 'schedule', 'full', 1, 'ok', now(), now() - interval '2 hours'
+                 FROM generate_series(1, 450) AS n",
+        )
+        .unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    assert_eq!(number(&mut client, "SELECT count(*) FROM assets_fdw.refresh_history"), 3);
+}
+
+/// With nothing due the scheduler sleeps; a request, a change of the schedule and a reload wake it.
+#[test]
+fn an_idle_scheduler_does_not_poll() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.naptime", "1s")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    loaded(&mut client, "1 day");
+    wait_for(
+        &mut client,
+        "nothing runs",
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'assets_fdw refresh'",
+    );
+    let asleep = "SELECT wait_event = 'Extension' AND state_change < clock_timestamp() - interval '4 seconds'
+                  FROM pg_stat_activity WHERE backend_type = 'assets_fdw scheduler'";
+    wait_for(&mut client, "it sleeps for longer than it naps", asleep);
+    let ok = number(&mut client, OK_RUNS);
+    client.batch_execute("SELECT assets_fdw.request_refresh('itsm_replica.server')").unwrap();
+    wait_for(&mut client, "the request wakes it", &format!("SELECT ({OK_RUNS}) > {ok}"));
+    client
+        .batch_execute("SELECT assets_fdw.alter_materialization('itsm_replica.server', every => '1 second')")
+        .unwrap();
+    let ok = number(&mut client, OK_RUNS);
+    wait_for(
+        &mut client,
+        "the new schedule wakes it, and it keeps to it",
+        &format!("SELECT ({OK_RUNS}) > {ok} + 2"),
+    );
 }
