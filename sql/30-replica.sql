@@ -55,6 +55,8 @@ CREATE TABLE assets_fdw.replica_state (
     last_success    timestamptz,
     last_failure    timestamptz,
     service_failed  timestamptz,
+    recovered       timestamptz,         -- when it last succeeded after a failure over the service
+    patient         boolean NOT NULL DEFAULT false, -- was brought forward and failed: not again before retry_at
     last_error      text,
     full_at         timestamptz,         -- when everything was last compared
     -- What an incremental refresh goes on from: the object schema, which replicas are refreshed
@@ -131,7 +133,8 @@ CREATE INDEX replica_run_target ON assets_fdw.replica_run (target, id);
 
 -- Only ever added to by sessions, so that a long transaction of theirs holds up no worker.
 CREATE TABLE assets_fdw.replica_request (
-    target  oid NOT NULL
+    target  oid NOT NULL,
+    asked   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 
 -- Where each run is. Unlogged: it means nothing after a crash.
@@ -196,6 +199,10 @@ CREATE EVENT TRIGGER assets_fdw_replica_dropped ON sql_drop
 CREATE FUNCTION assets_fdw.replica_home() RETURNS text
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'replica_home_wrapper';
 
+-- Why nobody looks after this database, where that is not by its settings.
+CREATE FUNCTION assets_fdw.replica_unscheduled() RETURNS text
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'replica_unscheduled_wrapper';
+
 CREATE VIEW assets_fdw.materializations WITH (security_barrier) AS
     SELECT j.target, j.source, j.owner, j.every, j.full_every, j.history, j.enabled,
            CASE WHEN u.id IS NOT NULL THEN 'running'
@@ -205,9 +212,14 @@ CREATE VIEW assets_fdw.materializations WITH (security_barrier) AS
                 WHEN s.last_success IS NULL THEN 'new'
                 ELSE 'waiting' END AS state,
            s.rows, s.last_success, pg_catalog.clock_timestamp() - s.last_success AS staleness,
+           -- As the scheduler counts: a day is 24 hours, whatever the session's time zone makes of it.
            CASE WHEN j.enabled AND j.home = assets_fdw.replica_home()
-                THEN COALESCE(s.retry_at, s.base + j.every, j.created) END AS next_run,
-           COALESCE(s.failures, 0) AS failures, s.last_error, s.full_at AS last_full, j.history_table,
+                THEN COALESCE(s.retry_at,
+                              s.base + EXTRACT(epoch FROM j.every)::float8 * interval '1 second', j.created)
+                END AS next_run,
+           COALESCE(s.failures, 0) AS failures,
+           COALESCE(s.last_error, CASE WHEN j.enabled THEN assets_fdw.replica_unscheduled() END) AS last_error,
+           s.full_at AS last_full, j.history_table,
            s.obstacle AS why_full
     FROM assets_fdw.replica_job AS j
     LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target

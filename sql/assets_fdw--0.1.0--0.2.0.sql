@@ -43,8 +43,18 @@ CREATE EVENT TRIGGER assets_fdw_options_altered ON ddl_command_end
     WHEN TAG IN ('ALTER FOREIGN TABLE', 'ALTER SERVER')
     EXECUTE FUNCTION assets_fdw.options_altered();
 
--- 30-replica: what is nobody's fault has a count of its own
-ALTER TABLE assets_fdw.replica_state ADD COLUMN stopped integer NOT NULL DEFAULT 0;
+-- 30-replica: what is nobody's fault has a count of its own; who comes first is weighed by lateness, and what brings one
+-- that failed forward is kept
+ALTER TABLE assets_fdw.replica_state
+    ADD COLUMN stopped integer NOT NULL DEFAULT 0,
+    ADD COLUMN recovered timestamptz,
+    ADD COLUMN patient boolean NOT NULL DEFAULT false;
+ALTER TABLE assets_fdw.replica_request
+    ADD COLUMN asked timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp();
+
+CREATE FUNCTION assets_fdw.replica_unscheduled() RETURNS text
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'replica_unscheduled_wrapper';
+
 CREATE OR REPLACE VIEW assets_fdw.materializations WITH (security_barrier) AS
     SELECT j.target, j.source, j.owner, j.every, j.full_every, j.history, j.enabled,
            CASE WHEN u.id IS NOT NULL THEN 'running'
@@ -54,9 +64,14 @@ CREATE OR REPLACE VIEW assets_fdw.materializations WITH (security_barrier) AS
                 WHEN s.last_success IS NULL THEN 'new'
                 ELSE 'waiting' END AS state,
            s.rows, s.last_success, pg_catalog.clock_timestamp() - s.last_success AS staleness,
+           -- As the scheduler counts: a day is 24 hours, whatever the session's time zone makes of it.
            CASE WHEN j.enabled AND j.home = assets_fdw.replica_home()
-                THEN COALESCE(s.retry_at, s.base + j.every, j.created) END AS next_run,
-           COALESCE(s.failures, 0) AS failures, s.last_error, s.full_at AS last_full, j.history_table,
+                THEN COALESCE(s.retry_at,
+                              s.base + EXTRACT(epoch FROM j.every)::float8 * interval '1 second', j.created)
+                END AS next_run,
+           COALESCE(s.failures, 0) AS failures,
+           COALESCE(s.last_error, CASE WHEN j.enabled THEN assets_fdw.replica_unscheduled() END) AS last_error,
+           s.full_at AS last_full, j.history_table,
            s.obstacle AS why_full
     FROM assets_fdw.replica_job AS j
     LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)] // the environment, before there are threads
 
 use assets::error::{Error, Kind};
-use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::pg_sys::panic::{ErrorReport, ErrorReportWithLevel};
 use pgrx::prelude::*;
 
 /// With RUST_BACKTRACE or RUST_LIB_BACKTRACE in the server's environment every ERROR that passes Rust code would
@@ -98,9 +98,46 @@ pub fn raise_hint(code: PgSqlErrorCode, message: impl Into<String>, hint: impl I
     throw(report(code, message).set_hint(hint))
 }
 
+/// What the reports of failures name that everybody shares who asks the service the same: the place they come from.
+const SERVICE: &str = "assets_fdw, of the service";
+
+/// The same of a failure that everybody shares who asks the service the same.
+pub fn report_of_service(code: PgSqlErrorCode, message: impl Into<String>) -> ErrorReport {
+    ErrorReport::new(code, message.into(), SERVICE)
+}
+
+/// Whether a report is of such a failure.
+pub fn is_of_service(report: &ErrorReportWithLevel) -> bool {
+    report.function_name() == Some(SERVICE)
+}
+
+/// Whether a failure may be over as soon as the service is in order again, whoever asks.
+fn is_shared(kind: Kind) -> bool {
+    match kind {
+        Kind::Connect
+        | Kind::Timeout
+        | Kind::Server
+        | Kind::NoWorkspace
+        | Kind::Unauthorized
+        | Kind::Forbidden
+        | Kind::RateLimited => true,
+        Kind::Config
+        | Kind::NotAllowed
+        | Kind::AqlRejected
+        | Kind::NotFound
+        | Kind::AttributeNotFound
+        | Kind::Protocol
+        | Kind::TooLarge
+        | Kind::Outdated
+        | Kind::NotBuilt => false,
+    }
+}
+
 /// Raises a failure of the service's client.
 pub fn service(error: &Error) -> ! {
-    let mut report = report(sqlstate(error.kind()), error.message().to_owned());
+    let (code, message) = (sqlstate(error.kind()), error.message().to_owned());
+    let mut report =
+        if is_shared(error.kind()) { report_of_service(code, message) } else { report(code, message) };
     if let Some(detail) = error.detail() {
         report = report.set_detail(detail);
     }

@@ -165,22 +165,31 @@ struct Look {
     seen: Option<String>,
 }
 
-/// Looks at the drift of a replica's source schema, where that was asked for and is due. Called by a
-/// worker of the owner's before a scheduled refresh, outside of transactions.
+/// Looks at the drift of every schema of the owner's that is fed by the same server, where that was asked for and is
+/// due: replicas of several schemas may be one group, whose runs are always for the same one. Called by a worker of the
+/// owner's before a scheduled refresh, outside of transactions.
 pub fn before_refresh(job: &Job) {
-    let look = match failure::catch(|| hasty(|| claim(job))) {
-        Ok(Some(look)) => look,
-        Ok(None) => return,
-        Err(failure) => return failure.log("a look at drift could not begin"),
-    };
-    let outcome = failure::catch(|| look.take(job.owner));
-    let message = outcome.as_ref().err().map(|failure| failure.message.clone());
-    if let Err(failure) = &outcome {
-        failure.log(&format!("the look at drift of schema \"{}\" failed", look.schema));
-    }
-    let noted = failure::catch(|| hasty(|| look.note(job.owner, message.as_deref())));
-    if let Err(failure) = noted {
-        failure.log("a look at drift could not be noted");
+    let mut done: Vec<String> = Vec::new();
+    loop {
+        let look = match failure::catch(|| hasty(|| claim(job, &done))) {
+            Ok(Some(look)) => look,
+            Ok(None) => return,
+            Err(failure) => return failure.log("a look at drift could not begin"),
+        };
+        done.push(look.schema.clone());
+        let outcome = failure::catch(|| look.take(job.owner));
+        let message = outcome.as_ref().err().map(|failure| failure.message.clone());
+        if let Err(failure) = &outcome {
+            failure.log(&format!("the look at drift of schema \"{}\" failed", look.schema));
+        }
+        let noted = failure::catch(|| hasty(|| look.note(job.owner, message.as_deref())));
+        if let Err(failure) = noted {
+            return failure.log("a look at drift could not be noted");
+        }
+        if message.is_some() {
+            // The same may hold for the next one, and the refresh has waited long enough; that one comes first next time.
+            return;
+        }
     }
 }
 
@@ -193,8 +202,9 @@ fn hasty<T>(body: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Takes the look that is due, so that no other worker does.
-fn claim(job: &Job) -> Option<Look> {
+/// Takes the look that is due, or was due first, so that no other worker does; none of `done`. What was noted by a clock
+/// that has been set back since lies in the future and says nothing.
+fn claim(job: &Job, done: &[String]) -> Option<Look> {
     if !installed::usable() {
         return None;
     }
@@ -204,22 +214,33 @@ fn claim(job: &Job) -> Option<Look> {
         WITH due AS (
             SELECT s.source_schema, s.owner, o.free, o.obstacles FROM assets_fdw.replica_schema AS s
             JOIN pg_namespace AS n ON n.nspname = s.source_schema
-            JOIN pg_class AS c ON c.relnamespace = n.oid
             CROSS JOIN LATERAL (
                 SELECT o.obstacles, o.obstacles IS DISTINCT FROM s.obstacles AS free
                 FROM (SELECT CASE WHEN EXISTS (
                           SELECT FROM assets_fdw.replica_drift AS d
                           WHERE d.source_schema = s.source_schema AND d.owner = s.owner AND d.blocked_by IS NOT NULL)
                       THEN {OBSTACLES} ELSE s.obstacles END AS obstacles) AS o) AS o
-            WHERE c.oid = $1 AND s.owner::oid = $2 AND s.home = $3
-              AND (o.free OR coalesce(s.looked < clock_timestamp() - $4 * interval '1 millisecond', true))
+            WHERE s.owner::oid = $2 AND s.home = $3 AND s.source_schema <> ALL ($5::text[]::name[])
+              AND EXISTS (SELECT FROM pg_class AS c JOIN pg_foreign_table AS f ON f.ftrelid = c.oid
+                          WHERE c.relnamespace = n.oid
+                            AND f.ftserver = (SELECT ftserver FROM pg_foreign_table WHERE ftrelid = $1))
+              AND (o.free OR s.looked IS NULL OR s.looked > clock_timestamp()
+                   OR s.looked < clock_timestamp() - $4 * interval '1 millisecond')
+            ORDER BY s.looked NULLS FIRST LIMIT 1
             FOR NO KEY UPDATE OF s SKIP LOCKED)
         UPDATE assets_fdw.replica_schema AS s SET looked = clock_timestamp(), obstacles = due.obstacles
         FROM due WHERE s.source_schema = due.source_schema AND s.owner = due.owner
         RETURNING s.source_schema::text, s.drift = 'apply',
-                  due.free OR coalesce(s.compared < clock_timestamp() - s.full_every, true), s.seen"
+                  due.free OR s.compared IS NULL OR s.compared > clock_timestamp()
+                  OR extract(epoch FROM clock_timestamp() - s.compared) > extract(epoch FROM s.full_every), s.seen"
     );
-    let args = [job.source.into(), job.owner.into(), home.into(), gucs::DRIFT_INTERVAL.get().into()];
+    let args = [
+        job.source.into(),
+        job.owner.into(),
+        home.into(),
+        gucs::DRIFT_INTERVAL.get().into(),
+        done.to_vec().into(),
+    ];
     as_extension(|| {
         query_one(&sql, &args, |row| Look {
             schema: row.must(1),

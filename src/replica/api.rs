@@ -165,6 +165,7 @@ fn refresh_now(target: pg_sys::Oid, mode: &str, neighbours: bool) -> (i64, Ended
         run,
         max_delete_share: Some(gucs::MAX_DELETE_SHARE.get()),
         scheduled: false,
+        waited: false,
         neighbours,
         mode: how,
         reason: "refresh()".into(),

@@ -33,12 +33,21 @@ pub struct Failure {
     pub hint: Option<String>,
     /// Whether it is the answer to a signal that this process got; an ERROR of the same SQLSTATE may be anybody's.
     pub stopped: bool,
+    /// The service's client raised it ([`error::service`]), and it came here straight.
+    service: bool,
 }
 
 impl Failure {
     /// A failure of our own.
     pub fn new(code: PgSqlErrorCode, message: impl Into<String>) -> Self {
-        Self { sqlstate: sqlstate(code), message: message.into(), detail: None, hint: None, stopped: false }
+        Self {
+            sqlstate: sqlstate(code),
+            message: message.into(),
+            detail: None,
+            hint: None,
+            stopped: false,
+            service: false,
+        }
     }
 
     /// Adds what to do about it.
@@ -47,10 +56,15 @@ impl Failure {
         self
     }
 
-    /// Whether it is the service's, so that every replica of the server shares it: no connection, no
-    /// valid credential, no room in the request budget.
+    /// A failure that the history holds.
+    pub fn kept(sqlstate: String, message: String, detail: Option<String>, hint: Option<String>) -> Self {
+        Self { sqlstate, message, detail, hint, stopped: false, service: false }
+    }
+
+    /// Whether it is the service's, so that all that ask it the same share it: no connection, no valid credential, no
+    /// room in the request budget. By where it was raised, since a user's trigger can raise any SQLSTATE.
     pub fn is_of_service(&self) -> bool {
-        matches!(self.sqlstate.as_str(), "HV00N" | "28000" | "53400")
+        self.service
     }
 
     /// Whether the run was stopped from outside. A shutdown ends the process, so what is left is a cancel.
@@ -69,7 +83,11 @@ impl Failure {
             // Caught again, it is still that.
             note_cancel();
         }
-        let mut report = error::report(PgSqlErrorCode::from(packed(&self.sqlstate)), self.message);
+        let code = PgSqlErrorCode::from(packed(&self.sqlstate));
+        let mut report = match self.service {
+            true => error::report_of_service(code, self.message),
+            false => error::report(code, self.message),
+        };
         let detail: Vec<String> = extra.into_iter().chain(self.detail).collect();
         if !detail.is_empty() {
             report = report.set_detail(detail.join("\n"));
@@ -90,6 +108,8 @@ impl Failure {
 
 impl From<CaughtError> for Failure {
     fn from(caught: CaughtError) -> Self {
+        // What has passed through PostgreSQL was raised by a statement: a trigger that reads a foreign table, say.
+        let straight = matches!(caught, CaughtError::ErrorReport(_));
         let report = match caught {
             CaughtError::PostgresError(report)
             | CaughtError::ErrorReport(report)
@@ -101,6 +121,7 @@ impl From<CaughtError> for Failure {
             detail: report.detail().map(str::to_owned),
             hint: report.hint().map(str::to_owned),
             stopped: false,
+            service: straight && error::is_of_service(&report),
         }
     }
 }

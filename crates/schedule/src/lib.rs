@@ -17,17 +17,24 @@
 //! - After a failure the pause doubles from [`FIRST_PAUSE`] to [`LONGEST_PAUSE`], spread by a quarter,
 //!   so that many replicas do not come back in step. It never exceeds the schedule's own pace by more
 //!   than that ceiling.
-//! - As soon as another replica of the same server succeeds, those that failed over the service are
-//!   due at once: the service has recovered.
+//! - As soon as another replica of the same server and object schema succeeds that had failed over the
+//!   service itself, those that failed over the service are due at once: it has recovered. Another's
+//!   success alone says nothing of the kind: it may never have been in trouble.
+//! - A request, and a recovery, bring one that fails forward, but once: what fails then as well waits its
+//!   pause out.
 //! - Replicas of one server, object schema and owner are a group: as soon as one is due, all are refreshed
 //!   by one run, so that they always show the same moment ([`joins`]). One that fails twice over something
 //!   of its own runs alone until it succeeds.
 //! - A comparison of everything is due after `full_every`, up to a fifth of it earlier, so that replicas
 //!   made together do not compare everything together ([`full_due`]). It is the group's run too: one that
 //!   is to be compared stands for its group, and the group is refreshed with its end.
-//! - Replicas in good health come first, then those that fail, so that one that always fails or hangs
-//!   holds up nobody.
+//! - Who comes first is weighed by lateness ([`turns`]), so that nobody is starved by storms of requests,
+//!   by those that fail or hang, or by full comparisons.
 #![forbid(unsafe_code)]
+
+pub mod turns;
+
+pub use turns::{Begun, Busy, Start, Turns, choose};
 
 /// Microseconds since some fixed point, or a span of them.
 pub type Micros = i64;
@@ -69,12 +76,18 @@ pub struct Facts {
     pub retry_at: Option<Micros>,
     /// Failures since the last success.
     pub failures: u32,
-    /// When it last succeeded.
-    pub last_success: Option<Micros>,
+    /// When it was made.
+    pub made: Micros,
     /// When it last failed, where that was over the service and not over the replica itself.
     pub service_failed: Option<Micros>,
-    /// Someone asked for a refresh.
-    pub requested: bool,
+    /// When it last succeeded after a failure over the service: what shows that this has recovered.
+    pub recovered: Option<Micros>,
+    /// Its last run was brought forward, and failed all the same: until `retry_at` no other is.
+    pub patient: bool,
+    /// Since when someone asks for a refresh.
+    pub requested: Option<Micros>,
+    /// The object schema, where it is known.
+    pub schema: Option<i64>,
     /// With which others it can be refreshed; none where changes cannot be asked for, or were not yet.
     pub group: Option<Group>,
     /// Its next run compares everything.
@@ -128,30 +141,36 @@ impl Reason {
     }
 }
 
-/// When a replica is due next, and why. `recovered` is when its server last answered anybody.
+/// Whether a run with this reason (as the history shows it) was brought forward before a pause was over: what
+/// fails all the same is patient from then on.
+pub fn brought_forward(reason: &str) -> bool {
+    [Reason::Request, Reason::Recovery].iter().any(|r| r.as_str() == reason)
+}
+
+/// When a replica is due next, and why. `recovered` is when the service last recovered for its like.
 ///
 /// What was noted by a clock that has been set back since lies further ahead than any schedule or pause
 /// reaches, and is due at once.
 pub fn due(facts: &Facts, recovered: Option<Micros>, now: Micros) -> (Micros, Reason) {
-    let within = |at: Micros, reach: Micros| if at.saturating_sub(now) > reach { Micros::MIN } else { at };
-    if facts.requested {
-        return (Micros::MIN, Reason::Request);
-    }
+    let within = |at: Micros, reach: Micros| if at.saturating_sub(now) > reach { now } else { at };
+    let asked = facts.requested.map(|asked| (within(asked, 0), Reason::Request));
     if let Some(retry_at) = facts.retry_at {
-        let recovered = recovered.zip(facts.service_failed).filter(|(ok, failed)| ok > failed);
-        return match recovered {
-            Some((ok, _)) if ok < retry_at => (ok, Reason::Recovery),
-            _ => (within(retry_at, LONGEST_PAUSE), Reason::Retry),
-        };
-    }
-    match facts.base {
-        None => (Micros::MIN, Reason::FirstLoad),
-        Some(base) => {
-            let every = facts.every.max(SHORTEST_EVERY);
-            // A run that was asked for ahead of its time leaves the grid, so up to twice that.
-            (within(base.saturating_add(every), every.saturating_mul(2)), Reason::Schedule)
+        let retry = (within(retry_at, LONGEST_PAUSE), Reason::Retry);
+        if facts.patient {
+            return retry;
         }
+        let recovered = recovered.zip(facts.service_failed).filter(|(ok, failed)| ok > failed);
+        let recovered = recovered.map(|(ok, _)| (ok, Reason::Recovery));
+        return asked.into_iter().chain(recovered).fold(retry, |a, b| if b.0 < a.0 { b } else { a });
     }
+    let every = facts.every.max(SHORTEST_EVERY);
+    let scheduled = match facts.base {
+        None => (within(facts.made, 0), Reason::FirstLoad),
+        // A run that was asked for ahead of its time leaves the grid, so up to twice that.
+        Some(base) => (within(base.saturating_add(every), every.saturating_mul(2)), Reason::Schedule),
+    };
+    // What is due anyway needs no request; one that was made is served along.
+    asked.filter(|(at, _)| *at < scheduled.0).unwrap_or(scheduled)
 }
 
 /// The point of the grid that a run which began at `began` stands for: the last one not after it. A
@@ -169,11 +188,15 @@ pub fn next_base(base: Option<Micros>, every: Micros, began: Micros) -> Micros {
 /// The pause after the `failures`-th failure in a row (from 1). `seed` spreads the pauses: 75 to 100
 /// per cent of the full one.
 pub fn pause(every: Micros, failures: u32, seed: u64) -> Micros {
+    let full = full_pause(every, failures);
+    full - full / 4 * i64::from(spread(seed.wrapping_add(u64::from(failures)))) / 1000
+}
+
+fn full_pause(every: Micros, failures: u32) -> Micros {
     let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(20));
     // A fast schedule does not wait longer for its first retry than it would have waited anyway.
     let first = if failures <= 1 { doubled.min(every.max(SHORTEST_EVERY)) } else { doubled };
-    let full = first.min(LONGEST_PAUSE);
-    full - full / 4 * i64::from(spread(seed.wrapping_add(u64::from(failures)))) / 1000
+    first.min(LONGEST_PAUSE)
 }
 
 /// The pause before a replica is tried again that another session had locked, `before` times in a row already. A lock on
@@ -190,40 +213,10 @@ fn spread(seed: u64) -> u16 {
     ((z ^ (z >> 31)) % 1000) as u16
 }
 
-/// Which replicas to start now, in order, when `busy` are under way and at most `max_workers` may be.
-pub fn choose(replicas: &[Facts], busy: &[u32], max_workers: usize, now: Micros) -> Vec<(u32, Reason)> {
-    let recovered =
-        |server: u32| replicas.iter().filter(|r| r.server == server).filter_map(|r| r.last_success).max();
-    let under_way: Vec<(u32, Group)> =
-        replicas.iter().filter(|r| busy.contains(&r.id)).filter_map(Facts::party).collect();
-    let mut ready: Vec<(bool, Micros, &Facts, Reason)> = replicas
-        .iter()
-        .filter(|r| !busy.contains(&r.id) && !r.party().is_some_and(|party| under_way.contains(&party)))
-        .map(|r| (r, due(r, recovered(r.server), now)))
-        .filter(|(_, (at, _))| *at <= now)
-        .map(|(r, (at, reason))| (r.failures > 0, at, r, reason))
-        .collect();
-    ready.sort_by_key(|(failing, at, r, _)| (*failing, *at, r.id));
-    // One of a group stands for all: one that is to be compared in full, if there is any, since that is
-    // done of the one alone that stands for them.
-    let mut chosen: Vec<(&Facts, Reason)> = Vec::new();
-    for (_, _, r, reason) in ready {
-        let known = r.party().and_then(|party| chosen.iter_mut().find(|(c, _)| c.party() == Some(party)));
-        match known {
-            Some(known) if r.full && !known.0.full => *known = (r, reason),
-            Some(_) => {}
-            None => chosen.push((r, reason)),
-        }
-    }
-    let free = max_workers.saturating_sub(busy.len());
-    chosen.into_iter().take(free).map(|(r, reason)| (r.id, reason)).collect()
-}
-
 /// When the first of some replicas is due; none where there is none. Until then there is nothing to look at.
 pub fn next_due(replicas: &[Facts], now: Micros) -> Option<Micros> {
-    let recovered =
-        |server: u32| replicas.iter().filter(|r| r.server == server).filter_map(|r| r.last_success).max();
-    replicas.iter().map(|r| due(r, recovered(r.server), now).0).min()
+    let recovered = |r: &Facts| r.service_failed.and_then(|_| turns::recovered(replicas, r));
+    replicas.iter().map(|r| due(r, recovered(r), now).0).min()
 }
 
 #[cfg(test)]

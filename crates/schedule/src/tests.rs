@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod fair;
+
 const MINUTE: Micros = 60 * SECOND;
 
 fn replica(id: u32) -> Facts {
@@ -12,9 +14,12 @@ fn replica(id: u32) -> Facts {
         base: None,
         retry_at: None,
         failures: 0,
-        last_success: None,
+        made: 0,
         service_failed: None,
-        requested: false,
+        recovered: None,
+        patient: false,
+        requested: None,
+        schema: None,
         group: None,
         full: false,
     }
@@ -24,16 +29,28 @@ fn succeeded(facts: &mut Facts, began: Micros, ended: Micros) {
     facts.base = Some(next_base(facts.base, facts.every, began));
     facts.retry_at = None;
     facts.failures = 0;
-    facts.last_success = Some(ended);
-    facts.service_failed = None;
-    facts.requested = false;
+    if facts.service_failed.take().is_some() {
+        facts.recovered = Some(ended);
+    }
+    facts.patient = false;
 }
 
-fn failed(facts: &mut Facts, ended: Micros, service: bool) {
+fn failed(facts: &mut Facts, ended: Micros, service: bool, reason: Reason) {
     facts.failures += 1;
     facts.retry_at = Some(ended + pause(facts.every, facts.failures, u64::from(facts.id)));
     facts.service_failed = service.then_some(ended);
-    facts.requested = false;
+    facts.patient = brought_forward(reason.as_str());
+}
+
+/// What [`choose`] would start, if all of it can be.
+fn chosen(replicas: &[Facts], busy: &[u32], workers: usize, now: Micros) -> Vec<(u32, Reason)> {
+    let busy: Vec<Busy> = busy.iter().map(|id| Busy { id: *id, full: false }).collect();
+    let mut starts = Vec::new();
+    choose(replicas, &busy, workers, now, &mut Turns::default(), |start| {
+        starts.push((start.id, start.reason));
+        Begun::Yes
+    });
+    starts
 }
 
 /// Runs replicas for a span. `outcome` tells how long a run takes and whether it succeeds.
@@ -45,19 +62,21 @@ fn simulate(
     mut outcome: impl FnMut(u32, Micros) -> (Micros, bool),
 ) -> Vec<(u32, Micros, Reason)> {
     let mut runs = Vec::new();
-    let mut under_way: Vec<(u32, Micros, Micros, bool)> = Vec::new();
+    let mut under_way: Vec<(u32, Micros, Micros, bool, Reason)> = Vec::new();
+    let mut turns = Turns::default();
     let mut now = 0;
     while now < span {
-        for (id, began, ended, ok) in under_way.extract_if(.., |run| run.2 <= now) {
+        for (id, began, ended, ok, reason) in under_way.extract_if(.., |run| run.2 <= now) {
             let Some(facts) = replicas.iter_mut().find(|r| r.id == id) else { continue };
-            if ok { succeeded(facts, began, ended) } else { failed(facts, ended, true) }
+            if ok { succeeded(facts, began, ended) } else { failed(facts, ended, true, reason) }
         }
-        let busy: Vec<u32> = under_way.iter().map(|run| run.0).collect();
-        for (id, reason) in choose(replicas, &busy, workers, now) {
+        let busy: Vec<Busy> = under_way.iter().map(|run| Busy { id: run.0, full: false }).collect();
+        choose(replicas, &busy, workers, now, &mut turns, |Start { id, reason, .. }| {
             let (takes, ok) = outcome(id, now);
             runs.push((id, now, reason));
-            under_way.push((id, now, now + takes, ok));
-        }
+            under_way.push((id, now, now + takes, ok, reason));
+            Begun::Yes
+        });
         assert!(under_way.len() <= workers);
         now += SECOND;
     }
@@ -88,19 +107,18 @@ fn a_clock_that_is_set_back_does_not_stop_the_schedule() {
     let base = Some(1_000 * MINUTE);
     assert_eq!(next_base(base, 5 * MINUTE, 10 * MINUTE), 10 * MINUTE);
     for late in [
-        Facts { base, last_success: base, ..replica(1) },
+        Facts { base, ..replica(1) },
         Facts { retry_at: base, failures: 3, service_failed: base, ..replica(1) },
-        Facts { base, requested: true, ..replica(1) },
+        Facts { base, requested: base, ..replica(1) },
+        Facts { made: 1_000 * MINUTE, ..replica(1) },
     ] {
-        assert_eq!(choose(&[late], &[], 1, 10 * MINUTE).len(), 1, "{late:?}");
+        assert_eq!(chosen(&[late], &[], 1, 10 * MINUTE).len(), 1, "{late:?}");
     }
-    let runs = simulate(&mut [Facts { base, last_success: base, ..replica(1) }], 1, 11 * MINUTE, |_, _| {
-        (SECOND, true)
-    });
+    let runs = simulate(&mut [Facts { base, ..replica(1) }], 1, 11 * MINUTE, |_, _| (SECOND, true));
     assert_eq!(runs.iter().map(|run| run.1).collect::<Vec<_>>(), [0, 5 * MINUTE, 10 * MINUTE]);
     // A run that was asked for a moment early leaves the grid alone.
     let early = Facts { base: Some(20 * MINUTE), ..replica(1) };
-    assert_eq!(choose(&[early], &[], 1, 16 * MINUTE), []);
+    assert_eq!(chosen(&[early], &[], 1, 16 * MINUTE), []);
     assert_eq!(next_base(base, 5 * MINUTE, 999 * MINUTE), 1_000 * MINUTE);
 }
 
@@ -155,32 +173,32 @@ fn replicas_that_fail_or_hang_do_not_hold_up_the_others() {
     });
     for id in 11..=20 {
         let begins: Vec<Micros> = runs.iter().filter(|r| r.0 == id).map(|r| r.1).collect();
-        assert!(begins.len() >= 22, "replica {id} ran {} times", begins.len());
+        assert!(begins.len() >= 20, "replica {id} ran {} times", begins.len());
         let late = begins.windows(2).map(|w| w[1] - w[0]).max();
-        assert!(late.is_some_and(|gap| gap <= 7 * MINUTE), "replica {id} waited {late:?}");
+        assert!(late.is_some_and(|gap| gap <= 10 * MINUTE), "replica {id} waited {late:?}");
     }
     // And those that fail are still tried.
     assert!((1..=10).all(|id| runs.iter().filter(|r| r.0 == id).count() >= 3));
 }
 
 #[test]
-fn a_request_is_served_before_its_time_and_before_scheduled_runs() {
-    let mut asked = replica(7);
-    succeeded(&mut asked, 0, SECOND);
-    asked.requested = true;
-    let mut other = replica(3);
-    succeeded(&mut other, 0, SECOND);
-    assert_eq!(choose(&[other, asked], &[], 1, 10 * SECOND), [(7, Reason::Request)]);
-    assert_eq!(choose(&[other, asked], &[], 1, 10 * MINUTE), [(7, Reason::Request)]);
+fn a_request_is_served_before_its_time_and_before_scheduled_runs_that_are_not_late() {
+    let base = Some(0);
+    let asked = Facts { base, requested: Some(9 * SECOND), ..replica(7) };
+    let other = Facts { base, ..replica(3) };
+    assert_eq!(chosen(&[other, asked], &[], 1, 10 * SECOND), [(7, Reason::Request)]);
+    assert_eq!(chosen(&[other, asked], &[], 1, 7 * MINUTE), [(7, Reason::Request)]);
+    let other = Facts { every: MINUTE, ..other };
+    assert_eq!(chosen(&[other, asked], &[], 1, 4 * MINUTE), [(3, Reason::Schedule)]);
 }
 
 #[test]
 fn no_more_run_than_may_and_none_twice() {
     let replicas: Vec<Facts> = (1..=5).map(replica).collect();
-    assert_eq!(choose(&replicas, &[1], 2, 0), [(2, Reason::FirstLoad)]);
-    assert_eq!(choose(&replicas, &[1, 2], 2, 0), []);
+    assert_eq!(chosen(&replicas, &[1], 2, 0), [(2, Reason::FirstLoad)]);
+    assert_eq!(chosen(&replicas, &[1, 2], 2, 0), []);
     // max_workers was lowered while three run.
-    assert_eq!(choose(&replicas, &[1, 2, 3], 2, 0), []);
+    assert_eq!(chosen(&replicas, &[1, 2, 3], 2, 0), []);
 }
 
 const GROUP: Option<Group> = Some(Group { owner: 10, schema: 3 });
@@ -189,7 +207,7 @@ const GROUP: Option<Group> = Some(Group { owner: 10, schema: 3 });
 fn simulate_group(replicas: &mut [Facts], span: Micros) -> Vec<(Micros, Vec<u32>)> {
     let mut runs = Vec::new();
     for now in (0..span).step_by(SECOND as usize) {
-        for (leader, _) in choose(replicas, &[], 4, now) {
+        for (leader, _) in chosen(replicas, &[], 4, now) {
             let party: Vec<u32> =
                 replicas.iter().filter(|r| r.id == leader || joins(r)).map(|r| r.id).collect();
             let base = replicas.iter().find(|r| r.id == leader).map(|r| next_base(r.base, r.every, now));
@@ -224,9 +242,9 @@ fn those_that_are_to_be_compared_in_full_stand_for_their_group_one_after_the_oth
     let mut replicas: Vec<Facts> =
         (1..=6).map(|id| Facts { group: GROUP, base: Some(0), full: id > 3, ..replica(id) }).collect();
     let now = 5 * MINUTE;
-    assert_eq!(choose(&replicas, &[], 4, now), [(4, Reason::Schedule)]);
+    assert_eq!(chosen(&replicas, &[], 4, now), [(4, Reason::Schedule)]);
     // While it is under way, its group waits for its end.
-    assert_eq!(choose(&replicas, &[4], 4, now), []);
+    assert_eq!(chosen(&replicas, &[4], 4, now), []);
     let runs = simulate_group(&mut replicas, 9 * MINUTE);
     assert!(runs.iter().all(|(_, party)| party.len() == 6));
     let begins: Vec<Micros> = runs.iter().map(|(at, _)| *at / SECOND).collect();
@@ -242,13 +260,13 @@ fn a_group_is_refreshed_by_one_run_and_one_that_fails_by_itself_runs_alone() {
     let other = Facts { group: Some(Group { owner: 11, schema: 3 }), ..grouped(5) };
     let all = [grouped(1), grouped(2), poisoned, cut_off, other];
     let now = 6 * MINUTE;
-    let chosen: Vec<u32> = choose(&all, &[], 9, now).into_iter().map(|(id, _)| id).collect();
-    assert_eq!(chosen, [1, 5, 3]);
+    let ids = |busy| chosen(&all, busy, 9, now).into_iter().map(|(id, _)| id).collect::<Vec<u32>>();
+    // The latest first, by its own measure.
+    assert_eq!(ids(&[]), [3, 4, 5]);
     let party: Vec<u32> = all.iter().filter(|r| joins(r)).map(|r| r.id).collect();
     assert_eq!(party, [1, 2, 4, 5]);
     // While its group is under way, a replica waits.
-    let chosen: Vec<u32> = choose(&all, &[2], 9, now).into_iter().map(|(id, _)| id).collect();
-    assert_eq!(chosen, [5, 3]);
+    assert_eq!(ids(&[2]), [3, 5]);
 }
 
 #[test]
@@ -266,19 +284,19 @@ fn nothing_is_due_before_the_next_due_and_something_is_then() {
     let mut replicas: Vec<Facts> =
         (1..=9).map(|id| Facts { every: i64::from(id) * MINUTE, ..replica(id) }).collect();
     assert_eq!(next_due(&[], 0), None);
-    assert_eq!(next_due(&replicas, 0), Some(Micros::MIN), "a first load is due at once");
+    assert_eq!(next_due(&replicas, 0), Some(0), "a first load is due at once");
     for (n, facts) in replicas.iter_mut().enumerate() {
         let at = n as i64 * SECOND;
-        if n % 4 == 3 { failed(facts, at, true) } else { succeeded(facts, at, at + SECOND) }
+        if n % 4 == 3 { failed(facts, at, true, Reason::Schedule) } else { succeeded(facts, at, at + SECOND) }
     }
     let mut now = 20 * SECOND;
     for _ in 0..200 {
         let next = next_due(&replicas, now).expect("there are some");
-        assert_eq!(choose(&replicas, &[], 9, next.max(now) - 1).is_empty(), next > now);
+        assert_eq!(chosen(&replicas, &[], 9, next.max(now) - 1).is_empty(), next > now);
         now = next.max(now);
-        let chosen = choose(&replicas, &[], 9, now);
-        assert!(!chosen.is_empty(), "something is due at {now}");
-        for (id, _) in chosen {
+        let starts = chosen(&replicas, &[], 9, now);
+        assert!(!starts.is_empty(), "something is due at {now}");
+        for (id, _) in starts {
             let facts = replicas.iter_mut().find(|r| r.id == id).expect("one of them");
             succeeded(facts, now, now + SECOND);
         }

@@ -188,8 +188,9 @@ pub fn next_base(job: &Job, run: &Run) -> Micros {
 pub fn succeeded(job: &Job, run: &Run, base: Micros, figures: &Figures) {
     as_extension(|| {
         let sql = "
-            UPDATE assets_fdw.replica_state SET run = NULL, retry_at = NULL, failures = 0, stopped = 0, service_failed = NULL,
-                last_error = NULL, last_success = clock_timestamp(), rows = $2,
+            UPDATE assets_fdw.replica_state SET run = NULL, retry_at = NULL, failures = 0, stopped = 0, patient = false,
+                recovered = CASE WHEN service_failed IS NULL THEN recovered ELSE clock_timestamp() END,
+                service_failed = NULL, last_error = NULL, last_success = clock_timestamp(), rows = $2,
                 base = 'epoch'::timestamptz + $3 * interval '1 microsecond'
             WHERE target = $1";
         execute(sql, &[job.target.into(), figures.rows.into(), base.into()]);
@@ -201,7 +202,7 @@ pub fn succeeded(job: &Job, run: &Run, base: Micros, figures: &Figures) {
 /// nobody's; else its schedule is as it was.
 pub fn failed(job: &Job, run: &Run, figures: &Figures, failure: &Failure, blame: Blame, retried: bool) {
     as_extension(|| {
-        note_failure(job, failure, blame, retried);
+        note_failure(job, &run.reason, failure, blame, retried);
         // A failed run wrote nothing, whatever it counted on the way.
         let figures = Figures { inserted: 0, updated: 0, deleted: 0, ..*figures };
         end(job, run, "failed", &figures, Some(failure));
@@ -271,12 +272,24 @@ pub fn skipped(job: &Job, run: i64, reason: &str, message: &str, hint: Option<&s
     });
 }
 
-/// Notes that a job cannot run for the reason given, and when to look again.
-pub fn obstructed(job: &Job, failure: &Failure, blame: Blame) {
+/// Notes why a job that is due does not begin, which is nothing of its own and passes: no failure, and nothing that is
+/// known of it already is overwritten.
+pub fn waits(job: &Job, why: &str) {
     as_extension(|| {
         let sql = "INSERT INTO assets_fdw.replica_state (target) VALUES ($1) ON CONFLICT (target) DO NOTHING";
         execute(sql, &[job.target.into()]);
-        note_failure(job, failure, blame, true);
+        let sql =
+            "UPDATE assets_fdw.replica_state SET last_error = $2 WHERE target = $1 AND last_error IS NULL";
+        execute(sql, &[job.target.into(), why.into()]);
+    });
+}
+
+/// Notes that a job which was due for `reason` cannot run, why, and when to look again.
+pub fn obstructed(job: &Job, reason: &str, failure: &Failure, blame: Blame) {
+    as_extension(|| {
+        let sql = "INSERT INTO assets_fdw.replica_state (target) VALUES ($1) ON CONFLICT (target) DO NOTHING";
+        execute(sql, &[job.target.into()]);
+        note_failure(job, reason, failure, blame, true);
         execute("DELETE FROM assets_fdw.replica_request WHERE target = $1", &[job.target.into()]);
     });
 }
@@ -287,7 +300,9 @@ pub fn died_if_running(job: &Job) {
         let sql = "SELECT run FROM assets_fdw.replica_state WHERE target = $1 AND run IS NOT NULL FOR UPDATE";
         let Some(run) = query_one(sql, &[job.target.into()], |row| row.must::<i64>(1)) else { return };
         let death = death();
-        note_failure(job, &death, Blame::Nobody, true);
+        let sql = "SELECT reason FROM assets_fdw.replica_run WHERE id = $1";
+        let reason = query_one(sql, &[run.into()], |row| row.must::<String>(1)).unwrap_or_default();
+        note_failure(job, &reason, &death, Blame::Nobody, true);
         let sql = "
             UPDATE assets_fdw.replica_run SET outcome = 'failed', finished = clock_timestamp(),
                 sqlstate = $2, error = $3, hint = $4
@@ -325,14 +340,15 @@ pub fn never_began(job: &Job, run: i64, reason: &str) -> bool {
                 failure.hint.as_deref().into(),
             ],
         );
-        obstructed(job, &failure, Blame::Nobody);
+        obstructed(job, reason, &failure, Blame::Nobody);
         true
     })
 }
 
 /// `failures` are the replica's own and the service's. What is nobody's has its own count, so that whoever is killed
-/// again and again is not kept apart from its group over it, and does not come back at once either.
-fn note_failure(job: &Job, failure: &Failure, blame: Blame, retried: bool) {
+/// again and again is not kept apart from its group over it, and does not come back at once either. `reason`: why the run
+/// was due. One that was brought forward before its pause was over, and failed as well, has the next one wait.
+fn note_failure(job: &Job, reason: &str, failure: &Failure, blame: Blame, retried: bool) {
     let sql = "SELECT failures, stopped FROM assets_fdw.replica_state WHERE target = $1";
     let before = query_one(sql, &[job.target.into()], |row| (row.must::<i32>(1), row.must::<i32>(2)));
     let (mut failures, mut stopped) = before.unwrap_or((0, 0));
@@ -350,7 +366,8 @@ fn note_failure(job: &Job, failure: &Failure, blame: Blame, retried: bool) {
         UPDATE assets_fdw.replica_state SET run = NULL, failures = $2, stopped = $6, last_error = $3,
             last_failure = clock_timestamp(),
             retry_at = coalesce(clock_timestamp() + $4 * interval '1 microsecond', retry_at),
-            service_failed = CASE WHEN $5 THEN clock_timestamp() WHEN $7 THEN NULL ELSE service_failed END
+            service_failed = CASE WHEN $5 THEN clock_timestamp() WHEN $7 THEN NULL ELSE service_failed END,
+            patient = $8
         WHERE target = $1";
     let args = [
         job.target.into(),
@@ -360,6 +377,7 @@ fn note_failure(job: &Job, failure: &Failure, blame: Blame, retried: bool) {
         (blame == Blame::Service).into(),
         stopped.into(),
         (blame == Blame::Own).into(),
+        (again && schedule::brought_forward(reason)).into(),
     ];
     execute(sql, &args);
 }
@@ -484,12 +502,9 @@ fn select_ended(which: &str, run: i64) -> Vec<(pg_sys::Oid, Ended)> {
                         ..Figures::default()
                     },
                     seconds: row.get(8).unwrap_or(0.0),
-                    failure: row.get::<String>(10).map(|message| Failure {
-                        sqlstate: row.get(9).unwrap_or_else(|| "XX000".into()),
-                        message,
-                        detail: row.get(11),
-                        hint: row.get(12),
-                        stopped: false,
+                    failure: row.get::<String>(10).map(|message| {
+                        let sqlstate = row.get(9).unwrap_or_else(|| "XX000".into());
+                        Failure::kept(sqlstate, message, row.get(11), row.get(12))
                     }),
                     note: row.get(14),
                 },

@@ -286,18 +286,21 @@ pub fn scheduled() -> Vec<Scheduled> {
         SELECT j.target::oid, j.owner::oid, (extract(epoch FROM j.every) * 1000000)::bigint,
                s.run, (extract(epoch FROM s.base) * 1000000)::bigint,
                (extract(epoch FROM s.retry_at) * 1000000)::bigint, coalesce(s.failures, 0),
-               (extract(epoch FROM s.last_success) * 1000000)::bigint,
+               (extract(epoch FROM j.created) * 1000000)::bigint,
                (extract(epoch FROM s.service_failed) * 1000000)::bigint,
-               EXISTS (SELECT FROM assets_fdw.replica_request AS q WHERE q.target = j.target::oid),
+               (extract(epoch FROM q.asked) * 1000000)::bigint,
                coalesce(f.ftserver, 0::oid), j.source::oid,
                r.rolname::text, coalesce(r.rolcanlogin, false),
                coalesce(has_database_privilege(r.oid, d.oid, 'CONNECT'), false), d.datname::text,
                CASE WHEN s.manner IS NOT NULL THEN s.object_schema END,
                (extract(epoch FROM s.full_at) * 1000000)::bigint,
-               (extract(epoch FROM j.full_every) * 1000000)::bigint
+               (extract(epoch FROM j.full_every) * 1000000)::bigint,
+               (extract(epoch FROM s.recovered) * 1000000)::bigint, coalesce(s.patient, false), s.object_schema
         FROM assets_fdw.replica_job AS j
         JOIN pg_database AS d ON d.datname = current_database()
         LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target
+        LEFT JOIN (SELECT target, min(asked) AS asked FROM assets_fdw.replica_request GROUP BY target) AS q
+            ON q.target = j.target::oid
         LEFT JOIN pg_foreign_table AS f ON f.ftrelid = j.source::oid
         LEFT JOIN pg_roles AS r ON r.oid = j.owner::oid
         WHERE j.enabled AND j.home = $1";
@@ -314,9 +317,12 @@ pub fn scheduled() -> Vec<Scheduled> {
                     base: row.get(5),
                     retry_at: row.get(6),
                     failures: failures.unsigned_abs(),
-                    last_success: row.get(8),
+                    made: row.must(8),
                     service_failed: row.get(9),
-                    requested: row.must(10),
+                    recovered: row.get(20),
+                    patient: row.must(21),
+                    requested: row.get(10),
+                    schema: row.get(22),
                     group: row
                         .get::<i64>(17)
                         .map(|schema| Group { owner: row.must::<pg_sys::Oid>(2).to_u32(), schema }),
@@ -331,8 +337,10 @@ pub fn scheduled() -> Vec<Scheduled> {
     })
 }
 
+/// Also where nothing else can be done.
 fn full_due(row: &Row, target: pg_sys::Oid, now: Micros) -> bool {
-    schedule::full_due(row.get(18), row.must(19), u64::from(target.to_u32()), now)
+    row.get::<i64>(17).is_none()
+        || schedule::full_due(row.get(18), row.must(19), u64::from(target.to_u32()), now)
 }
 
 /// The foreign server that a job is fed from; 0 where its source is gone.
@@ -352,7 +360,7 @@ pub fn locked_by(pid: i32) -> Vec<pg_sys::Oid> {
 
 /// Whether another replica of the same server and owner waits for its first load, and has not failed.
 pub fn loads_wait(job: &Job) -> bool {
-    let first = |other: &Scheduled| other.facts.last_success.is_none() && other.facts.failures == 0;
+    let first = |other: &Scheduled| other.facts.base.is_none() && other.facts.failures == 0;
     let server = server_of(job);
     scheduled().iter().any(|other| {
         other.target != job.target

@@ -1,6 +1,9 @@
 //! DROP DATABASE, a database's rename or move, and CREATE DATABASE … TEMPLATE refuse to go on while
 //! anybody is connected, and a resident scheduler is somebody. The hook sends the database's workers
 //! away first; where the database stays, they come back after the statement.
+//!
+//! COMMIT PREPARED commits what another session has done, whose callbacks are gone by then: the hook wakes the
+//! scheduler, if that session may have made a job.
 #![allow(unsafe_code)] // the server's hook
 
 use std::ffi::{CStr, c_char};
@@ -37,7 +40,9 @@ unsafe extern "C-unwind" fn process_utility(
 ) {
     // SAFETY: called with a utility statement; everything is handed on as it came.
     unsafe {
-        let _hold = database_of((*statement).utilityStmt).and_then(shared::hold);
+        let node = (*statement).utilityStmt;
+        let _hold = database_of(node).and_then(shared::hold);
+        let commits = commits_prepared(node);
         match PREVIOUS {
             Some(previous) => pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| {
                 previous(
@@ -62,6 +67,41 @@ unsafe extern "C-unwind" fn process_utility(
                 completion,
             ),
         }
+        if commits && may_have_jobs() {
+            shared::wake_if_prepared(pg_sys::MyDatabaseId);
+        }
+    }
+}
+
+unsafe fn commits_prepared(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: the caller's statement; nodes are what their tags say.
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_TransactionStmt
+            && (*node.cast::<pg_sys::TransactionStmt>()).kind
+                == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
+    }
+}
+
+/// Whether this database has, or ever had, a job: most have none, and where transactions are committed in two phases
+/// it is many of them.
+unsafe fn may_have_jobs() -> bool {
+    // SAFETY: look-ups inside the transaction of the statement; the table is closed as it was opened.
+    unsafe {
+        if !pg_sys::IsTransactionState() {
+            return false;
+        }
+        let schema = pg_sys::get_namespace_oid(c"assets_fdw".as_ptr(), true);
+        let jobs = pg_sys::get_relname_relid(c"replica_job".as_ptr(), schema);
+        if schema == pg_sys::InvalidOid || jobs == pg_sys::InvalidOid {
+            return false;
+        }
+        let table = pg_sys::try_relation_open(jobs, pg_sys::AccessShareLock as i32);
+        if table.is_null() {
+            return false;
+        }
+        let pages = pg_sys::RelationGetNumberOfBlocksInFork(table, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::relation_close(table, pg_sys::AccessShareLock as i32);
+        pages > 0
     }
 }
 

@@ -1,7 +1,7 @@
 //! The launcher: one process a server, started with it, that starts the scheduler of every database
-//! that has, or may have, jobs. It is connected to no database. It looks once at every database when
-//! the server starts and when the configuration is read again; from then on sessions that make a job
-//! tell it so (`shared`).
+//! that has, or may have, jobs. It is connected to no database. Of every database that it has not seen yet, or not as
+//! one to be looked after (it took no connections, was a template, had another name), it has a scheduler look once;
+//! from then on sessions that make a job tell it so (`shared`).
 #![allow(unsafe_code)] // the entry point of a process, and a look through pg_database
 
 use std::collections::HashSet;
@@ -22,6 +22,16 @@ use crate::sql::txn::transaction;
 const AT_ONCE: usize = 2;
 /// A scheduler that has not begun after so long never will.
 const TO_BEGIN: i64 = 10_000_000;
+
+/// So long databases may wait for others that turn out to have nothing to do, before that is said.
+const TO_MAKE_ROOM: i64 = 60_000_000;
+
+/// Databases that cannot be remembered.
+#[derive(Default)]
+struct Crowded {
+    since: Option<i64>,
+    said: bool,
+}
 
 /// Registers the launcher; while the library is preloaded. Not in a server that pg_upgrade starts, whose
 /// databases are half made.
@@ -52,18 +62,13 @@ pub extern "C-unwind" fn assets_fdw_launcher_main(_argument: pg_sys::Datum) {
     // SAFETY: no preconditions.
     shared::set_launcher(unsafe { pg_sys::MyProcPid });
     let mut asked = HashSet::new();
-    let mut look_at_all = true;
+    let mut crowded = Crowded::default();
     let mut unlucky = false;
     worker::forever("the launcher", naptime, || {
-        if worker::serve_reload() {
-            asked.clear();
-            look_at_all = true;
-        }
-        if look_at_all {
-            want_all(&mut asked);
-            look_at_all = false;
-        }
-        serve(&mut unlucky);
+        worker::serve_reload();
+        let known = connectable();
+        want_new(&known, &mut asked, &mut crowded);
+        serve(&known, &mut unlucky);
         Next::Again
     });
     // Exit code 0 would keep it from being started again.
@@ -78,6 +83,21 @@ fn naptime() -> i64 {
 struct Known {
     oid: u32,
     name: String,
+}
+
+/// Whether this process' database takes connections; inside a transaction.
+pub fn is_connectable() -> bool {
+    // SAFETY: a look-up in the server's cache; the row is read before it is released.
+    unsafe {
+        let id = pg_sys::MyDatabaseId;
+        let row = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::DATABASEOID as i32, id.into());
+        if row.is_null() {
+            return false;
+        }
+        let is = (*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_database>()).datallowconn;
+        pg_sys::ReleaseSysCache(row);
+        is
+    }
 }
 
 /// Databases that take connections and are no templates.
@@ -116,22 +136,44 @@ unsafe fn pg_compat_endscan(scan: pg_sys::TableScanDesc) {
     }
 }
 
-fn want_all(asked: &mut HashSet<u32>) {
-    for database in connectable() {
-        if shared::is_listed(&database.name) && asked.insert(database.oid) {
-            let oid = pg_sys::Oid::from(database.oid);
-            if !shared::wake(oid) {
-                pgrx::warning!(
-                    "assets_fdw: no room to remember database \"{}\"; its replicas are not scheduled",
-                    database.name
-                );
+/// Has a scheduler look at every database that is to be looked after and was not before. `asked`: those that were.
+fn want_new(known: &[Known], asked: &mut HashSet<u32>, crowded: &mut Crowded) {
+    if shared::was_crowded() {
+        // Nobody knows which one could not be remembered.
+        asked.clear();
+    }
+    let listed: Vec<&Known> = known.iter().filter(|known| shared::is_listed(&known.name)).collect();
+    asked.retain(|oid| listed.iter().any(|known| known.oid == *oid));
+    let new: Vec<&&Known> = listed.iter().filter(|known| !asked.contains(&known.oid)).collect();
+    let refused: Vec<&&&Known> = new
+        .iter()
+        .filter(|known| {
+            let remembered = shared::wake(pg_sys::Oid::from(known.oid));
+            if remembered {
+                asked.insert(known.oid);
             }
-        }
+            !remembered
+        })
+        .collect();
+    // They are asked for again and again: there is room when another one turns out to have nothing to do.
+    let Some(first) = refused.first() else {
+        *crowded = Crowded::default();
+        return;
+    };
+    let since = *crowded.since.get_or_insert(clock::now());
+    if clock::now() - since > TO_MAKE_ROOM && !std::mem::replace(&mut crowded.said, true) {
+        pgrx::warning!(
+            "assets_fdw: {} databases are looked after, and no more can be: replicas of database \"{}\" and of {} \
+             more are not refreshed on their schedule",
+            shared::DATABASES,
+            first.name,
+            refused.len() - 1
+        );
     }
 }
 
 /// Starts the schedulers that are wanted.
-fn serve(unlucky: &mut bool) {
+fn serve(known: &[Known], unlucky: &mut bool) {
     let now = clock::now();
     let entries = shared::databases();
     for entry in entries.iter().filter(|entry| is_lost(entry, now)) {
@@ -143,10 +185,6 @@ fn serve(unlucky: &mut bool) {
         .filter(|entry| entry.scheduler == Scheduler::Wanted && now >= entry.started + pause(entry))
         .filter(|entry| !shared::is_held(entry.oid))
         .collect();
-    if wanted.is_empty() {
-        return;
-    }
-    let known = connectable();
     let beginning = entries.iter().filter(|e| e.scheduler == Scheduler::Started && e.pid == 0).count();
     let mut room = AT_ONCE.saturating_sub(beginning);
     for entry in wanted {
@@ -175,7 +213,7 @@ fn serve(unlucky: &mut bool) {
         match started {
             Ok(_) => *unlucky = false,
             Err(_) => {
-                shared::lost(entry.oid);
+                shared::no_worker(entry.oid);
                 if !std::mem::replace(unlucky, true) {
                     pgrx::warning!(
                         "assets_fdw: no background worker to spare for the scheduler of database \"{}\"; raise \

@@ -7,6 +7,7 @@
 //! waits for the group's; whoever has that waits for no replica's. So nobody waits in a circle.
 #![allow(unsafe_code)] // locks of a process of our own
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
@@ -15,13 +16,18 @@ use schedule::Group;
 use super::shared;
 use crate::replica::kept::jobs::{self, Job};
 use crate::replica::kept::standing;
+use crate::sql::spi::{Row, as_extension, query};
 use crate::sql::txn::transaction;
 
 /// How long a run waits until none of its group is being compared in full by another: the end of that brings
-/// the whole group to one moment, and a run that went on before it would part them.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// the whole group to one moment, and a run that went on before it would part them. For a scheduled run it is the
+/// scheduler that waits, so that no worker is taken up by it.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a scheduled run waits for one that is at its replica.
 const A_MOMENT: Duration = Duration::from_millis(200);
+/// The kinds of these locks: the fourth field of their tags.
+const REPLICA: u16 = 0xA55E;
+const GROUP: u16 = 0xA55F;
 /// Between two looks whether a lock is free, in milliseconds.
 const PAUSE: i64 = 20;
 
@@ -50,12 +56,12 @@ fn release(tag: &pg_sys::LOCKTAG) {
 
 /// Takes the lock of a replica for this process, outside of transactions. False where a run holds it.
 pub fn try_lock(target: pg_sys::Oid) -> bool {
-    acquire(&tag(0, target.to_u32(), 0xA55E))
+    acquire(&tag(0, target.to_u32(), REPLICA))
 }
 
 /// Gives the lock back; a process that ends does so anyway.
 pub fn unlock(target: pg_sys::Oid) {
-    release(&tag(0, target.to_u32(), 0xA55E));
+    release(&tag(0, target.to_u32(), REPLICA));
 }
 
 /// The lock of a group, which this process has. Two groups that happen to have the same tag wait for each
@@ -72,7 +78,7 @@ impl GroupLock {
     fn tag(server: u32, group: Group) -> pg_sys::LOCKTAG {
         let mixed = (group.schema as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
             ^ u64::from(group.owner).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        tag(server ^ (mixed >> 32) as u32, mixed as u32, 0xA55F)
+        tag(server ^ (mixed >> 32) as u32, mixed as u32, GROUP)
     }
 
     /// Takes it, if no other run has it.
@@ -96,11 +102,45 @@ impl GroupLock {
     }
 }
 
+/// Which locks of replicas and groups are held in this database. Seen without taking any, as [`try_lock`] does, which
+/// whoever gathers a group at this moment would take for a run.
+pub struct Held(HashSet<(u32, u32, u16)>);
+
+/// Looks which are held; inside a transaction.
+pub fn held() -> Held {
+    let sql = "SELECT classid, objid, objsubid FROM pg_locks
+               WHERE locktype = 'advisory' AND granted AND objsubid = ANY ($1::int2[])
+                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let kinds: Vec<i16> = vec![REPLICA as i16, GROUP as i16];
+    let read = |row: &Row| {
+        let (field2, field3): (pg_sys::Oid, pg_sys::Oid) = (row.must(1), row.must(2));
+        (field2.to_u32(), field3.to_u32(), row.must::<i16>(3) as u16)
+    };
+    Held(as_extension(|| query(sql, &[kinds.into()], read)).into_iter().collect())
+}
+
+impl Held {
+    fn has(&self, tag: &pg_sys::LOCKTAG) -> bool {
+        self.0.contains(&(tag.locktag_field2, tag.locktag_field3, tag.locktag_field4))
+    }
+
+    /// Whether a run is at a replica.
+    pub fn replica(&self, target: pg_sys::Oid) -> bool {
+        self.has(&tag(0, target.to_u32(), REPLICA))
+    }
+
+    /// Whether a run is at a group.
+    pub fn group(&self, server: u32, group: Group) -> bool {
+        self.has(&GroupLock::tag(server, group))
+    }
+}
+
 /// Waits until it is a run's turn: takes the lock of its replica and, where its group is known, of that, when
 /// no other of the group is being compared in full, or that takes too long. None for a scheduled run of a
-/// replica that another run is at.
-pub fn turn(job: &Job, scheduled: bool) -> Option<Option<GroupLock>> {
+/// replica that another run is at. `waited`: for those that are compared in full it has been waited already.
+pub fn turn(job: &Job, scheduled: bool, waited: bool) -> Option<Option<GroupLock>> {
     let began = Instant::now();
+    let patience = if waited { A_MOMENT } else { PATIENCE };
     loop {
         if !try_lock(job.target) {
             // Not at once: whoever looks whether a replica is free has its lock for a moment.
@@ -118,7 +158,7 @@ pub fn turn(job: &Job, scheduled: bool) -> Option<Option<GroupLock>> {
         if let Some(lock) = GroupLock::try_take(server, group) {
             let others = transaction(|| jobs::group_of(job, server, group, scheduled));
             let along = others.iter().filter(|(_, apart)| apart.is_none()).map(|(other, _)| other.target);
-            if began.elapsed() > PATIENCE || along.into_iter().all(is_free) {
+            if began.elapsed() > patience || along.into_iter().all(is_free) {
                 return Some(Some(lock));
             }
             lock.release();

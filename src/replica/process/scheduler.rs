@@ -12,13 +12,14 @@ use course::Blame;
 use pgrx::bgworkers::{BackgroundWorkerStatus, DynamicBackgroundWorker};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use schedule::{Begun, Busy, Start, Turns};
 
-use super::locks::{self, GroupLock};
-use super::shared;
+use super::locks::{self, Held};
 use super::worker::{self, Next, Task};
+use super::{launcher, shared};
 use crate::gucs;
 use crate::installed::{Installed, Unfit, installed};
-use crate::replica::kept::history;
+use crate::replica::kept::history::{self, Mode};
 use crate::replica::kept::jobs::{self, Obstacle, Scheduled};
 use crate::sql::failure::Failure;
 use crate::sql::txn::transaction;
@@ -32,6 +33,8 @@ struct Launched {
     target: pg_sys::Oid,
     run: i64,
     reason: &'static str,
+    /// It compares everything.
+    full: bool,
     handle: DynamicBackgroundWorker,
 }
 
@@ -52,6 +55,9 @@ struct Scheduler {
     starved: HashSet<u32>,
     /// Jobs that are due and that other sessions have locked.
     locked: HashSet<u32>,
+    turns: Turns,
+    /// Full comparisons that others of their groups wait for, by replica and run, and since when.
+    compared: Vec<((u32, i64), i64)>,
     /// What was last said to be wrong with the extension here.
     unknown: Option<Unfit>,
 }
@@ -207,48 +213,109 @@ impl Scheduler {
                 &obstacle.message,
                 Some(&obstacle.hint),
             );
-            history::obstructed(&job, &failure, Blame::Own);
+            // Whoever has it enabled again is not to wait.
+            let reason = if obstacle.disables { "" } else { reason.as_str() };
+            history::obstructed(&job, reason, &failure, Blame::Own);
         });
     }
 
     fn start(&mut self, jobs: &[Scheduled], now: i64) {
         let facts: Vec<schedule::Facts> = self.free(jobs, now).iter().map(|job| job.facts).collect();
-        let busy: Vec<u32> = self.launched.iter().map(|l| l.target.to_u32()).collect();
+        let busy: Vec<Busy> =
+            self.launched.iter().map(|l| Busy { id: l.target.to_u32(), full: l.full }).collect();
         let most = usize::try_from(gucs::MAX_WORKERS.get()).unwrap_or(1);
-        for (id, reason) in schedule::choose(&facts, &busy, most, now) {
-            let Some(job) = jobs.iter().find(|job| job.facts.id == id) else { continue };
-            // Somebody's refresh() is at it, or at its group: once that is over, the job is looked at again.
-            if !locks::try_lock(job.target) {
+        let mut turns = std::mem::take(&mut self.turns);
+        let mut held = None;
+        schedule::choose(&facts, &busy, most, now, &mut turns, |start| {
+            let Some(job) = jobs.iter().find(|job| job.facts.id == start.id) else { return Begun::Taken };
+            let held = held.get_or_insert_with(|| transaction(locks::held));
+            match self.is_free(job, start.full, jobs, held, now) {
+                Some(waited) => self.begin(job, start, waited),
+                None => Begun::Taken,
+            }
+        });
+        self.turns = turns;
+    }
+
+    /// Whether nobody else is at a job, or at its group. Somebody's full comparison of another one of the group is
+    /// waited for, here, where that takes up no worker: its end brings the whole group to one moment. Gives whether
+    /// that takes too long; a second comparison of the group waits on.
+    fn is_free(
+        &mut self,
+        job: &Scheduled,
+        full: bool,
+        jobs: &[Scheduled],
+        held: &Held,
+        now: i64,
+    ) -> Option<bool> {
+        if held.replica(job.target) {
+            return None;
+        }
+        let Some(group) = job.facts.group else { return Some(false) };
+        if held.group(job.facts.server, group) {
+            return None;
+        }
+        // Another comparison is waited for anew.
+        self.compared.retain(|((id, run), _)| {
+            jobs.iter().any(|other| other.facts.id == *id && other.run == Some(*run))
+        });
+        let patience = i64::try_from(locks::PATIENCE.as_micros()).unwrap_or(i64::MAX);
+        let (mut compared, mut long) = (false, true);
+        for other in jobs.iter().filter(|other| other.target != job.target) {
+            let of_group = (other.facts.server, other.facts.group) == (job.facts.server, Some(group));
+            // One of ours may not have begun yet.
+            let begun = held.replica(other.target);
+            let ours = self.launched.iter().any(|launched| launched.target == other.target);
+            if !(of_group && schedule::joins(&other.facts) && (begun || ours)) {
                 continue;
             }
-            locks::unlock(job.target);
-            if let Some(group) = job.facts.group {
-                let Some(lock) = GroupLock::try_take(job.facts.server, group) else { continue };
-                lock.release();
-            }
-            let Some((run, name)) =
-                transaction(|| jobs::find(job.target).map(|found| (history::next_run(), found.name)))
-            else {
+            compared = true;
+            let Some(run) = other.run.filter(|_| begun) else {
+                long = false;
                 continue;
             };
-            let task = Task {
-                database: pg_sys::Oid::from(self.database),
-                owner: job.owner,
-                target: job.target,
-                run,
-                max_delete_share: None,
-                scheduled: true,
-                neighbours: false,
-                mode: None,
-                reason: reason.as_str().to_owned(),
-            };
-            match worker::start(&task, &name) {
-                Some(handle) => {
-                    self.starved.remove(&id);
-                    let (target, reason) = (job.target, reason.as_str());
-                    self.launched.push(Launched { target, run, reason, handle });
+            let key = (other.facts.id, run);
+            let since = match self.compared.iter().find(|(known, _)| *known == key) {
+                Some((_, since)) => *since,
+                None => {
+                    self.compared.push((key, now));
+                    now
                 }
-                None => self.starve(job, reason.as_str()),
+            };
+            long &= !(since..since + patience).contains(&now);
+        }
+        match compared {
+            false => Some(false),
+            true => (!full && long).then_some(true),
+        }
+    }
+
+    fn begin(&mut self, job: &Scheduled, start: Start, waited: bool) -> Begun {
+        let found = transaction(|| jobs::find(job.target).map(|found| (history::next_run(), found.name)));
+        let Some((run, name)) = found else { return Begun::Taken };
+        let task = Task {
+            database: pg_sys::Oid::from(self.database),
+            owner: job.owner,
+            target: job.target,
+            run,
+            max_delete_share: None,
+            scheduled: true,
+            waited,
+            neighbours: false,
+            // What is to be compared some time may have to wait until there is room for that.
+            mode: (!start.full).then_some(Mode::Incremental),
+            reason: start.reason.as_str().to_owned(),
+        };
+        match worker::start(&task, &name) {
+            Some(handle) => {
+                self.starved.remove(&start.id);
+                let (target, reason, full) = (job.target, start.reason.as_str(), start.full);
+                self.launched.push(Launched { target, run, reason, full, handle });
+                Begun::Yes
+            }
+            None => {
+                self.starve(job, start.reason.as_str());
+                Begun::NoWorker
             }
         }
     }
@@ -292,17 +359,18 @@ impl Scheduler {
                     let hint = "Raise max_worker_processes; the refresh is tried again and again meanwhile.";
                     let what = "the server has no background worker to spare";
                     history::skipped(&job, history::next_run(), reason, what, Some(hint));
+                    history::waits(&job, &format!("{what}; raise max_worker_processes"));
                 }
             });
         }
     }
 }
 
-/// The jobs; none where nothing is scheduled at all: no extension, or a database that
-/// `assets_fdw.databases` does not name.
+/// The jobs; none where nothing is scheduled at all: no extension, a database that `assets_fdw.databases` does not
+/// name, or one that takes no connections, where no worker could begin.
 fn jobs_here() -> Option<Vec<Scheduled>> {
     let listed = database_name().is_some_and(|name| shared::is_listed(&name));
-    (listed && installed::usable()).then(jobs::scheduled)
+    (listed && launcher::is_connectable() && installed::usable()).then(jobs::scheduled)
 }
 
 fn database_name() -> Option<String> {

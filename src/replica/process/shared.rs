@@ -13,7 +13,8 @@ use pgrx::{PgXactCallbackEvent, pg_sys};
 
 use crate::gucs;
 
-const DATABASES: usize = 256;
+/// So many databases can have a scheduler, or want one, at a time.
+pub const DATABASES: usize = 256;
 const RUNS: usize = 128;
 
 /// What a database has.
@@ -43,6 +44,10 @@ pub struct Database {
     pub starts: u32,
     /// The session that wants no worker in the database for the moment.
     pub holder: i32,
+    /// The server had no process to spare for it.
+    pub no_worker: bool,
+    /// Jobs or requests were prepared in it for a commit in two phases.
+    pub prepared: bool,
     /// How often its jobs were to be looked at: a latch that is set may be reset by whatever waits for something
     /// else.
     pub asked: u32,
@@ -57,6 +62,8 @@ struct Run {
 #[derive(Clone, Copy)]
 struct State {
     launcher: i32,
+    /// A database could not be remembered.
+    crowded: bool,
     databases: [Database; DATABASES],
     /// Workers that a scheduler started.
     runs: [Run; RUNS],
@@ -64,7 +71,12 @@ struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { launcher: 0, databases: [Database::default(); DATABASES], runs: [Run::default(); RUNS] }
+        Self {
+            launcher: 0,
+            crowded: false,
+            databases: [Database::default(); DATABASES],
+            runs: [Run::default(); RUNS],
+        }
     }
 }
 
@@ -127,12 +139,24 @@ impl State {
         self.databases.iter_mut().find(|d| d.oid == oid)
     }
 
+    /// The entry of a database; a new one if need be, in the place of one that has nothing to do if need be.
     fn entry(&mut self, oid: u32) -> Option<&mut Database> {
-        let n = self.databases.iter().position(|d| d.oid == oid);
-        let n = n.or_else(|| self.databases.iter().position(|d| d.oid == 0))?;
-        self.databases[n].oid = oid;
-        Some(&mut self.databases[n])
+        let all = &self.databases;
+        let n = all.iter().position(|d| d.oid == oid);
+        let n = n.or_else(|| all.iter().position(|d| d.oid == 0));
+        let n = n.or_else(|| all.iter().position(|d| d.scheduler == Scheduler::Idle && d.holder == 0));
+        self.crowded |= n.is_none();
+        let entry = &mut self.databases[n?];
+        if entry.oid != oid {
+            *entry = Database { oid, ..Database::default() };
+        }
+        Some(entry)
     }
+}
+
+/// Whether a database could not be remembered since the last time that this was asked.
+pub fn was_crowded() -> bool {
+    std::mem::take(&mut STATE.exclusive().crowded)
 }
 
 /// Has the scheduler of a database look at its jobs now, and starts it if there is none. False where
@@ -189,6 +213,23 @@ fn at_commit(body: impl FnOnce(pg_sys::Oid) + std::panic::UnwindSafe + std::pani
         // SAFETY: no preconditions.
         let database = unsafe { pg_sys::MyDatabaseId };
         pgrx::register_xact_callback(PgXactCallbackEvent::Commit, move || body(database));
+        pgrx::register_xact_callback(PgXactCallbackEvent::Prepare, move || prepared(database));
+    }
+}
+
+/// Something was prepared in this database that may be a job, or a request: what commits it is to wake the scheduler.
+fn prepared(database: pg_sys::Oid) {
+    if let Some(entry) = STATE.exclusive().entry(database.to_u32()) {
+        entry.prepared = true;
+    }
+}
+
+/// What was prepared for a commit in two phases has been committed: it may have been the database's first job.
+/// Nothing where somebody looks after the database, and nothing of ours was ever prepared.
+pub fn wake_if_prepared(database: pg_sys::Oid) {
+    let at_rest = |d: &Database| d.oid == database.to_u32() && d.scheduler != Scheduler::Idle && !d.prepared;
+    if is_preloaded() && !STATE.share().databases.iter().any(at_rest) {
+        wake(database);
     }
 }
 
@@ -217,6 +258,34 @@ pub fn lost(oid: u32) {
     }
 }
 
+/// There was no process for the scheduler of a database.
+pub fn no_worker(oid: u32) {
+    if let Some(entry) = STATE.exclusive().find(oid) {
+        (entry.scheduler, entry.pid, entry.no_worker) = (Scheduler::Wanted, 0, true);
+    }
+}
+
+/// Why nobody looks after this database, where that is not by its settings.
+#[pg_extern(sql = false)]
+fn replica_unscheduled() -> Option<&'static str> {
+    if !is_preloaded() {
+        return None;
+    }
+    // SAFETY: no preconditions.
+    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
+    let state = STATE.share();
+    match state.databases.iter().find(|d| d.oid == database) {
+        Some(entry) => entry.no_worker.then_some(
+            "the server has no background worker to spare for this database's scheduler; raise max_worker_processes",
+        ),
+        None => state
+            .databases
+            .iter()
+            .all(|d| d.oid != 0 && d.scheduler != Scheduler::Idle)
+            .then_some("the server looks after as many databases as it can, and this is not one of them"),
+    }
+}
+
 /// The database is gone.
 pub fn forget(oid: u32) {
     if let Some(entry) = STATE.exclusive().find(oid) {
@@ -232,7 +301,7 @@ pub fn scheduler_begins(oid: u32, pid: i32) -> bool {
     }
     match STATE.exclusive().entry(oid) {
         Some(entry) => {
-            (entry.scheduler, entry.pid) = (Scheduler::Started, pid);
+            (entry.scheduler, entry.pid, entry.no_worker) = (Scheduler::Started, pid, false);
             true
         }
         None => false,

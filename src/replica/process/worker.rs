@@ -101,6 +101,8 @@ pub struct Task {
     pub max_delete_share: Option<f64>,
     /// Whether a scheduler started it; else someone waits for it.
     pub scheduled: bool,
+    /// Whether it was waited already for those of its group that somebody compares in full.
+    pub waited: bool,
     /// Whether the replicas of its group beside it in its schema come along, due or not.
     pub neighbours: bool,
     /// How it is to compare; none: as is best.
@@ -118,7 +120,7 @@ impl Task {
             self.target.to_u32(),
             self.run,
             self.max_delete_share.map_or_else(|| "-".to_owned(), |share| share.to_string()),
-            u8::from(self.scheduled),
+            u8::from(self.scheduled) + u8::from(self.scheduled && self.waited),
             u8::from(self.neighbours),
             self.mode.map_or("auto", Mode::as_str),
             self.reason
@@ -128,13 +130,16 @@ impl Task {
     fn from_text(text: &str) -> Option<Self> {
         let mut words = text.splitn(9, ' ');
         let oid = |word: Option<&str>| word?.parse::<u32>().ok().map(pg_sys::Oid::from);
+        let (database, owner, target) = (oid(words.next())?, oid(words.next())?, oid(words.next())?);
+        let (run, share, scheduled) = (words.next()?, words.next()?, words.next()?);
         Some(Self {
-            database: oid(words.next())?,
-            owner: oid(words.next())?,
-            target: oid(words.next())?,
-            run: words.next()?.parse().ok()?,
-            max_delete_share: words.next()?.parse().ok(),
-            scheduled: words.next()? == "1",
+            database,
+            owner,
+            target,
+            run: run.parse().ok()?,
+            max_delete_share: share.parse().ok(),
+            scheduled: scheduled != "0",
+            waited: scheduled == "2",
             neighbours: words.next()? == "1",
             mode: match words.next()? {
                 "full" => Some(Mode::Full),

@@ -72,7 +72,7 @@ pub fn run(task: &Task) {
     if task.scheduled {
         watch::before_refresh(&job);
     }
-    let lock = match failure::catch(|| locks::turn(&job, task.scheduled)) {
+    let lock = match failure::catch(|| locks::turn(&job, task.scheduled, task.waited)) {
         Ok(Some(lock)) => lock,
         Ok(None) => {
             return transaction(|| {

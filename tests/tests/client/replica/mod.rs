@@ -7,6 +7,7 @@ mod clocks;
 mod course;
 mod death;
 mod elsewhere;
+mod fair;
 mod gone;
 mod incremental;
 mod kills;
