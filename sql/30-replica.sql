@@ -203,6 +203,8 @@ CREATE FUNCTION assets_fdw.replica_home() RETURNS text
 CREATE FUNCTION assets_fdw.replica_unscheduled() RETURNS text
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'replica_unscheduled_wrapper';
 
+-- Each role sees what is of roles that it is a member of: the job's owner, and the table's, where that is another.
+-- pg_read_all_stats sees everything but texts: they may hold values.
 CREATE VIEW assets_fdw.materializations WITH (security_barrier) AS
     SELECT j.target, j.source, j.owner, j.every, j.full_every, j.history, j.enabled,
            CASE WHEN u.id IS NOT NULL THEN 'running'
@@ -218,25 +220,34 @@ CREATE VIEW assets_fdw.materializations WITH (security_barrier) AS
                               s.base + EXTRACT(epoch FROM j.every)::float8 * interval '1 second', j.created)
                 END AS next_run,
            COALESCE(s.failures, 0) AS failures,
-           COALESCE(s.last_error, CASE WHEN j.enabled THEN assets_fdw.replica_unscheduled() END) AS last_error,
-           s.full_at AS last_full, j.history_table,
-           s.obstacle AS why_full
+           COALESCE(CASE WHEN v.mine THEN s.last_error
+                         WHEN s.last_error IS NOT NULL THEN '<insufficient privilege>' END,
+                    CASE WHEN j.enabled THEN assets_fdw.replica_unscheduled() END) AS last_error,
+           s.full_at AS last_full, j.history_table, s.obstacle AS why_full
     FROM assets_fdw.replica_job AS j
+    LEFT JOIN pg_catalog.pg_class AS c ON c.oid = j.target::pg_catalog.oid
+    CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'MEMBER')
+                               OR COALESCE(pg_catalog.pg_has_role(c.relowner, 'MEMBER'), false) AS mine) AS v
     LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target
     LEFT JOIN (SELECT r.id FROM assets_fdw.replica_run AS r
                JOIN pg_catalog.pg_stat_activity AS a ON a.pid = r.pid
                WHERE r.outcome = 'running') AS u ON u.id = s.run
-    WHERE pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'MEMBER');
+    WHERE v.mine OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
 COMMENT ON VIEW assets_fdw.materializations IS
     'Replicas: their schedule and state. state is new, waiting, running, failing, disabled, or paused (restored from elsewhere); why_full says why every refresh compares everything, where that is so';
 
 CREATE VIEW assets_fdw.refresh_history WITH (security_barrier) AS
     SELECT r.id, r.target_name AS target, r.reason, r.mode, r.attempt, r.outcome, r.started, r.finished,
            r.requests, r.seen, r.inserted, r.updated, r.deleted, r.unchanged,
-           r.seconds, r.fetch_seconds, r.apply_seconds, r.sqlstate, r.error, r.detail, r.hint, r.pid,
-           r.with_run, r.note
+           r.seconds, r.fetch_seconds, r.apply_seconds, r.sqlstate,
+           CASE WHEN v.mine THEN r.error WHEN r.error IS NOT NULL THEN '<insufficient privilege>' END AS error,
+           CASE WHEN v.mine THEN r.detail END AS detail, CASE WHEN v.mine THEN r.hint END AS hint, r.pid, r.with_run,
+           CASE WHEN v.mine THEN r.note WHEN r.note IS NOT NULL THEN '<insufficient privilege>' END AS note
     FROM assets_fdw.replica_run AS r
-    WHERE pg_catalog.pg_has_role(r.owner, 'MEMBER');
+    LEFT JOIN pg_catalog.pg_class AS c ON c.oid = r.target
+    CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(r.owner, 'MEMBER')
+                               OR COALESCE(pg_catalog.pg_has_role(c.relowner, 'MEMBER'), false) AS mine) AS v
+    WHERE v.mine OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
 COMMENT ON VIEW assets_fdw.refresh_history IS
     'Every refresh, and every refresh that was due and did not happen, with its reason and figures';
 
@@ -251,7 +262,9 @@ CREATE VIEW assets_fdw.refresh_progress WITH (security_barrier) AS
     JOIN assets_fdw.replica_run AS r ON r.id = p.run AND r.outcome = 'running'
     JOIN assets_fdw.replica_job AS j ON j.target::pg_catalog.oid = p.target
     JOIN pg_catalog.pg_stat_activity AS a ON a.pid = r.pid
-    WHERE pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'MEMBER');
+    LEFT JOIN pg_catalog.pg_class AS c ON c.oid = j.target::pg_catalog.oid
+    WHERE pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'MEMBER') OR pg_catalog.pg_has_role(c.relowner, 'MEMBER')
+       OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
 COMMENT ON VIEW assets_fdw.refresh_progress IS 'Refreshes under way: phase, and objects done of about how many';
 
 GRANT SELECT ON assets_fdw.materializations, assets_fdw.refresh_history, assets_fdw.refresh_progress TO PUBLIC;

@@ -137,9 +137,12 @@ CREATE VIEW assets_fdw.materialized_schemas WITH (security_barrier) AS
                 WHEN EXISTS (SELECT FROM assets_fdw.replica_drift AS d
                              WHERE d.source_schema = s.source_schema AND d.owner = s.owner) THEN 'drifted'
                 ELSE 'in step' END AS state,
-           s.looked AS last_look, s.error AS last_error
+           s.looked AS last_look,
+           CASE WHEN pg_catalog.pg_has_role(s.owner::pg_catalog.oid, 'MEMBER') THEN s.error
+                WHEN s.error IS NOT NULL THEN '<insufficient privilege>' END AS last_error
     FROM assets_fdw.replica_schema AS s
-    WHERE pg_catalog.pg_has_role(s.owner::pg_catalog.oid, 'MEMBER');
+    WHERE pg_catalog.pg_has_role(s.owner::pg_catalog.oid, 'MEMBER')
+       OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
 COMMENT ON VIEW assets_fdw.materialized_schemas IS
     'What materialize_schema() was asked for. state is new, in step, drifted, failing, or paused (restored from elsewhere)';
 
@@ -148,6 +151,7 @@ CREATE VIEW assets_fdw.schema_drift WITH (security_barrier) AS
            d.statement, d.kind, d.reason, d.blocked_by, d.found
     FROM assets_fdw.replica_drift AS d
     WHERE pg_catalog.pg_has_role(d.owner::pg_catalog.oid, 'MEMBER')
+       OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
     ORDER BY d.source_schema, d.owner, d.n;
 COMMENT ON VIEW assets_fdw.schema_drift IS
     'How materialized schemas differ from Assets: what sync_schema() would do, and what keeps it from it';
@@ -196,7 +200,9 @@ BEGIN
         SELECT m.target AS relation, c.relname AS name
         FROM assets_fdw.materializations AS m
         JOIN pg_class AS c ON c.oid = m.target::oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE n.nspname = target_schema ORDER BY c.relname
+        -- Some see others' replicas, too.
+        WHERE n.nspname = target_schema AND (pg_has_role(m.owner::oid, 'MEMBER') OR pg_has_role(c.relowner, 'MEMBER'))
+        ORDER BY c.relname
     LOOP
         found_any := true;
         CONTINUE WHEN replica.relation::oid = ANY (done);

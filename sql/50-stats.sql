@@ -1,6 +1,6 @@
 -- What was asked of each server, over all sessions since the server started where the library is
 -- preloaded; otherwise by this session alone (all_sessions tells). Each role sees the servers that it may
--- use; figures of traffic are all that is shown.
+-- use, pg_read_all_stats all of them; figures of traffic are all that is shown.
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 

@@ -13,7 +13,8 @@ use crate::{pg_compat, session, shared};
 /// Microseconds from 1970 to 2000, where PostgreSQL counts from.
 const EPOCH: i64 = 946_684_800_000_000;
 
-/// `assets_fdw.server_counters(server oid)`: one row, or none where the caller may not use the server.
+/// `assets_fdw.server_counters(server oid)`: one row, or none where the caller may neither use the server nor read all
+/// statistics.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn server_counters(
@@ -33,7 +34,10 @@ fn server_counters(
 > {
     // SAFETY: no preconditions.
     let user = unsafe { pg_sys::GetUserId() };
-    let may = session::is_server(server) && pg_compat::may_use_server(server, user);
+    // SAFETY: a look-up inside a transaction.
+    let reads_all =
+        unsafe { pg_sys::has_privs_of_role(user, pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_STATS)) };
+    let may = session::is_server(server) && (reads_all || pg_compat::may_use_server(server, user));
     TableIterator::new(may.then(|| {
         let (counts, since) = match shared::block().counters.read(shared::identity(server)) {
             Some((counts, since)) => (counts, TimestampWithTimeZone::try_from(since - EPOCH).ok()),

@@ -9,6 +9,7 @@ use tables::drift::{LocalColumn, LocalTable, Relation, Replica, ReplicaColumn};
 use super::memory;
 use crate::error;
 use crate::replica::kept::jobs;
+use crate::sql::roles::acts_for;
 use crate::sql::spi::{Row, as_extension, query, query_one};
 
 /// A foreign table of this wrapper.
@@ -46,20 +47,10 @@ pub fn schema_oid(schema: &str) -> pg_sys::Oid {
     })
 }
 
-/// Whether role $2 may act for an owner. A superuser acts for superusers only: a statement over somebody
-/// else's table (a CHECK constraint, a default) may run that role's code.
-fn acts_for(owner: &str) -> String {
-    format!(
-        "(pg_has_role($2, {owner}, 'USAGE')
-          AND NOT EXISTS (SELECT FROM pg_roles AS me CROSS JOIN pg_roles AS them
-                          WHERE me.oid = $2 AND me.rolsuper AND them.oid = {owner} AND NOT them.rolsuper))"
-    )
-}
-
 /// Reads a local schema for a role.
 pub fn gather(schema: &str, user: pg_sys::Oid) -> Gathered {
     let namespace = schema_oid(schema);
-    let mine = acts_for("c.relowner");
+    let mine = acts_for("$2", "c.relowner");
     let sql = format!(
         "
         SELECT c.oid, c.relname::text, obj_description(c.oid, 'pg_class'), f.ftserver, s.srvname::text,
@@ -136,7 +127,7 @@ fn columns(relation: pg_sys::Oid) -> Vec<LocalColumn> {
 
 fn replicas(source: pg_sys::Oid, user: pg_sys::Oid) -> Vec<(pg_sys::Oid, Replica)> {
     // The table is altered, and the job may end: both have to be the user's.
-    let (table, job) = (acts_for("c.relowner"), acts_for("j.owner::oid"));
+    let (table, job) = (acts_for("$2", "c.relowner"), acts_for("$2", "j.owner::oid"));
     let sql = format!(
         "
         SELECT c.oid, n.nspname::text, c.relname::text, c.relnatts::int4, obj_description(c.oid, 'pg_class'),

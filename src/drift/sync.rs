@@ -15,6 +15,7 @@ use super::gather::{Gathered, Table, gather, schema_oid};
 use super::memory;
 use crate::replica::kept::jobs;
 use crate::replica::process::shared;
+use crate::replica::table::rights;
 use crate::sql::spi::{as_extension, execute, query, query_one};
 use crate::{error, runtime, session};
 
@@ -254,6 +255,9 @@ impl Plan {
     /// that got columns are asked to refresh.
     pub fn run(&self, schema: &str, user: pg_sys::Oid) {
         for change in self.changes.iter().filter(|c| c.blocked.is_none()) {
+            if let Some(oid) = oid_of(&self.gathered, &change.on) {
+                rights::hold_named(user, oid, &change.on.quoted());
+            }
             let _quiet = crate::ruling::Quiet::new();
             execute(&change.statement(), &[]);
         }

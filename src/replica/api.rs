@@ -17,6 +17,7 @@ use crate::replica::kept::jobs::{self, Job, New};
 use crate::replica::process::shared;
 use crate::replica::process::worker::{self, Task};
 use crate::replica::table::apply;
+use crate::replica::table::rights::{self, Tables, Use};
 use crate::replica::table::target::Source;
 use crate::sql::failure::Failure;
 use crate::sql::spi::{execute, query_one};
@@ -47,9 +48,12 @@ fn materialize(
         error::raise_hint(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, message, hint);
     }
     let place = definition.place(into_table);
+    let name = place.qualified();
+    rights::require_source(source, owner, &name);
     let indexes: Vec<String> = indexes.unwrap_or_default().into_iter().flatten().collect();
     let target = definition.make(&place, &indexes);
     let history = (history == Some(true)).then(|| definition.make_history(&place, target));
+    rights::require(&Tables { owner, target, name: &name, history }, Use::Write);
     jobs::add(&New { target, source, owner, every: &every, full_every: &full_every, history });
     apply::keep_columns(target, &apply::shared_columns(source, target));
     shared::wake_at_commit();
@@ -154,6 +158,14 @@ fn refresh_now(target: pg_sys::Oid, mode: &str, neighbours: bool) -> (i64, Ended
         );
     }
     let job = jobs::find_mine(target);
+    if worker::is_run() {
+        error::raise_hint(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("{} cannot be refreshed by what a refresh calls", job.name),
+            "The refresh under way would wait for it, and it for that. A trigger may call \
+             assets_fdw.request_refresh(), which takes effect at commit.",
+        );
+    }
     refuse_if_locked(&job);
     // SAFETY: no preconditions.
     let database = unsafe { pg_sys::MyDatabaseId };

@@ -25,7 +25,7 @@ pub mod api;
 pub mod kept;
 pub mod process;
 mod run;
-mod table;
+pub mod table;
 
 use process::{hooks, launcher, shared};
 

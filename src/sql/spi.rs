@@ -77,6 +77,8 @@ const PLANS_KEPT: usize = 200;
 struct Elevated {
     user: pg_sys::Oid,
     context: i32,
+    // Undone in this order.
+    _jit: Pinned,
     _path: Pinned,
 }
 
@@ -94,7 +96,9 @@ impl Elevated {
             );
         }
         OURS.set(OURS.get() + 1);
-        Self { user, context, _path: Pinned::new() }
+        let path = Pinned::new();
+        // What is asked of catalogues is soon answered, whatever the planner expects of it.
+        Self { user, context, _jit: Pinned::set(c"jit", c"off"), _path: path }
     }
 }
 

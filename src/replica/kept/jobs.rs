@@ -12,6 +12,7 @@ use tables::ddl::ident;
 use super::{histories, history};
 use crate::error;
 use crate::fdw::pg;
+use crate::sql::roles::acts_for;
 use crate::sql::spi::{Row, as_extension, execute, query, query_one};
 
 /// A job's definition.
@@ -29,26 +30,29 @@ pub struct Job {
     pub every: Micros,
     /// The replica's name, qualified and quoted.
     pub name: String,
+    /// The table that keeps former versions of its rows.
+    pub history: Option<pg_sys::Oid>,
 }
 
 impl Job {
     /// The replica's name at this moment, which may have changed since the job was read; inside a
     /// transaction. An ERROR where the table is gone.
-    #[allow(unsafe_code)] // catalogue look-ups
     pub fn name_now(&self) -> String {
-        // SAFETY: look-ups in the server's caches; both give null for what is not there.
-        let (schema, table) = unsafe {
-            (
-                pg_sys::get_namespace_name(pg_sys::get_rel_namespace(self.target)),
-                pg_sys::get_rel_name(self.target),
-            )
-        };
-        if schema.is_null() || table.is_null() {
-            error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile");
-        }
-        // SAFETY: the server's strings.
-        let (schema, table) = unsafe { (pg::text(schema), pg::text(table)) };
-        format!("{}.{}", ident(&schema), ident(&table))
+        name_of(self.target).unwrap_or_else(|| {
+            error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile")
+        })
+    }
+}
+
+/// A relation's name, qualified and quoted; inside a transaction. None where it is gone.
+#[allow(unsafe_code)] // catalogue look-ups
+pub fn name_of(relation: pg_sys::Oid) -> Option<String> {
+    // SAFETY: look-ups in the server's caches; both give null for what is not there, else a string.
+    unsafe {
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
+        let table = pg_sys::get_rel_name(relation);
+        (!schema.is_null() && !table.is_null())
+            .then(|| format!("{}.{}", ident(&pg::text(schema)), ident(&pg::text(table))))
     }
 }
 
@@ -56,7 +60,8 @@ const JOB: &str = "
     SELECT j.target::oid, j.source::oid, j.owner::oid,
            EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = j.owner::oid),
            (extract(epoch FROM j.every) * 1000000)::bigint,
-           format('%I.%I', n.nspname, c.relname)
+           format('%I.%I', n.nspname, c.relname),
+           (SELECT h.oid FROM pg_class AS h WHERE j.history AND h.oid = j.history_table::oid)
     FROM assets_fdw.replica_job AS j
     JOIN pg_class AS c ON c.oid = j.target::oid JOIN pg_namespace AS n ON n.oid = c.relnamespace";
 
@@ -68,6 +73,7 @@ fn read_job(row: &Row) -> Job {
         owner_exists: row.must(4),
         every: row.must(5),
         name: row.must(6),
+        history: row.get(7),
     }
 }
 
@@ -99,8 +105,8 @@ pub fn still_there(job: &Job) -> Job {
     })
 }
 
-/// The job of a table that the current user may command: its owner, a member of that role, or,
-/// where the role is gone, the table's owner. Anything else is an ERROR.
+/// The job of a table that the current user may command: its owner, a member of that role, or, where the role is
+/// gone or does not act for the table's owner, the table's owner. Anything else is an ERROR.
 pub fn find_mine(target: pg_sys::Oid) -> Job {
     let Some(job) = find(target) else {
         let name = relation_name(target);
@@ -120,12 +126,40 @@ pub fn find_mine(target: pg_sys::Oid) -> Job {
 }
 
 fn may_command(job: &Job) -> bool {
-    let sql = "SELECT CASE WHEN $1 THEN pg_catalog.pg_has_role($2, 'MEMBER')
-                      ELSE (SELECT pg_catalog.pg_has_role(c.relowner, 'MEMBER')
-                            FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) $3) END";
-    query_one(sql, &[job.owner_exists.into(), job.owner.into(), job.target.into()], |row| row.get(1))
+    let sql = "SELECT CASE WHEN $1 THEN pg_catalog.pg_has_role($2, 'MEMBER') ELSE false END
+                      OR $3 AND (SELECT pg_catalog.pg_has_role(c.relowner, 'MEMBER')
+                                 FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) $4)";
+    let args = [job.owner_exists.into(), job.owner.into(), is_anothers(job).into(), job.target.into()];
+    query_one(sql, &args, |row| row.get(1)).flatten().unwrap_or(false)
+}
+
+/// Whether the table is of a role that the job's owner does not act for.
+fn is_anothers(job: &Job) -> bool {
+    !job.owner_exists || !acts_for_table(job.owner, job.target)
+}
+
+fn acts_for_table(role: pg_sys::Oid, table: pg_sys::Oid) -> bool {
+    let sql = format!("SELECT {} FROM pg_class AS c WHERE c.oid = $2", acts_for("$1", "c.relowner"));
+    as_extension(|| query_one(&sql, &[role.into(), table.into()], |row| row.get(1)))
         .flatten()
         .unwrap_or(false)
+}
+
+/// What is wrong where a table of the replica belongs to a role that the job's owner does not act for.
+pub fn belongs_to(table: &str, theirs: &str, owner: &str) -> String {
+    format!("{table} belongs to role \"{theirs}\", for whom the replica's owner, \"{owner}\", does not act")
+}
+
+/// What to do about that.
+pub fn takes_over(table: &str, replica: &str, theirs: &str, owner: &str) -> String {
+    let back = format!("ALTER TABLE {table} OWNER TO {}", ident(owner));
+    if table != replica {
+        return format!("{back}: a refresh runs as the replica's owner, and so would that role's triggers.");
+    }
+    format!(
+        "{back}; or have its refreshes run as \"{theirs}\", who then needs a user mapping and SELECT on the source: \
+         SELECT assets_fdw.alter_materialization('{replica}', enabled => true), called by that role or a superuser."
+    )
 }
 
 /// The name of a relation for messages, or its number where it has none (any more).
@@ -186,7 +220,8 @@ pub fn add(new: &New) {
 }
 
 /// Changes a job's schedule; what is none stays. Enabling one also takes it over: from where it was
-/// restored from, and from an owner that is gone.
+/// restored from, and from an owner that is gone or does not act for the table's owner: for the user, or, where that
+/// one does not either, for the table's owner.
 pub fn alter(
     job: &Job,
     every: Option<pgrx::datum::Interval>,
@@ -195,13 +230,20 @@ pub fn alter(
     user: pg_sys::Oid,
 ) {
     let home = home();
-    let owner = if job.owner_exists { job.owner } else { user };
+    let owner = if is_anothers(job) && acts_for_table(user, job.target) {
+        Some(user)
+    } else if is_anothers(job) {
+        None
+    } else {
+        Some(job.owner)
+    };
     as_extension(|| {
         let sql = "UPDATE assets_fdw.replica_job SET
                        every = coalesce($2, every), full_every = coalesce($3, full_every),
                        enabled = coalesce($4, enabled),
                        home = CASE WHEN $4 THEN $5 ELSE home END,
-                       owner = CASE WHEN $4 THEN $6::regrole ELSE owner END
+                       owner = CASE WHEN $4 THEN coalesce($6, (SELECT c.relowner FROM pg_class AS c WHERE c.oid = $1))::regrole
+                                    ELSE owner END
                    WHERE target = $1";
         execute(
             sql,
@@ -282,7 +324,8 @@ pub struct Obstacle {
 pub fn scheduled() -> Vec<Scheduled> {
     let home = home();
     let now = clock::now();
-    let sql = "
+    let sql = format!(
+        "
         SELECT j.target::oid, j.owner::oid, (extract(epoch FROM j.every) * 1000000)::bigint,
                s.run, (extract(epoch FROM s.base) * 1000000)::bigint,
                (extract(epoch FROM s.retry_at) * 1000000)::bigint, coalesce(s.failures, 0),
@@ -295,17 +338,21 @@ pub fn scheduled() -> Vec<Scheduled> {
                CASE WHEN s.manner IS NOT NULL THEN s.object_schema END,
                (extract(epoch FROM s.full_at) * 1000000)::bigint,
                (extract(epoch FROM j.full_every) * 1000000)::bigint,
-               (extract(epoch FROM s.recovered) * 1000000)::bigint, coalesce(s.patient, false), s.object_schema
+               (extract(epoch FROM s.recovered) * 1000000)::bigint, coalesce(s.patient, false), s.object_schema,
+               CASE WHEN NOT {} THEN pg_get_userbyid(c.relowner)::text END, format('%I.%I', n.nspname, c.relname)
         FROM assets_fdw.replica_job AS j
+        JOIN pg_class AS c ON c.oid = j.target::oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
         JOIN pg_database AS d ON d.datname = current_database()
         LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target
         LEFT JOIN (SELECT target, min(asked) AS asked FROM assets_fdw.replica_request GROUP BY target) AS q
             ON q.target = j.target::oid
         LEFT JOIN pg_foreign_table AS f ON f.ftrelid = j.source::oid
         LEFT JOIN pg_roles AS r ON r.oid = j.owner::oid
-        WHERE j.enabled AND j.home = $1";
+        WHERE j.enabled AND j.home = $1",
+        acts_for("r.oid", "c.relowner")
+    );
     as_extension(|| {
-        query(sql, &[home.into()], |row| {
+        query(&sql, &[home.into()], |row| {
             let target: pg_sys::Oid = row.must(1);
             let server: pg_sys::Oid = row.must(11);
             let failures: i32 = row.must(7);
@@ -341,6 +388,18 @@ pub fn scheduled() -> Vec<Scheduled> {
 fn full_due(row: &Row, target: pg_sys::Oid, now: Micros) -> bool {
     row.get::<i64>(17).is_none()
         || schedule::full_due(row.get(18), row.must(19), u64::from(target.to_u32()), now)
+}
+
+/// Whether sessions of this database begin read-only, by what is set for it or for all roles; not by what is set for
+/// one role.
+pub fn is_read_only() -> bool {
+    let sql = "
+        SELECT split_part(c.line, '=', 2)::boolean
+        FROM pg_database AS d JOIN pg_db_role_setting AS s ON s.setrole = 0 AND s.setdatabase IN (0, d.oid)
+        CROSS JOIN LATERAL unnest(s.setconfig) AS c(line)
+        WHERE d.datname = current_database() AND split_part(c.line, '=', 1) = 'default_transaction_read_only'
+        ORDER BY s.setdatabase DESC LIMIT 1";
+    as_extension(|| query_one(sql, &[], |row| row.get(1))).flatten().unwrap_or(false)
 }
 
 /// The foreign server that a job is fed from; 0 where its source is gone.
@@ -433,6 +492,14 @@ fn obstacle(row: &Row, server: pg_sys::Oid) -> Option<Obstacle> {
             disables: true,
         });
     };
+    if let Some(theirs) = row.get::<String>(23) {
+        let table: String = row.must(24);
+        return Some(Obstacle {
+            message: belongs_to(&table, &theirs, &role),
+            hint: takes_over(&table, &table, &theirs, &role),
+            disables: false,
+        });
+    }
     let may = |disallowed: bool, message: String, hint: String| {
         disallowed.then_some(Obstacle { message, hint, disables: false })
     };

@@ -125,10 +125,10 @@ pub fn want_full(target: pg_sys::Oid) {
 }
 
 /// What source and replica look like to the run that compares them: where it differs from what was
-/// kept, nothing that was kept is of use. It tells of another account, never of a secret.
+/// kept, nothing that was kept is of use. It tells of another owner or account, never of a secret.
 pub fn definition(source: pg_sys::Oid, target: pg_sys::Oid, connection: &Connection) -> String {
     let sql = "
-        SELECT hashtextextended(concat_ws(E'\\n', f.ftoptions::text, $3,
+        SELECT hashtextextended(concat_ws(E'\\n', f.ftoptions::text, $3, session_user,
             (SELECT string_agg(concat_ws(' ', a.attrelid, a.attname, a.atttypid, a.atttypmod, a.attfdwoptions::text),
                                E'\\n' ORDER BY a.attrelid, a.attnum)
              FROM pg_attribute AS a WHERE a.attrelid IN ($1, $2) AND a.attnum > 0 AND NOT a.attisdropped),

@@ -41,7 +41,9 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: called with a utility statement; everything is handed on as it came.
     unsafe {
         let node = (*statement).utilityStmt;
-        let _hold = database_of(node).and_then(shared::hold);
+        let alone = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL
+            && !pg_sys::IsTransactionBlock();
+        let _hold = database_of(node, alone).and_then(shared::hold);
         let commits = commits_prepared(node);
         match PREVIOUS {
             Some(previous) => pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| {
@@ -105,35 +107,36 @@ unsafe fn may_have_jobs() -> bool {
     }
 }
 
-/// The database that a statement wants for itself, if the current user may do that; for anybody else
-/// the statement fails anyway, and the workers stay.
-unsafe fn database_of(node: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
+/// The database that a statement wants for itself, if PostgreSQL will let the current user have it, as far as rights
+/// go: otherwise the statement fails anyway, and whoever repeats it would keep the workers away. `alone`: outside of
+/// functions and transaction blocks, where most of these statements have to be.
+unsafe fn database_of(node: *mut pg_sys::Node, alone: bool) -> Option<pg_sys::Oid> {
     // SAFETY: the caller's statement; nodes are what their tags say.
     unsafe {
-        let (name, template) = match (*node).type_ {
+        let (name, wants) = match (*node).type_ {
             pg_sys::NodeTag::T_DropdbStmt => {
-                (CStr::from_ptr((*node.cast::<pg_sys::DropdbStmt>()).dbname).to_owned(), false)
+                (CStr::from_ptr((*node.cast::<pg_sys::DropdbStmt>()).dbname).to_owned(), Wants::Drop)
             }
             pg_sys::NodeTag::T_RenameStmt => {
                 let rename = node.cast::<pg_sys::RenameStmt>();
                 if (*rename).renameType != pg_sys::ObjectType::OBJECT_DATABASE {
                     return None;
                 }
-                (CStr::from_ptr((*rename).subname).to_owned(), false)
+                (CStr::from_ptr((*rename).subname).to_owned(), Wants::Rename)
             }
             pg_sys::NodeTag::T_AlterDatabaseStmt => {
                 let alter = node.cast::<pg_sys::AlterDatabaseStmt>();
                 option((*alter).options, "tablespace")?;
-                (CStr::from_ptr((*alter).dbname).to_owned(), false)
+                (CStr::from_ptr((*alter).dbname).to_owned(), Wants::Move)
             }
             pg_sys::NodeTag::T_CreatedbStmt => {
                 let create = node.cast::<pg_sys::CreatedbStmt>();
-                (option((*create).options, "template")?, true)
+                (option((*create).options, "template")?, Wants::Copy)
             }
             _ => return None,
         };
         // Outside a transaction (there is none in an aborted one's ROLLBACK) nothing can be looked up.
-        if !pg_sys::IsTransactionState() {
+        if !pg_sys::IsTransactionState() || !(alone || wants == Wants::Rename) {
             return None;
         }
         let database = pg_sys::get_database_oid(name.as_ptr(), true);
@@ -141,9 +144,37 @@ unsafe fn database_of(node: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
             return None;
         }
         let user = pg_sys::GetUserId();
-        let may =
-            if template { may_create_databases(user) } else { pg_compat::owns_database(database, user) };
+        let owns = || pg_compat::owns_database(database, user);
+        let may = match wants {
+            Wants::Drop => owns() && !is_template(database),
+            Wants::Move => owns(),
+            Wants::Rename => owns() && may_create_databases(user),
+            Wants::Copy => may_create_databases(user) && (is_template(database) || owns()),
+        };
         may.then_some(database)
+    }
+}
+
+/// What for; each needs rights of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    Drop,
+    Rename,
+    Move,
+    Copy,
+}
+
+/// Whether anybody who may create databases may copy this one.
+unsafe fn is_template(database: pg_sys::Oid) -> bool {
+    // SAFETY: a catalogue look-up inside a transaction; the row is read before it is released.
+    unsafe {
+        let row = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::DATABASEOID as i32, database.into());
+        if row.is_null() {
+            return false;
+        }
+        let template = (*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_database>()).datistemplate;
+        pg_sys::ReleaseSysCache(row);
+        template
     }
 }
 

@@ -84,6 +84,12 @@ impl Scheduler {
             // Whoever holds the database has it looked after again.
             return Next::Done;
         }
+        // Nothing is to be written here. The process that follows this one learns of what is set by then.
+        // SAFETY: a setting of this process.
+        if unsafe { pg_sys::DefaultXactReadOnly } {
+            pgrx::log!("assets_fdw: nothing is refreshed: default_transaction_read_only is on");
+            return Next::Done;
+        }
         let asked = shared::asked(self.database);
         // First: a run that ends after the jobs were read counts as under way, or it would be done twice.
         self.reap();
@@ -103,7 +109,9 @@ impl Scheduler {
             }
             None => true,
         });
-        self.start(&jobs, now);
+        if !self.start(&jobs, now) {
+            return Next::Done;
+        }
         shared::scheduler_works(self.database);
         if all.is_empty() && self.launched.is_empty() {
             return self.leave();
@@ -219,14 +227,18 @@ impl Scheduler {
         });
     }
 
-    fn start(&mut self, jobs: &[Scheduled], now: i64) {
+    /// Starts what is due. False where the database has become one that nothing is to be written to.
+    fn start(&mut self, jobs: &[Scheduled], now: i64) -> bool {
         let facts: Vec<schedule::Facts> = self.free(jobs, now).iter().map(|job| job.facts).collect();
         let busy: Vec<Busy> =
             self.launched.iter().map(|l| Busy { id: l.target.to_u32(), full: l.full }).collect();
         let most = usize::try_from(gucs::MAX_WORKERS.get()).unwrap_or(1);
         let mut turns = std::mem::take(&mut self.turns);
-        let mut held = None;
+        let (mut held, mut read_only) = (None, None);
         schedule::choose(&facts, &busy, most, now, &mut turns, |start| {
+            if *read_only.get_or_insert_with(|| transaction(jobs::is_read_only)) {
+                return Begun::Taken;
+            }
             let Some(job) = jobs.iter().find(|job| job.facts.id == start.id) else { return Begun::Taken };
             let held = held.get_or_insert_with(|| transaction(locks::held));
             match self.is_free(job, start.full, jobs, held, now) {
@@ -235,6 +247,7 @@ impl Scheduler {
             }
         });
         self.turns = turns;
+        read_only != Some(true)
     }
 
     /// Whether nobody else is at a job, or at its group. Somebody's full comparison of another one of the group is

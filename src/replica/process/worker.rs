@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // signals and connections of a process of our own
 
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, DynamicBackgroundWorker};
 use pgrx::pg_sys;
@@ -57,7 +58,8 @@ pub fn serve_reload() -> bool {
 }
 
 /// Connects to a database as a role; InvalidOid: as the bootstrap superuser. What roles and
-/// databases may set is then set to what our statements rely on, as logical replication does.
+/// databases may set is then set to what our statements rely on, as logical replication does. Whether a database is
+/// to be written to at all is the scheduler's to know: it alone leaves `default_transaction_read_only` as it is.
 pub fn connect(database: pg_sys::Oid, role: pg_sys::Oid, name: &std::ffi::CStr) {
     BackgroundWorker::connect_worker_to_spi_by_oid(Some(database), Some(role));
     let settings = [
@@ -73,7 +75,10 @@ pub fn connect(database: pg_sys::Oid, role: pg_sys::Oid, name: &std::ffi::CStr) 
         (c"extra_float_digits", c"1"),
         (c"application_name", name),
     ];
-    for (setting, value) in settings {
+    let reads = role == pg_sys::InvalidOid;
+    for (setting, value) in
+        settings.into_iter().filter(|(s, _)| !reads || *s != c"default_transaction_read_only")
+    {
         // SAFETY: both are C strings; the process has read its roles' settings by now.
         unsafe {
             pg_sys::SetConfigOption(
@@ -175,8 +180,16 @@ fn fit(name: &str) -> &str {
     &name[..end]
 }
 
+static IS_RUN: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process does a run: what is called in it is called by a trigger, or something of the kind.
+pub fn is_run() -> bool {
+    IS_RUN.load(Ordering::Relaxed)
+}
+
 /// Begins a run's process. None where it has nothing to do.
 pub fn begin() -> Option<Task> {
+    IS_RUN.store(true, Ordering::Relaxed);
     handle_signals();
     let Some(task) = Task::from_text(BackgroundWorker::get_extra()) else {
         pgrx::log!("assets_fdw: a refresh worker was started without a task");

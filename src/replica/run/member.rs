@@ -17,6 +17,7 @@ use crate::replica::kept::load::Load;
 use crate::replica::kept::standing;
 use crate::replica::kept::standing::{Ground, Standing};
 use crate::replica::table::apply::Diff;
+use crate::replica::table::rights;
 use crate::replica::table::staging::Staging;
 use crate::replica::table::versions;
 use crate::sql::clock;
@@ -164,7 +165,7 @@ impl Member {
         let sql = format!(
             "SELECT t.{0}::pg_catalog.int8 FROM {1} AS t WHERE t.{0} = ANY ($1::pg_catalog.int8[]::{2}[])",
             ident(&id.name),
-            self.job.name_now(),
+            rights::readable(&self.job),
             id.target_type
         );
         query(&sql, &[ids.to_vec().into()], |row| row.must::<i64>(1)).into_iter().collect()
@@ -187,7 +188,7 @@ impl Member {
         if let Some(rows) = self.standing.rows.or(self.counted.get()) {
             return rows;
         }
-        let rows = count(&self.job.name_now());
+        let rows = count(&rights::readable(&self.job));
         self.counted.set(Some(rows));
         rows
     }
@@ -205,7 +206,7 @@ impl Member {
         let sql = format!(
             "SELECT t.{}::pg_catalog.int8 FROM {} AS t",
             ident(&self.bound.id.name),
-            self.job.name_now()
+            rights::readable(&self.job)
         );
         let mut ids = Vec::new();
         each_row(&sql, |row| ids.push(row.must::<i64>(1)));
@@ -217,7 +218,7 @@ impl Member {
         let Bound { id, key, label, .. } = &self.bound;
         match key {
             Some(key) if !self.is_empty() => {
-                references::held(&self.job.name_now(), id, key, label.as_ref(), ids)
+                references::held(&rights::readable(&self.job), id, key, label.as_ref(), ids)
             }
             _ => Vec::new(),
         }
@@ -225,7 +226,7 @@ impl Member {
 
     /// Whether it holds no row; inside a transaction.
     fn is_empty(&self) -> bool {
-        let sql = format!("SELECT 1 FROM {} LIMIT 1", self.job.name_now());
+        let sql = format!("SELECT 1 FROM {} LIMIT 1", rights::readable(&self.job));
         query(&sql, &[], |_| ()).is_empty()
     }
 

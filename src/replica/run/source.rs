@@ -1,6 +1,6 @@
 //! What a run knows of its replica's source: its definition, read with the owner's rights, and what
 //! that means to the service.
-#![allow(unsafe_code)] // locks on relations, and rights
+#![allow(unsafe_code)] // rights
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use crate::catalog::{ForeignTable, Resolved, Resolver};
 use crate::fdw::output::Output;
 use crate::replica::kept::jobs::{self, Job};
 use crate::replica::table::apply;
+use crate::replica::table::rights;
 use crate::replica::table::staging::Column;
 use crate::session::Connection;
 use crate::{error, runtime, session};
@@ -74,7 +75,7 @@ pub struct Reference {
 
 /// Reads a job's source; inside a transaction.
 pub fn define(job: &Job) -> Definition {
-    lock_relation(job.source, pg_sys::AccessShareLock);
+    rights::lock(job.source, pg_sys::AccessShareLock);
     // SAFETY: catalogue look-ups inside a transaction.
     let (kind, rights) = unsafe {
         let user = pg_sys::GetUserId();
@@ -96,18 +97,15 @@ pub fn define(job: &Job) -> Definition {
             "The replica's owner needs SELECT on it.",
         );
     }
-    let table = ForeignTable::load(job.source);
     // SAFETY: no preconditions.
-    let connection = session::connect(table.server, unsafe { pg_sys::GetUserId() });
+    let user = unsafe { pg_sys::GetUserId() };
+    rights::require_source(job.source, user, &job.name);
+    rights::readable(job);
+    let table = ForeignTable::load(job.source);
+    let connection = session::connect(table.server, user);
     let columns = apply::shared_columns(job.source, job.target);
     let attnums: Vec<i16> = columns.iter().map(|c| c.attnum).collect();
     Definition { resolver: table.resolver(&attnums), table, connection, columns }
-}
-
-/// Locks a relation to the end of the transaction; waits interruptibly. One that is gone is found out next.
-pub fn lock_relation(relation: pg_sys::Oid, mode: u32) {
-    // SAFETY: inside a transaction.
-    unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) };
 }
 
 impl Definition {

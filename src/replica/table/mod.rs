@@ -3,6 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | target | the table that `materialize()` makes, or takes over |
+//! | rights | whose code a run over it executes |
 //! | fit | values whose column has another type in the replica |
 //! | staging | rows that were brought |
 //! | apply | the difference between them and the table |
@@ -11,6 +12,7 @@
 
 pub mod apply;
 mod fit;
+pub mod rights;
 pub mod staging;
 pub mod target;
 pub mod theirs;

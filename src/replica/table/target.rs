@@ -1,13 +1,16 @@
 //! The table that `materialize()` makes, or takes over: an ordinary table with the source's columns.
+#![allow(unsafe_code)] // the current user
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl::{ident, literal};
 
 use super::fit;
+use super::rights::{self, Tables, Use};
 use crate::error;
-use crate::replica::kept::histories::{self, Use};
+use crate::replica::kept::histories;
 use crate::replica::kept::jobs;
+use crate::sql::roles::acts_for;
 use crate::sql::spi::{current_schema, execute, query, query_one};
 
 /// A column of the source.
@@ -40,7 +43,8 @@ pub struct Place {
 }
 
 impl Place {
-    fn qualified(&self) -> String {
+    /// As statements name it.
+    pub fn qualified(&self) -> String {
         format!("{}.{}", ident(&self.schema), ident(&self.name))
     }
 }
@@ -219,23 +223,25 @@ impl Source {
                 "assets_fdw.alter_materialization() changes its schedule.",
             );
         }
-        if let Use::Kept(replica) | Use::Left(replica) = histories::use_of(table) {
+        if let histories::Use::Kept(replica) | histories::Use::Left(replica) = histories::use_of(table) {
             error::raise_hint(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
                 format!("{target} is the history of replica {replica}"),
                 "Have the replica made under another name (into_table).",
             );
         }
-        let sql = "
-            SELECT c.relkind IN ('r', 'p') AND c.relpersistence <> 't', pg_catalog.pg_has_role(c.relowner, 'USAGE'),
+        // SAFETY: no preconditions.
+        let user = unsafe { pg_sys::GetUserId() };
+        let sql = format!("
+            SELECT c.relkind IN ('r', 'p') AND c.relpersistence <> 't', {},
                    EXISTS (SELECT FROM pg_catalog.pg_index AS i
                            JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
                            WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND a.attname = $2)
-            FROM pg_catalog.pg_class AS c WHERE c.oid = $1";
-        let (table_kind, mine, unique) = query_one(sql, &[table.into(), id.name.as_str().into()], |row| {
-            (row.must::<bool>(1), row.must::<bool>(2), row.must::<bool>(3))
-        })
-        .unwrap_or_default();
+            FROM pg_catalog.pg_class AS c WHERE c.oid = $1", acts_for("$3", "c.relowner"));
+        let args = [table.into(), id.name.as_str().into(), user.into()];
+        let (table_kind, mine, unique) =
+            query_one(&sql, &args, |row| (row.must::<bool>(1), row.must::<bool>(2), row.must::<bool>(3)))
+                .unwrap_or_default();
         let refuse = |code, why: String| -> ! {
             error::raise_hint(
                 code,
@@ -250,6 +256,12 @@ impl Source {
         if !mine {
             refuse(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "belongs to another role".into());
         }
+        rights::lock(table, pg_sys::RowExclusiveLock);
+        if relation(place) != Some(table) {
+            refuse(PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, "was replaced at this moment".into());
+        }
+        // Before anything is asked of it: even that may run its owner's code.
+        rights::require(&Tables { owner: user, target: table, name: &target, history: None }, Use::Write);
         if !unique {
             refuse(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,

@@ -4,18 +4,19 @@
 //!
 //! It is written in the transaction that changes the replica, as the owner, from what the replica then
 //! holds: versions that are no longer shown are closed, those that are shown and not open are added.
-
-#![allow(unsafe_code)] // the lock on a table that is there already
+#![allow(unsafe_code)] // the current user
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl::ident;
 
+use super::rights;
 use super::staging::Column;
 use super::theirs;
 use crate::error;
 use crate::replica::kept::histories::{self, Use};
 use crate::replica::kept::jobs;
+use crate::sql::roles::acts_for;
 use crate::sql::spi::{execute, query, query_one};
 
 /// The replica that a history is made for.
@@ -104,27 +105,39 @@ fn refuse(table: &str, why: &str) -> ! {
 
 /// A table of the history's name: what an earlier replica of this name has left, or a table made for it beforehand.
 fn take_over(table: pg_sys::Oid, name: &str, of: &Of) {
-    let sql = "
+    // SAFETY: no preconditions.
+    let user = unsafe { pg_sys::GetUserId() };
+    let sql = format!(
+        "
         SELECT c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
                    AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid),
-               pg_catalog.pg_has_role(c.relowner, 'USAGE'),
+               {},
                (SELECT pg_catalog.count(*) = 3 FROM pg_catalog.pg_attribute AS a
                 WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attname IN ($2, 'valid_from', 'valid_to')),
                pg_catalog.obj_description(c.oid, 'pg_class')
-        FROM pg_catalog.pg_class AS c WHERE c.oid = $1";
-    let (plain, mine, shaped, said) = query_one(sql, &[table.into(), of.id.into()], |row| {
-        (row.must::<bool>(1), row.must::<bool>(2), row.must::<bool>(3), row.get::<String>(4))
-    })
-    .unwrap_or_default();
-    if !plain {
-        refuse(name, "is no history: it is no table of its own");
-    }
-    if !mine {
-        refuse(name, "belongs to another role");
-    }
+        FROM pg_catalog.pg_class AS c WHERE c.oid = $1",
+        acts_for("$3", "c.relowner")
+    );
+    let look = || {
+        let args = [table.into(), of.id.into(), user.into()];
+        let found = query_one(&sql, &args, |row| {
+            (row.must::<bool>(1), row.must::<bool>(2), row.must::<bool>(3), row.get::<String>(4))
+        });
+        let (plain, mine, shaped, said) = found.unwrap_or_default();
+        if !plain {
+            refuse(name, "is no history: it is no table of its own");
+        }
+        if !mine {
+            refuse(name, "belongs to another role");
+        }
+        (shaped, said)
+    };
+    look();
     // Of two that want it at once, the second sees what the first has made of it.
-    // SAFETY: inside a transaction; waits interruptibly.
-    unsafe { pg_sys::LockRelationOid(table, pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE) };
+    rights::lock(table, pg_sys::ShareUpdateExclusiveLock);
+    let (shaped, said) = look();
+    // Before anything is asked of it: even that may run its owner's code.
+    rights::require(&rights::Tables { owner: user, target: table, name, history: None }, rights::Use::Write);
     match histories::use_of(table) {
         Use::Replica => refuse(name, "is a replica"),
         Use::Kept(other) => refuse(name, &format!("is the history of {other}")),

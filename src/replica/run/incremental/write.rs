@@ -12,11 +12,12 @@ use pgrx::pg_sys;
 
 use super::super::outcome::{self, Cause};
 use super::super::references::Referenced;
-use super::super::{refresh, source};
+use super::super::refresh;
 use super::Group;
 use super::fates::{PATIENCE, lock_timeout};
 use crate::error;
-use crate::replica::kept::{history, jobs, load, standing};
+use crate::replica::kept::{history, load, standing};
+use crate::replica::table::rights;
 use crate::sql::clock;
 use crate::sql::failure::{self, Failure};
 use crate::sql::spi::{execute, query};
@@ -87,8 +88,7 @@ impl Group {
             }
             let left = Duration::from_millis(PATIENCE.unsigned_abs()).saturating_sub(applying.elapsed());
             lock_timeout(if writing.patient { 0 } else { (left.as_millis() as i64).max(10) });
-            source::lock_relation(member.job.target, pg_sys::RowExclusiveLock);
-            let Some(job) = jobs::find_and_keep(member.job.target) else {
+            let Some(job) = rights::hold(&member.job) else {
                 at.gone.set(true);
                 error::raise(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "the replica was removed meanwhile")
             };
@@ -123,7 +123,7 @@ impl Group {
             let Some(run) = &member.run else { continue };
             member.warn();
             member.figures.apply_seconds = applying.elapsed().as_secs_f64();
-            refresh::notify(&member.job, run, &member.figures);
+            refresh::notify(run, &member.figures);
             // One that is to be compared in full is as due for that as before.
             let kept = history::base(&member.job).filter(|_| n > 0 && member.wants_full());
             history::succeeded(&member.job, run, kept.unwrap_or(base), &member.figures);

@@ -428,10 +428,9 @@ fn a_notification_tells_of_a_refresh_that_changed_rows_and_only_of_such() {
         heard.push(note.payload().to_owned());
     }
     assert_eq!(heard.len(), 1, "{heard:?}");
-    assert!(
-        heard[0].contains("\"target\":\"itsm_replica.server\"") && heard[0].contains("\"inserted\":"),
-        "{heard:?}"
-    );
+    // Everybody hears it, so it tells no more than where those who may know find the rest.
+    let run = text(&mut client, "SELECT min(id)::text FROM assets_fdw.refresh_history");
+    assert_eq!(heard[0], format!("{{\"run\":{run}}}"));
 }
 
 #[test]

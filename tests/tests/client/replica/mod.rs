@@ -20,6 +20,7 @@ mod schemas;
 mod sync;
 mod sync_hostile;
 mod together;
+mod trust;
 mod update;
 mod values;
 mod versions;
