@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 
 use delta::since::Moment;
+use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl::ident;
 
@@ -95,18 +96,23 @@ impl Referring<'_> {
     /// Compared with a long list, every row costs as much as the list is long; an index costs a look for each
     /// key, and so does a join with the elements of all rows where there is none.
     fn with_any(&self, column: &Column, keys: &[String]) -> Vec<i64> {
-        let indexed = "
-            SELECT EXISTS (
-                SELECT FROM pg_catalog.pg_index AS i
-                JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
-                JOIN pg_catalog.pg_am AS m ON m.oid = c.relam
-                JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-                WHERE i.indrelid = $1::pg_catalog.regclass AND m.amname = 'gin' AND i.indisvalid
-                  AND i.indpred IS NULL AND a.attname = $2)";
+        let index = "
+            SELECT c.oid, c.relkind = 'i' AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
+            FROM pg_catalog.pg_index AS i
+            JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+            JOIN pg_catalog.pg_am AS m ON m.oid = c.relam
+            JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+            WHERE i.indrelid = $1::pg_catalog.regclass AND m.amname = 'gin' AND i.indisvalid
+              AND i.indpred IS NULL AND a.attname = $2";
         let args = [self.target.into(), column.name.as_str().into()];
         let (id, list, target) = (ident(&self.id.name), ident(&column.name), self.target);
         let read = |row: &Row| row.must::<i64>(1);
-        if query(indexed, &args, |row| row.must::<bool>(1)) == [true] {
+        let found = query_one(index, &args, |row| (row.must::<pg_sys::Oid>(1), row.must::<bool>(2)));
+        if let Some((index, ours)) = found {
+            if ours && keys.len() > LOOKS {
+                // What was added to such an index a moment ago, every look reads from its begin to its end.
+                query("SELECT pg_catalog.gin_clean_pending_list($1)", &[index.into()], |_| ());
+            }
             let sql = format!(
                 "SELECT t.{id}::pg_catalog.int8 FROM {target} AS t WHERE t.{list} && $1::{}",
                 column.target_type
