@@ -122,7 +122,7 @@ BEGIN
           AND j.history_table::pg_catalog.oid = d.objid;
     -- A run under way notices at its next step, but there is nothing left that it could note it on. After the job,
     -- which it keeps before it notes anything.
-    UPDATE assets_fdw.replica_run AS r SET outcome = 'failed', finished = pg_catalog.clock_timestamp(),
+    UPDATE assets_fdw.replica_run AS r SET outcome = 'skipped', finished = pg_catalog.clock_timestamp(),
             sqlstate = '42704', error = 'the replica was removed meanwhile'
         WHERE r.id = ANY (under_way) AND r.outcome = 'running';
     DELETE FROM assets_fdw.replica_progress AS p WHERE p.target = ANY (dropped);

@@ -441,9 +441,9 @@ pub fn under_way(target: pg_sys::Oid) -> Option<i64> {
 /// What the history says of a run whose replica was removed meanwhile; in the transaction that removed it, and
 /// after that, since the run keeps its job before it notes anything. sql/30-replica.sql has the same for a
 /// table that is dropped.
-pub fn removed(target: pg_sys::Oid, run: Option<i64>) {
+pub fn end_of_removed(target: pg_sys::Oid, run: Option<i64>) {
     let sql = "
-        UPDATE assets_fdw.replica_run SET outcome = 'failed', finished = clock_timestamp(),
+        UPDATE assets_fdw.replica_run SET outcome = 'skipped', finished = clock_timestamp(),
             sqlstate = '42704', error = 'the replica was removed meanwhile'
         WHERE id = $1 AND outcome = 'running'";
     as_extension(|| {

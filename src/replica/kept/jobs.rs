@@ -261,7 +261,7 @@ pub fn remove(target: pg_sys::Oid) {
     histories::leave(target);
     let run = history::under_way(target);
     as_extension(|| execute("DELETE FROM assets_fdw.replica_job WHERE target = $1", &[target.into()]));
-    history::removed(target, run);
+    history::end_of_removed(target, run);
 }
 
 /// The replicas of a foreign table that belong to a role.
