@@ -46,5 +46,7 @@ pub use switches::{
 
 /// The workspace id of every simulator.
 pub const WORKSPACE_ID: &str = "f1668d0c-828c-470c-b7d1-8c4f48cd345a";
+/// The workspace id after the switch `restored`.
+pub const RESTORED_ID: &str = "0b7d5f1e-3c52-4f0e-9c1d-6f2a90b8e7d4";
 /// The cloud id of every simulator.
 pub const CLOUD_ID: &str = "11223344-a1b2-4b33-8c44-def123456789";

@@ -93,6 +93,8 @@ pub(crate) fn documented() -> Switches {
         plain_type: true,
         object_by_key: false,
         no_assets: false,
+        restored: false,
+        moves_unannounced: false,
         rename_touches_referrers: false,
         index_lag_ms: 0,
         index_lag_searches: 0,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
+use crate::CLOUD_ID;
 use crate::data::change::{self, Change, How};
 use crate::data::view::Visibility;
 use crate::data::world::{Lag, World};
@@ -16,7 +17,6 @@ use crate::log::{Log, LogEntry, Place as LogPlace};
 use crate::render::{Fragments, Place};
 use crate::routes::{self, Endpoint, Route, Routed};
 use crate::switches::{LimitBody, Switches};
-use crate::{CLOUD_ID, WORKSPACE_ID};
 
 /// Everything a running simulator holds.
 #[derive(Debug)]
@@ -134,6 +134,7 @@ impl Service {
                 searches: switches.index_lag_searches,
             },
             touch_referrers: switches.rename_touches_referrers,
+            silent_moves: switches.moves_unannounced,
         }
     }
 
@@ -314,7 +315,7 @@ impl Service {
             return Reply::gateway(401, "Unauthorized; scope does not match");
         }
         if routed.cloud.as_deref().is_some_and(|c| c != CLOUD_ID)
-            || routed.workspace.as_deref().is_some_and(|w| w != WORKSPACE_ID)
+            || routed.workspace.as_deref().is_some_and(|w| w != switches.workspace())
         {
             return Reply::gateway(404, "Not Found");
         }

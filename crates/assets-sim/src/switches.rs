@@ -440,12 +440,16 @@ pub struct Switches {
     pub object_by_key: bool,
     /// The site has no Assets: discovery finds no workspace (false in all).
     pub no_assets: bool,
+    /// The site was restored from a copy: it has another workspace, and the one before is gone (false in all).
+    pub restored: bool,
     /// Renaming an object touches `Updated` of those that refer to it (false, true, false).
     pub rename_touches_referrers: bool,
     /// AQL sees a write only after so many ms (0, 0, 0).
     pub index_lag_ms: u64,
     /// AQL sees a write only after so many searches (0, 0, 1).
     pub index_lag_searches: u32,
+    /// Moving an object into another type leaves its `Updated` alone (false in all).
+    pub moves_unannounced: bool,
     /// How far the service's clock is ahead of this machine's, in ms: what objects are stamped with, what `now()` gives
     /// and the `Date` of answers (0, 0, 0).
     pub clock_offset_ms: i64,
@@ -483,6 +487,11 @@ impl Switches {
             Profile::Lenient => profiles::lenient(),
             Profile::Hostile => profiles::hostile(),
         }
+    }
+
+    /// The id of the workspace that there is.
+    pub fn workspace(&self) -> &'static str {
+        if self.restored { crate::RESTORED_ID } else { crate::WORKSPACE_ID }
     }
 
     /// Changes the switches named in a JSON object; an unknown name or a value that does not fit changes nothing.

@@ -42,6 +42,44 @@ pub struct Unit {
     pub types: Vec<i64>,
     /// How many objects of these types there are if every replica is right.
     pub rows: u64,
+    /// Those of its members that have no type in common, and how many rows each will hold.
+    pub apart: Vec<(usize, u64)>,
+}
+
+/// A unit in two parts, to be counted by themselves: an object that was moved from one of its types to another
+/// without a word leaves the sum as it is, but not the parts. Which member is in which part is another matter
+/// for another `seed`: of any two, every second seed tells them apart. Members whose types are others' taken
+/// together are in neither. None where there is nothing to tell apart.
+pub fn parts(unit: &Unit, group: &[Takes], seed: u64) -> Option<(Unit, Unit)> {
+    if unit.apart.len() < 2 {
+        return None;
+    }
+    // The first is always in the one part, and somebody in the other.
+    let sure = 1 + mix(seed) as usize % (unit.apart.len() - 1);
+    let (mut parts, none) = ([Vec::new(), Vec::new()], Vec::new());
+    for (n, member) in unit.apart.iter().enumerate() {
+        let types = group.get(member.0).map_or(&none, |takes| &takes.types);
+        let name = types.iter().min().copied().unwrap_or_default().unsigned_abs();
+        let other = n > 0 && (n == sure || mix(seed ^ mix(name)) % 2 == 1);
+        parts[usize::from(other)].push(*member);
+    }
+    let [one, other] = parts.map(|apart| {
+        let members: Vec<usize> = apart.iter().map(|(n, _)| *n).collect();
+        let mut types: Vec<i64> =
+            members.iter().flat_map(|n| group.get(*n).map_or(&none, |takes| &takes.types)).copied().collect();
+        types.sort_unstable();
+        Unit { members, types, rows: apart.iter().map(|(_, rows)| rows).sum(), apart }
+    });
+    // The shorter text is asked for.
+    Some(if one.types.len() <= other.types.len() { (one, other) } else { (other, one) })
+}
+
+/// splitmix64's mixing.
+fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 /// Which replicas can be counted together: those without a condition of their own and with no type in
@@ -51,10 +89,15 @@ pub struct Unit {
 /// `rows` is how many rows each will hold.
 pub fn units(group: &[Takes], rows: &[u64]) -> Vec<Unit> {
     let rows_of = |n: usize| rows.get(n).copied().unwrap_or(0);
-    let alone = |n: usize| Unit { members: vec![n], types: group[n].types.clone(), rows: rows_of(n) };
+    let alone = |n: usize| Unit {
+        members: vec![n],
+        types: group[n].types.clone(),
+        rows: rows_of(n),
+        apart: Vec::new(),
+    };
     let mut order: Vec<usize> = (0..group.len()).collect();
     order.sort_by_key(|n| group[*n].types.len());
-    let mut shared = Unit { members: Vec::new(), types: Vec::new(), rows: 0 };
+    let mut shared = Unit { members: Vec::new(), types: Vec::new(), rows: 0, apart: Vec::new() };
     let (mut apart, mut covering) = (Vec::new(), Vec::new());
     for n in order {
         let takes = &group[n];
@@ -66,6 +109,7 @@ pub fn units(group: &[Takes], rows: &[u64]) -> Vec<Unit> {
             shared.members.push(n);
             shared.types.extend(&takes.types);
             shared.rows += rows_of(n);
+            shared.apart.push((n, rows_of(n)));
         }
     }
     let disjoint = shared.members.clone();
@@ -122,8 +166,36 @@ mod tests {
         Takes { types: types.to_vec(), filtered }
     }
 
-    fn unit(members: &[usize], types: &[i64], rows: u64) -> Unit {
-        Unit { members: members.to_vec(), types: types.to_vec(), rows }
+    fn unit(members: &[usize], types: &[i64], rows: u64) -> (Vec<usize>, Vec<i64>, u64) {
+        (members.to_vec(), types.to_vec(), rows)
+    }
+
+    fn units(group: &[Takes], rows: &[u64]) -> Vec<(Vec<usize>, Vec<i64>, u64)> {
+        super::units(group, rows).into_iter().map(|unit| (unit.members, unit.types, unit.rows)).collect()
+    }
+
+    #[test]
+    fn the_parts_of_a_unit_are_all_of_it_and_tell_any_two_replicas_apart_before_long() {
+        let mut group: Vec<Takes> = (1..=20).map(|n| takes(&[n, n + 100], false)).collect();
+        group.push(takes(&(1..=20).flat_map(|n| [n, n + 100]).collect::<Vec<_>>(), false));
+        let rows: Vec<u64> = (1..=20).chain([210]).collect();
+        let unit = super::units(&group, &rows).remove(0);
+        assert_eq!((unit.members.len(), unit.apart.len(), unit.rows), (21, 20, 210));
+        let mut together: HashSet<(usize, usize)> =
+            (0..20).flat_map(|a| (a + 1..20).map(move |b| (a, b))).collect();
+        for seed in 0..40 {
+            let (one, other) = parts(&unit, &group, seed).expect("there are several");
+            assert!(!one.members.is_empty() && !other.members.is_empty());
+            assert_eq!((one.rows + other.rows, one.members.len() + other.members.len()), (210, 20));
+            assert_eq!(one.rows, one.members.iter().map(|n| rows[*n]).sum::<u64>());
+            assert_eq!(one.types.len(), one.members.len() * 2);
+            together.retain(|(a, b)| one.members.contains(a) == one.members.contains(b));
+        }
+        assert!(together.is_empty(), "{together:?}");
+        // Of two, each time; of one, never.
+        let two = super::units(&group[..2], &rows[..2]).remove(0);
+        assert!((0..10).all(|seed| parts(&two, &group, seed).is_some_and(|(one, _)| one.members.len() == 1)));
+        assert_eq!(parts(&super::units(&group[..1], &rows[..1])[0], &group, 0), None);
     }
 
     #[test]

@@ -135,6 +135,8 @@ pub struct How {
     pub lag: Lag,
     /// A new label of an object also touches `Updated` of those that refer to it.
     pub touch_referrers: bool,
+    /// `Updated` of what is moved into another type stays as it is.
+    pub silent_moves: bool,
 }
 
 /// Applies a change and gives the key of the object concerned, or else the name of what was changed.
@@ -250,7 +252,9 @@ pub fn parse_value(world: &World, attribute: &Attribute, text: &str) -> Result<V
 
 /// Stores a new or changed object with the history of what differs.
 pub fn store(world: &mut World, mut object: Object, old: Option<&Object>, how: How) {
-    object.updated = world.write_time();
+    let now = world.write_time();
+    let moved = |old: &&Object| how.silent_moves && old.type_id != object.type_id;
+    object.updated = old.filter(moved).map_or(now, |old| old.updated);
     if old.is_none() {
         object.created = object.updated;
     }

@@ -6,12 +6,12 @@ pub(crate) mod schemas;
 pub(crate) mod search;
 pub(crate) mod writes;
 
+use crate::CLOUD_ID;
 use crate::data::view::{References, View};
 use crate::http::Reply;
 use crate::render::object::Render;
 use crate::routes::{Endpoint, Route};
 use crate::service::{Call, Service};
-use crate::{CLOUD_ID, WORKSPACE_ID};
 
 /// Answers a call that passed credentials and limits.
 pub(crate) fn answer(service: &Service, call: &Call<'_>) -> Reply {
@@ -81,7 +81,7 @@ fn workspace(service: &Service, call: &Call<'_>) -> Reply {
     let values = if call.switches.no_assets {
         String::new()
     } else {
-        format!("{{\"workspaceId\":\"{WORKSPACE_ID}\"}}")
+        format!("{{\"workspaceId\":\"{}\"}}", call.switches.workspace())
     };
     let origin = &service.place.origin;
     let below =
