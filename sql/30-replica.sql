@@ -59,6 +59,7 @@ CREATE TABLE assets_fdw.replica_state (
     patient         boolean NOT NULL DEFAULT false, -- was brought forward and failed: not again before retry_at
     last_error      text,
     full_at         timestamptz,         -- when everything was last compared
+    full_wanted     timestamptz,         -- when something became known that only a comparison of everything mends
     -- What an incremental refresh goes on from: the object schema, which replicas are refreshed
     -- together by; since when changes are to be asked for, on this machine's clock and the
     -- service's; and how (crates/delta). No manner: it cannot be, and `obstacle` says why.
@@ -67,6 +68,9 @@ CREATE TABLE assets_fdw.replica_state (
     since_there     timestamptz,
     manner          text,
     obstacle        text,
+    -- Where the rows come from: the workspace of Assets, and whose credential it was, as a hash.
+    workspace       text,
+    account         text,
     -- Rows inserted less rows deleted by the table's statistics, and its file, when `rows` was right: where they are
     -- others, somebody else has written to it, and its rows are counted.
     written_balance bigint,
@@ -136,6 +140,8 @@ CREATE TABLE assets_fdw.replica_request (
     target  oid NOT NULL,
     asked   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
+-- It has no key, and rows could not be deleted from it under a publication FOR ALL TABLES.
+ALTER TABLE assets_fdw.replica_request REPLICA IDENTITY FULL;
 
 -- Where each run is. Unlogged: it means nothing after a crash.
 CREATE UNLOGGED TABLE assets_fdw.replica_progress (

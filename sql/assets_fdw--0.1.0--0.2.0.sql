@@ -55,6 +55,11 @@ ALTER TABLE assets_fdw.replica_request
 CREATE FUNCTION assets_fdw.replica_unscheduled() RETURNS text
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'replica_unscheduled_wrapper';
 
+-- 30-replica: where the rows come from, and a replica identity for the table that has no key
+ALTER TABLE assets_fdw.replica_state ADD COLUMN full_wanted timestamptz, ADD COLUMN workspace text,
+    ADD COLUMN account text;
+ALTER TABLE assets_fdw.replica_request REPLICA IDENTITY FULL;
+
 -- Proven of one attribute and believed of all, or by letters of ASCII alone: to be proven again.
 DELETE FROM assets_fdw.service_facts WHERE fact IN ('reference key', 'text ==', 'NOT (text ==)');
 

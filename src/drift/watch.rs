@@ -16,6 +16,7 @@ use super::sync::{self, Asked, Plan};
 use super::{ask, gather};
 use crate::installed;
 use crate::replica::kept::jobs::{self, Job};
+use crate::replica::kept::{origin, standing};
 use crate::sql::failure;
 use crate::sql::spi::{as_extension, execute, query, query_one};
 use crate::sql::txn::transaction;
@@ -177,7 +178,7 @@ pub fn before_refresh(job: &Job) {
             Err(failure) => return failure.log("a look at drift could not begin"),
         };
         done.push(look.schema.clone());
-        let outcome = failure::catch(|| look.take(job.owner));
+        let outcome = failure::catch(|| look.take(job));
         let message = outcome.as_ref().err().map(|failure| failure.message.clone());
         if let Err(failure) = &outcome {
             failure.log(&format!("the look at drift of schema \"{}\" failed", look.schema));
@@ -252,10 +253,16 @@ fn claim(job: &Job, done: &[String]) -> Option<Look> {
 }
 
 impl Look {
-    fn take(&self, user: pg_sys::Oid) {
+    fn take(&self, job: &Job) {
+        let user = job.owner;
+        let (server, standing) = transaction(|| (jobs::server_of(job), standing::read(job.target)));
         let asked = hasty(|| sync::questions(&self.schema, &gather::gather(&self.schema, user), user));
         let mut glances = Vec::new();
-        for Asked { client, question, .. } in &asked {
+        for Asked { client, question, server: of } in &asked {
+            // What another workspace shows is no change of this one.
+            if let Some(standing) = standing.as_ref().filter(|_| of.to_u32() == server) {
+                origin::check(job, standing, client);
+            }
             let glance = ask::glance(client.clone(), question.schema_id);
             glances.push(error::or_raise(runtime::wait(glance)));
         }

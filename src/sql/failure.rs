@@ -67,6 +67,11 @@ impl Failure {
         self.service
     }
 
+    /// Whether the service refused what it was asked.
+    pub fn is_refused_aql(&self) -> bool {
+        self.sqlstate == "HV00L"
+    }
+
     /// Whether the run was stopped from outside. A shutdown ends the process, so what is left is a cancel.
     pub fn is_interruption(&self) -> bool {
         self.stopped

@@ -251,6 +251,20 @@ impl Client {
         self.metadata.forget();
     }
 
+    /// The workspace that the client reads from, found out where it is not known.
+    ///
+    /// # Errors
+    /// Whatever finding it out meets.
+    pub async fn workspace(&self) -> Result<Arc<str>, Error> {
+        self.session.workspace(self.session.meter()).await
+    }
+
+    /// Has the way to the service found anew, as the options and the site say it: a site that was restored has
+    /// another workspace.
+    pub fn forget_whereabouts(&self) {
+        self.session.forget_whereabouts();
+    }
+
     /// Any JSON below the workspace's base, by GET; `path` has no leading slash and is a literal
     /// path, `query` is encoded.
     pub async fn get_json(&self, path: &str, query: &[(&str, &str)]) -> Result<serde_json::Value, Error> {

@@ -53,6 +53,17 @@ struct Known {
     scoped: bool,
 }
 
+impl Known {
+    /// What the options say.
+    fn told(config: &Config) -> Self {
+        Self {
+            cloud: config.cloud_id.as_deref().map(Arc::from),
+            workspace: config.workspace_id.as_deref().map(Arc::from),
+            ..Self::default()
+        }
+    }
+}
+
 /// What of it is worth keeping beyond the process.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Whereabouts {
@@ -155,11 +166,7 @@ impl Session {
             .with_hint("Set the server option site, or cloud_id as well as workspace_id."));
         }
         let http = Http::new(&config)?;
-        let known = Known {
-            cloud: config.cloud_id.as_deref().map(Arc::from),
-            workspace: config.workspace_id.as_deref().map(Arc::from),
-            ..Known::default()
-        };
+        let known = Known::told(&config);
         // Redirects are followed, and a token may have to be fetched first.
         let takes = config.request_timeout.saturating_mul(4).saturating_add(MINUTE);
         let budget = Budget::new(shared.clone(), config.requests_per_minute, config.retry_timeout, takes);
@@ -196,6 +203,10 @@ impl Session {
         known.workspace = known.workspace.take().or_else(|| plain(there.workspace));
         known.cloud = known.cloud.take().or_else(|| plain(there.cloud));
         known.scoped |= there.scoped;
+    }
+
+    pub(crate) fn forget_whereabouts(&self) {
+        *self.known() = Known::told(&self.config);
     }
 
     pub(crate) fn service_time(&self) -> Option<i64> {

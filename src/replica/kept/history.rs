@@ -198,6 +198,22 @@ pub fn succeeded(job: &Job, run: &Run, base: Micros, figures: &Figures) {
     });
 }
 
+/// Notes that a run has written what changed, but for rows that it may not delete: what the replica shows is
+/// not what the service has. It goes on with its schedule and its group, where it fails in the same way until
+/// somebody decides.
+pub fn held_back(job: &Job, run: &Run, base: Micros, figures: &Figures, failure: &Failure) {
+    as_extension(|| {
+        let sql = "
+            UPDATE assets_fdw.replica_state SET run = NULL, retry_at = NULL, failures = 1, stopped = 0, service_failed = NULL,
+                last_error = $4, last_failure = clock_timestamp(), rows = $2,
+                base = 'epoch'::timestamptz + $3 * interval '1 microsecond'
+            WHERE target = $1";
+        let message = failure.message.as_str();
+        execute(sql, &[job.target.into(), figures.rows.into(), base.into(), message.into()]);
+        end(job, run, "failed", figures, Some(failure));
+    });
+}
+
 /// Notes that a run failed, and whose fault it is. `retried`: whether its replica is due again by itself where that is
 /// nobody's; else its schedule is as it was.
 pub fn failed(job: &Job, run: &Run, figures: &Figures, failure: &Failure, blame: Blame, retried: bool) {

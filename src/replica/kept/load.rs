@@ -27,6 +27,8 @@ pub struct Load {
     /// Since when changes are to be asked for after it: when the first of its runs began.
     pub since: Moment,
     kept: bool,
+    /// Pages of a run before this one were taken up.
+    pub resumed: bool,
     pages: i32,
     pending: Vec<Row>,
     flushed: Instant,
@@ -50,6 +52,7 @@ impl Load {
             definition: definition.to_owned(),
             since: found.unwrap_or(now),
             kept: found.is_some(),
+            resumed: false,
             pages: 0,
             pending: Vec::new(),
             flushed: Instant::now(),
@@ -57,6 +60,7 @@ impl Load {
         if load.kept {
             let sql = "SELECT coalesce(max(n) + 1, 0) FROM assets_fdw.replica_page WHERE target = $1";
             load.pages = as_extension(|| query_one(sql, &[target.into()], |row| row.must(1))).unwrap_or(0);
+            load.resumed = load.pages > 0;
         } else {
             close(target);
         }

@@ -7,6 +7,7 @@
 //! | histories | whose each history table is |
 //! | history | runs, and the state of jobs |
 //! | standing | what the next run goes on from |
+//! | origin | the workspace and account that a replica's rows come from |
 //! | load | a full comparison that was broken off |
 
 pub mod columns;
@@ -14,4 +15,5 @@ pub mod histories;
 pub mod history;
 pub mod jobs;
 pub mod load;
+pub mod origin;
 pub mod standing;

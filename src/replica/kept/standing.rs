@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use schedule::Micros;
 
 use crate::session::Connection;
-use crate::sql::spi::{as_extension, execute, query_one};
+use crate::sql::spi::{as_extension, execute, query, query_one};
 
 /// What is kept of a replica between runs.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct Standing {
     pub rows: Option<i64>,
     /// By what it is noticed that somebody else writes to it.
     pub written: Option<Written>,
+    /// Where its rows come from.
+    pub origin: Origin,
 }
 
 /// What a table's statistics say of all that was ever written to it, and which file it is in.
@@ -41,13 +43,22 @@ pub struct Written {
     pub file: pg_sys::Oid,
 }
 
+/// Where a replica's rows come from, as far as that is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The workspace of Assets.
+    pub workspace: Option<String>,
+    /// Whose credential it was, without telling it.
+    pub account: Option<String>,
+}
+
 /// Reads it; inside a transaction.
 pub fn read(target: pg_sys::Oid) -> Option<Standing> {
     let sql = "
         SELECT s.object_schema, (extract(epoch FROM s.since_here) * 1000000)::bigint,
                (extract(epoch FROM s.since_there) * 1000000)::bigint, s.manner, s.obstacle,
                (extract(epoch FROM s.full_at) * 1000000)::bigint,
-               (extract(epoch FROM j.full_every) * 1000000)::bigint, c.oid,
+               (extract(epoch FROM j.full_every) * 1000000)::bigint, c.oid, s.workspace, s.account,
                s.rows, s.written_balance, s.written_file,
                CASE WHEN t.relkind = 'r' THEN pg_stat_get_tuples_inserted(t.oid) - pg_stat_get_tuples_deleted(t.oid) END,
                t.relfilenode
@@ -61,7 +72,7 @@ pub fn read(target: pg_sys::Oid) -> Option<Standing> {
             Some(Written { balance: balance?, file: file? })
         };
         query_one(sql, &[target.into()], |row| {
-            let (then, now) = (written(row.get(10), row.get(11)), written(row.get(12), row.get(13)));
+            let (then, now) = (written(row.get(12), row.get(13)), written(row.get(14), row.get(15)));
             Standing {
                 schema: row.get(1),
                 since: row.get(2).map(|here| Moment { here, there: row.get(3) }),
@@ -70,8 +81,9 @@ pub fn read(target: pg_sys::Oid) -> Option<Standing> {
                 full_at: row.get(6),
                 full_every: row.must(7),
                 history: row.get(8),
-                rows: row.get(9).filter(|_| now.is_some() && then == now),
+                rows: row.get(11).filter(|_| now.is_some() && then == now),
                 written: now,
+                origin: Origin { workspace: row.get(9), account: row.get(10) },
             }
         })
     })
@@ -84,6 +96,10 @@ pub struct Ground {
     pub schema: i64,
     /// How changes can be asked for, or why they cannot.
     pub manner: Result<Manner, String>,
+    /// Where it has read from.
+    pub origin: Origin,
+    /// When that began.
+    pub began: Micros,
 }
 
 /// Notes since when changes are to be asked for from now on, and, after a full comparison, on what
@@ -99,11 +115,24 @@ pub fn keep(target: pg_sys::Oid, since: Moment, ground: Option<&Ground>) {
         if let Some(ground) = ground {
             let sql = "
                 UPDATE assets_fdw.replica_state SET
-                    object_schema = $2, manner = $3, obstacle = $4, full_at = clock_timestamp()
+                    object_schema = $2, manner = $3, obstacle = $4, workspace = $5, account = $6,
+                    -- What became known while it read is another comparison's.
+                    full_at = CASE WHEN full_wanted > 'epoch'::timestamptz + $7 * interval '1 microsecond' THEN NULL
+                                   ELSE clock_timestamp() END
                 WHERE target = $1";
             let manner = ground.manner.as_ref().ok().map(|manner| manner.name());
             let obstacle = ground.manner.as_ref().err().map(String::as_str);
-            execute(sql, &[target.into(), ground.schema.into(), manner.into(), obstacle.into()]);
+            let Origin { workspace, account } = &ground.origin;
+            let args = [
+                target.into(),
+                ground.schema.into(),
+                manner.into(),
+                obstacle.into(),
+                workspace.as_deref().into(),
+                account.as_deref().into(),
+                ground.began.into(),
+            ];
+            execute(sql, &args);
         }
     });
 }
@@ -120,8 +149,20 @@ pub fn count(target: pg_sys::Oid, written: Option<Written>, more: i64) {
 
 /// Has everything compared at the next opportunity.
 pub fn want_full(target: pg_sys::Oid) {
-    let sql = "UPDATE assets_fdw.replica_state SET full_at = NULL WHERE target = $1";
+    let sql = "UPDATE assets_fdw.replica_state SET full_at = NULL, full_wanted = clock_timestamp() WHERE target = $1";
     as_extension(|| execute(sql, &[target.into()]));
+}
+
+/// The replicas of a server, owner and object schema that have been loaded, whether they are enabled or not.
+pub fn loaded_of(server: u32, owner: pg_sys::Oid, schema: i64) -> Vec<pg_sys::Oid> {
+    let sql = "
+        SELECT s.target::oid FROM assets_fdw.replica_state AS s
+        JOIN assets_fdw.replica_job AS j ON j.target = s.target
+        JOIN pg_foreign_table AS f ON f.ftrelid = j.source::oid
+        WHERE s.object_schema = $3 AND s.since_here IS NOT NULL AND j.owner::oid = $2 AND f.ftserver = $1
+        ORDER BY 1";
+    let args = [pg_sys::Oid::from(server).into(), owner.into(), schema.into()];
+    as_extension(|| query(sql, &args, |row| row.must(1)))
 }
 
 /// What source and replica look like to the run that compares them: where it differs from what was

@@ -11,6 +11,7 @@ use assets::client::Client;
 use assets::stats::ScanStats;
 use assets::value::{ScanSpec, Value};
 use delta::search::{Ask, Purpose, Search};
+use delta::share::Share;
 use delta::since::{Moment, Witness};
 
 use super::incremental::{self, Party};
@@ -21,6 +22,7 @@ use super::source::{self, Bound, Definition};
 use crate::replica::kept::history::{self, Figures, Run};
 use crate::replica::kept::jobs::Job;
 use crate::replica::kept::load::{self, Load};
+use crate::replica::kept::origin;
 use crate::replica::kept::standing::{self, Ground};
 use crate::replica::table::staging::Staging;
 use crate::runtime::PageStream;
@@ -52,12 +54,32 @@ pub fn run(party: &Party<'_>, figures: &mut Figures) {
     let connection = definition.connection.clone();
     // What is known of the service's types may be what is wrong with it.
     connection.client.forget_metadata();
+    connection.client.forget_whereabouts();
     connection.client.doubt_types_below();
     let mut load = None;
+    // Somebody said that all of it may go.
+    let on_purpose = !party.scheduled && Share::of(party.share).is_all();
     let result = failure::catch(|| {
-        let fetched = fetch(job, run, definition, &fingerprint, &mut load, figures);
-        let manner = ground(&connection, &fetched.bound, &fetched.staging);
-        (Ground { schema: fetched.bound.schema_id, manner }, fetched)
+        let origin = origin::find(job, &standing, &connection, on_purpose);
+        let first = failure::catch(|| fetch(job, run, definition, &fingerprint, &mut load, figures));
+        let resumed = load.as_ref().is_some_and(|load| load.resumed);
+        let read = match first {
+            Ok(fetched) => Some((ground(&connection, &fetched.bound, &fetched.staging), fetched)),
+            Err(failure) if resumed && failure.is_refused_aql() => None,
+            Err(failure) => failure.raise(None),
+        };
+        // Where the service takes no ranges of ids, the rest cannot be asked for, and where it cannot say what
+        // changed since the first pages were brought, they are of no use: all is read anew.
+        let usable = read.filter(|(manner, _)| !resumed || manner.is_ok());
+        let (manner, fetched) = usable.unwrap_or_else(|| {
+            transaction(|| load::close(job.target));
+            *figures = Figures::default();
+            let definition = transaction(|| source::define(job));
+            let fetched = fetch(job, run, definition, &fingerprint, &mut load, figures);
+            (ground(&connection, &fetched.bound, &fetched.staging), fetched)
+        });
+        let began = load.as_ref().map_or_else(clock::now, |load| load.since.here);
+        (Ground { schema: fetched.bound.schema_id, manner, origin, began }, fetched)
     });
     figures.fetch_seconds = began.elapsed().as_secs_f64();
     figures.requests = requests(&connection);
@@ -75,10 +97,14 @@ pub fn run(party: &Party<'_>, figures: &mut Figures) {
         memory: connection.client.memory(),
         again: false,
         first: standing.since.is_none(),
+        resumed: fetched.resumed,
+        answers: fetched.answers,
     };
+    let another_account = !on_purpose && origin::is_another_account(&standing, &whole.ground.origin);
     let mut member = Member::new(job.clone(), Some(run.clone()), party.share, standing, fetched.bound);
     member.take_whole(fetched.staging, whole);
     member.figures = *figures;
+    member.another_account = another_account;
     incremental::finish(party, member, connection, began);
 }
 
@@ -134,6 +160,10 @@ struct Fetched {
     bound: Bound,
     /// The objects that there are.
     ids: HashSet<i64>,
+    /// Some of it was brought by a run before this one.
+    resumed: bool,
+    /// How many pages this run has read.
+    answers: usize,
 }
 
 /// A full comparison under way.
@@ -145,6 +175,7 @@ struct Fetch<'a> {
     staging: Staging,
     total: Option<i64>,
     noted: Instant,
+    answers: usize,
 }
 
 /// Brings every object into a staging table; none is missing, or an ERROR is raised. What was brought is
@@ -168,7 +199,7 @@ fn fetch(
         })
     });
     let load = keep.insert(transaction(|| Load::open(job.target, fingerprint, now)));
-    let resumed = load.pages() > 0;
+    let resumed = load.resumed;
     let count = if known.is_none() || resumed { count(&client, &bound.filter) } else { None };
     let total = count.and_then(|count| i64::try_from(count).ok()).or(known);
     let outputs = std::mem::take(&mut bound.outputs);
@@ -176,7 +207,7 @@ fn fetch(
         history::progress(job.target, run, "fetching", 0, total);
         Staging::create(&bound.columns, outputs)
     });
-    let mut fetch = Fetch { job, run, client, bound, staging, total, noted: Instant::now() };
+    let mut fetch = Fetch { job, run, client, bound, staging, total, noted: Instant::now(), answers: 0 };
     let ids = match count.filter(|_| resumed) {
         Some(count) => fetch.rest(load, count, figures),
         None => {
@@ -185,7 +216,7 @@ fn fetch(
         }
     };
     figures.seen = ids.len() as i64;
-    Fetched { staging: fetch.staging, bound: fetch.bound, ids }
+    Fetched { staging: fetch.staging, bound: fetch.bound, ids, resumed, answers: fetch.answers }
 }
 
 fn count(client: &Arc<Client>, filter: &str) -> Option<u64> {
@@ -208,6 +239,7 @@ impl Fetch<'_> {
         let mut pages = PageStream::start(self.client.clone(), spec, Arc::new(ScanStats::default()));
         let mut ids = HashSet::new();
         while let Some(page) = error::or_raise(pages.next()) {
+            self.answers += 1;
             ids.extend(page.rows.iter().map(|row| row.id));
             let mut rows = page.rows;
             rows.retain(|row| !known.contains(&row.id));

@@ -3,9 +3,12 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use assets::value::Row;
+use delta::share::Share;
 use delta::sift::{Pending, Takes};
+use pgrx::PgSqlErrorCode;
 use tables::ddl::ident;
 
 use super::references::{self, Held, Referenced, Referring};
@@ -14,13 +17,15 @@ use crate::replica::kept::history::{Figures, Run};
 use crate::replica::kept::jobs::Job;
 use crate::replica::kept::load;
 use crate::replica::kept::load::Load;
+use crate::replica::kept::origin;
 use crate::replica::kept::standing;
 use crate::replica::kept::standing::{Ground, Standing};
-use crate::replica::table::apply::Diff;
+use crate::replica::table::apply::{Diff, Kept};
 use crate::replica::table::rights;
 use crate::replica::table::staging::Staging;
 use crate::replica::table::versions;
 use crate::sql::clock;
+use crate::sql::failure::Failure;
 use crate::sql::spi::{each_row, query};
 
 /// One replica of the group.
@@ -31,7 +36,11 @@ pub struct Member {
     /// right, which nothing will tell it of later.
     pub run: Option<Run>,
     /// The share of its rows that may be deleted.
-    pub share: f64,
+    share: Share,
+    /// It is read by another account than before.
+    pub another_account: bool,
+    /// Rows were kept that would have been too many to go: what is said of it.
+    pub kept: Option<Failure>,
     /// What the run does to it.
     pub figures: Figures,
     /// What is kept of it.
@@ -74,7 +83,23 @@ pub struct Whole {
     pub again: bool,
     /// It is the first load.
     pub first: bool,
+    /// Some of it was brought by a run before this one.
+    pub resumed: bool,
+    /// How many pages were read.
+    pub answers: usize,
 }
+
+impl Whole {
+    /// Whether what was read first may be older than what was read last, so that it ends with a look at what
+    /// changed meanwhile. One answer shows one moment. `spare`: the group is brought to one moment soon, and
+    /// only what is much older than that has to be looked at now.
+    pub fn is_torn(&self, began: Instant, spare: bool) -> bool {
+        if spare { self.resumed || began.elapsed() > LONG } else { self.resumed || self.answers > 1 }
+    }
+}
+
+/// A load that takes longer is not written as it was when it began.
+const LONG: Duration = Duration::from_secs(60);
 
 impl Member {
     /// A member before anything was asked.
@@ -83,7 +108,9 @@ impl Member {
         Self {
             job,
             run,
-            share,
+            share: Share::of(share),
+            another_account: false,
+            kept: None,
             figures: Figures::default(),
             standing,
             bound,
@@ -125,6 +152,22 @@ impl Member {
         if let Some(staging) = &mut self.staging {
             staging.supersede(&known);
         }
+    }
+
+    /// What of it may be deleted.
+    pub fn may_lose(&self) -> Share {
+        if self.another_account { Share::none() } else { self.share }
+    }
+
+    /// Objects that have to leave, where they are more than may go; inside a transaction.
+    pub fn too_many(&self) -> HashSet<i64> {
+        let out: Vec<i64> = self.pending.out.iter().copied().collect();
+        let leaving = if out.is_empty() { HashSet::new() } else { self.held(&out) };
+        if leaving.is_empty() || self.may_lose().allows(leaving.len() as u64, self.rows_held().unsigned_abs())
+        {
+            return HashSet::new();
+        }
+        leaving
     }
 
     /// Whether everything of it is to be compared again.
@@ -237,6 +280,7 @@ impl Member {
         let diff = Diff { target: &self.job.name, columns: &bound.columns, id: &bound.id };
         let mut figures = Figures { inserted: 0, updated: 0, deleted: 0, unchanged: 0, ..self.figures };
         let mut touched: Vec<i64> = Vec::new();
+        let (may, mut kept) = (self.may_lose(), None);
         let out: Vec<i64> = self.pending.out.iter().copied().collect();
         if let Some(staging) = &mut self.staging {
             staging.hide(&out);
@@ -244,14 +288,19 @@ impl Member {
         match (&self.whole, &self.staging) {
             (Some(whole), Some(staging)) => {
                 let there = self.pending.ids_after(whole.ids.iter().copied()).len();
-                diff.everything(staging, i64::try_from(there).unwrap_or(i64::MAX), self.share, &mut figures);
+                let there = i64::try_from(there).unwrap_or(i64::MAX);
+                kept = diff.everything(staging, there, may, &mut figures);
             }
             _ if self.run.is_some() && !(self.pending.brought.is_empty() && out.is_empty()) => {
-                diff.changes(self.staging.as_ref(), &out, self.share, &mut figures);
+                kept = diff.changes(self.staging.as_ref(), &out, may, &mut figures);
                 touched.extend(self.pending.brought.union(&self.pending.out));
             }
             _ => {}
         }
+        if let Some(kept) = kept.filter(|_| self.another_account) {
+            origin::sees_less(&self.job.name, kept.gone, kept.rows);
+        }
+        self.kept = kept.map(|kept| too_many(&self.job.name, kept, self.share));
         let referring = Referring {
             target: &self.job.name,
             id: &bound.id,
@@ -293,4 +342,23 @@ impl Member {
     pub fn want_full(&self) {
         standing::want_full(self.job.target);
     }
+}
+
+/// What is said of rows that were kept, since they would have been too many to go.
+fn too_many(name: &str, kept: Kept, share: Share) -> Failure {
+    let Kept { gone, rows } = kept;
+    let share = share.share();
+    let mut failure = Failure::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!(
+            "the refresh of {name} would delete {gone} of {rows} rows, more than assets_fdw.max_delete_share ({share}) \
+             allows"
+        ),
+    )
+    .with_hint(
+        "The credential may see less than it did: compare with Assets. If the objects are gone indeed: SET \
+         assets_fdw.max_delete_share = 1, then call assets_fdw.refresh().",
+    );
+    failure.detail = Some("These rows are kept; what else changed was written.".to_owned());
+    failure
 }

@@ -3,6 +3,7 @@
 //! Values are of the replica's types by now (`fit`). Plain SQL into an ordinary table: its grants, views, indexes,
 //! triggers, partitions and publications are none of our business and survive.
 
+use delta::share::Share;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -25,27 +26,45 @@ pub struct Diff<'a> {
     pub id: &'a Column,
 }
 
+/// Rows that were kept although the service no longer shows their objects.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// How many.
+    pub gone: i64,
+    /// Of how many.
+    pub rows: i64,
+}
+
 impl Diff<'_> {
     /// Writes the difference, inside the transaction that makes it visible. Counts into `figures`.
     ///
     /// What is staged is everything there is, `there` objects.
     ///
-    /// Raises an ERROR if more than `max_delete_share` of the rows would be deleted.
-    pub fn everything(&self, staging: &Staging, there: i64, max_delete_share: f64, figures: &mut Figures) {
+    /// Where more rows would be deleted than may be, none is, and what is said of it is given; all else is
+    /// written.
+    pub fn everything(
+        &self,
+        staging: &Staging,
+        there: i64,
+        may: Share,
+        figures: &mut Figures,
+    ) -> Option<Kept> {
         let (target, same) = (self.target, self.same());
         run_connected(|connection| {
             self.require_shape(connection);
             let staged = staging.attach(connection, self.id);
             let args = arguments(&[], &staged);
             let gone = format!("NOT EXISTS (SELECT FROM {} AS s WHERE {same})", staged.table);
-            self.guard(connection, &gone, &args, max_delete_share);
-            let delete = format!("DELETE FROM {target} AS t WHERE {gone}");
-            figures.deleted = count(connection.execute(&delete, &args));
+            let kept = self.guard(connection, &gone, &args, may);
+            if kept.is_none() {
+                let delete = format!("DELETE FROM {target} AS t WHERE {gone}");
+                figures.deleted = count(connection.execute(&delete, &args));
+            }
             figures.updated = count(connection.execute(&self.update(&staged.table), &args));
             figures.inserted = count(connection.execute(&self.insert(&staged.table), &args));
             figures.unchanged = there - figures.updated - figures.inserted;
-            figures.rows = there;
-        });
+            kept
+        })
     }
 
     /// The same for changes: the rows `out` have to leave, those that are staged are as they are now, and
@@ -54,19 +73,22 @@ impl Diff<'_> {
         &self,
         staging: Option<&Staging>,
         out: &[i64],
-        max_delete_share: f64,
+        may: Share,
         figures: &mut Figures,
-    ) {
+    ) -> Option<Kept> {
         let target = self.target;
         run_connected(|connection| {
             self.require_shape(connection);
+            let mut kept = None;
             if !out.is_empty() {
                 let args = [out.to_vec().into()];
                 let ids = format!("($1::pg_catalog.int8[]::{}[])", self.id.target_type);
                 let leaving = format!("t.{} = ANY {ids}", ident(&self.id.name));
-                self.guard(connection, &leaving, &args, max_delete_share);
-                let sql = format!("DELETE FROM {target} AS t WHERE {leaving}");
-                figures.deleted = count(connection.execute(&sql, &args));
+                kept = self.guard(connection, &leaving, &args, may);
+                if kept.is_none() {
+                    let sql = format!("DELETE FROM {target} AS t WHERE {leaving}");
+                    figures.deleted = count(connection.execute(&sql, &args));
+                }
             }
             if let Some(staging) = staging {
                 let staged = staging.attach(connection, self.id);
@@ -77,7 +99,8 @@ impl Diff<'_> {
                 let staged = connection.query_with(&sql, &args, |row| row.must::<i64>(1));
                 figures.unchanged = staged.first().map_or(0, |n| n - figures.updated - figures.inserted);
             }
-        });
+            kept
+        })
     }
 
     /// An ERROR where a column has another type by now than the rows were put by for; the lock on the replica keeps it as
@@ -115,29 +138,16 @@ impl Diff<'_> {
         format!("t.{} = {}", ident(&self.id.name), self.id.staged())
     }
 
-    fn guard(&self, connection: &Connected, gone: &str, args: &[DatumWithOid], max_delete_share: f64) {
+    /// What may not go of the rows that would, if they are too many.
+    fn guard(&self, connection: &Connected, gone: &str, args: &[DatumWithOid], may: Share) -> Option<Kept> {
         let target = self.target;
         let sql = format!("SELECT pg_catalog.count(*) FROM {target} AS t WHERE {gone}");
         let leaving = connection.query_with(&sql, args, |row| row.must::<i64>(1)).first().copied();
+        let gone = leaving.filter(|gone| *gone > 0)?;
         // Only then is the table read to be counted.
-        let sql =
-            format!("SELECT pg_catalog.count(*), {}::pg_catalog.int8 FROM {target}", leaving.unwrap_or(0));
-        let counted = match leaving {
-            None | Some(0) => Vec::new(),
-            Some(_) => connection.query(&sql, |row| (row.must::<i64>(1), row.must::<i64>(2))),
-        };
-        let (rows, gone) = counted.first().copied().unwrap_or((0, 0));
-        if gone as f64 > max_delete_share * rows as f64 {
-            error::raise_hint(
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!(
-                    "the refresh of {target} would delete {gone} of {rows} rows, more than \
-                     assets_fdw.max_delete_share ({max_delete_share}) allows"
-                ),
-                "The credential may see less than it did: compare with Assets. If the objects are gone indeed: SET \
-                 assets_fdw.max_delete_share = 1, then call assets_fdw.refresh().",
-            );
-        }
+        let sql = format!("SELECT pg_catalog.count(*) FROM {target}");
+        let rows = connection.query(&sql, |row| row.must::<i64>(1)).first().copied().unwrap_or(0);
+        (!may.allows(gone.unsigned_abs(), rows.unsigned_abs())).then_some(Kept { gone, rows })
     }
 
     /// Rows are compared by their image, which every type has, also those without an equality
@@ -174,8 +184,8 @@ impl Diff<'_> {
     }
 }
 
-fn run_connected(statements: impl FnOnce(&Connected)) {
-    theirs::run(|| connected(statements));
+fn run_connected<T>(statements: impl FnOnce(&Connected) -> T) -> T {
+    theirs::run(|| connected(statements))
 }
 
 /// `$1`, and what the staged rows need behind it.

@@ -85,7 +85,8 @@ fn create(table: &str, of: &Of, find: impl Fn() -> Option<pg_sys::Oid>) -> pg_sy
     }
     let id = ident(of.id);
     execute(&format!("CREATE UNIQUE INDEX ON {table} ({id}) WHERE valid_to IS NULL"), &[]);
-    execute(&format!("CREATE INDEX ON {table} ({id}, valid_from)"), &[]);
+    // A version's key; a publication needs one to tell of a version that is closed.
+    execute(&format!("ALTER TABLE {table} ADD PRIMARY KEY ({id}, valid_from)"), &[]);
     execute(&format!("COMMENT ON TABLE {table} IS {}", tables::ddl::literal(&comment(of.name))), &[]);
     found
 }
@@ -210,6 +211,7 @@ pub fn note(history: pg_sys::Oid, target: &str, columns: &[Column], id: &Column,
     };
     let args = || [touched.map(<[i64]>::to_vec).into()];
     let id = ident(&id.name);
+    identify(history, &table, &id);
     // The time is the transaction's, so that what is committed together became valid together.
     let same = format!("pg_catalog.record_image_eq(ROW({}), ROW({}))", list("t."), list("h."));
     theirs::run(|| {
@@ -246,6 +248,27 @@ fn require_own(history: pg_sys::Oid, target: pg_sys::Oid) {
              whose first 55 bytes differ, or into another schema.",
         ),
     }
+}
+
+/// A history of 0.1.0 has no key, without which PostgreSQL lets nobody close a version in a published table: it
+/// gets one where it is published. Where two versions are of one object and moment, the whole row is its key.
+fn identify(history: pg_sys::Oid, table: &str, id: &str) {
+    let sql = "
+        SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = $1 AND c.relreplident IN ('d', 'n')
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary)
+          AND EXISTS (SELECT FROM pg_catalog.pg_publication_tables AS p
+                      WHERE p.schemaname = n.nspname AND p.tablename = c.relname)";
+    if query_one(sql, &[history.into()], |_| ()).is_none() {
+        return;
+    }
+    let sql =
+        format!("SELECT 1 FROM {table} GROUP BY {id}, valid_from HAVING pg_catalog.count(*) > 1 LIMIT 1");
+    let key = match query_one(&sql, &[], |_| ()) {
+        None => format!("ADD PRIMARY KEY ({id}, valid_from)"),
+        Some(()) => "REPLICA IDENTITY FULL".to_owned(),
+    };
+    execute(&format!("ALTER TABLE {table} {key}"), &[]);
 }
 
 /// The table's name, and the columns that it shares with the replica, quoted. None where it is gone.

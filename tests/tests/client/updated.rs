@@ -19,7 +19,7 @@ const MEMBERS: &str = r#"
                      obj_description(p.oid, 'pg_proc'))
     FROM pg_proc AS p JOIN member AS m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
   UNION ALL
-    SELECT concat_ws(' | ', 'relation', c.oid::regclass, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relacl,
+    SELECT concat_ws(' | ', 'relation', c.oid::regclass, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relreplident, c.relacl,
                      c.reloptions, obj_description(c.oid, 'pg_class'), CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) END,
                      c.oid = ANY (e.extconfig), e.extcondition[array_position(e.extconfig, c.oid)])
     FROM pg_class AS c JOIN member AS m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid, pg_extension AS e

@@ -110,7 +110,7 @@ impl Group {
         }
         self.verdicts(window)?;
         self.leave_behind();
-        self.compare_all()?;
+        self.compare_all(round == 0)?;
         Ok(seen == 0 && !self.unsettled)
     }
 
@@ -134,7 +134,10 @@ impl Group {
         let mut now = self.units();
         let agreed = now.len() == counts.len()
             && now.iter().zip(&counts).all(|(unit, count)| Some(unit.rows) == *count);
-        now.iter_mut().zip(&units).for_each(|(now, before)| now.rows = before.rows);
+        for (now, before) in now.iter_mut().zip(&units) {
+            now.rows = before.rows;
+            now.apart.clone_from(&before.apart);
+        }
         let (agreed, mut later) = (agreed && now == units, 0);
         self.members.iter_mut().for_each(Member::look_again);
         for page in &second {
@@ -145,7 +148,7 @@ impl Group {
         }
         self.verdicts(again)?;
         self.leave_behind();
-        self.compare_all()?;
+        self.compare_all(false)?;
         Ok(false)
     }
 
@@ -319,6 +322,7 @@ impl Group {
         let refer = going.iter().any(|n| !self.members[*n].bound.references.is_empty());
         if refer {
             self.not_found_again();
+            self.keep_too_many();
         }
         if !refer || (self.changed.is_empty() && self.gone.is_empty()) {
             return Ok(Vec::new());
@@ -359,6 +363,8 @@ impl Group {
             let (key, label) = found.map_or((None, None), |(key, label)| (Some(key), label));
             let same = |held: &Held| held.key == key && held.label.as_ref() == Some(&label);
             let same_since = known.filter(|(held, _)| same(held)).and_then(|(_, since)| *since);
+            // A reference to an object without a label shows its key (assets::decode).
+            let label = label.or_else(|| key.clone());
             Some(Referenced { held_key, key, label, same_since })
         };
         Ok(self.changed.keys().chain(&self.gone).collect::<HashSet<_>>().into_iter().filter_map(of).collect())
@@ -375,9 +381,23 @@ impl Group {
         };
         let known = |id: &i64| after.contains(id) || self.changed.contains_key(id);
         let lost: Vec<i64> = held.iter().copied().filter(|id| !known(id)).collect();
-        if lost.len() as f64 <= self.leader().share * held.len() as f64 {
+        if self.leader().may_lose().allows(lost.len() as u64, held.len() as u64) {
             self.gone.extend(lost);
         }
+    }
+
+    /// Objects that a replica keeps because they are too many to go are nobody's to be no longer referred to.
+    fn keep_too_many(&mut self) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let mut kept = HashSet::new();
+        for n in self.due() {
+            if self.members[n].whole.is_none() {
+                kept.extend(self.with(n, |member| member.too_many()).unwrap_or_default());
+            }
+        }
+        self.gone.retain(|id| !kept.contains(id));
     }
 
     pub(super) fn pages(&self, filter: String, columns: Arc<[ColumnSpec]>) -> PageStream {
@@ -408,6 +428,10 @@ impl Group {
 
 /// A refusal of the text means that changes cannot be asked for so; anything else is an ERROR.
 pub(super) fn refused_or_raise(error: Error) -> Stop {
+    if error.kind() == Kind::NotFound {
+        // What was known of the way there may be no more: a full comparison finds it anew.
+        return Stop::unaskable(format!("the service is not where it was: {}", error.message()));
+    }
     if error.kind() == Kind::AqlRejected {
         let why = format!("the service refuses what changes are asked for by: {}", error.message());
         return Stop::Unaskable { why, refused: true };
@@ -427,7 +451,7 @@ pub(super) fn type_of(row: &Row) -> i64 {
 
 fn label_of(row: &Row) -> Option<String> {
     match row.values.get(1) {
-        Some(Value::Text(label)) => Some(label.to_string()),
+        Some(Value::Text(label)) if !label.is_empty() => Some(label.to_string()),
         _ => None,
     }
 }

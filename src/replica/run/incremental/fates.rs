@@ -7,7 +7,7 @@ use super::super::member::Member;
 use super::super::outcome::{self, Cause};
 use super::{Group, Stop};
 use crate::installed;
-use crate::replica::kept::{history, standing};
+use crate::replica::kept::{history, jobs, standing};
 use crate::replica::process::locks;
 use crate::sql::failure::{self, Failure};
 use crate::sql::spi::execute;
@@ -120,13 +120,24 @@ impl Group {
         if self.gone.is_empty() {
             return;
         }
+        self.owe_absent();
         let members = self.course.untold().into_iter().map(|n| self.members[n].job.target);
         let outside = self.course.untold_outside().iter().map(|id| pgrx::pg_sys::Oid::from(*id));
-        for target in members.chain(outside) {
-            if let Err(failure) = failure::catch(|| transaction(|| standing::want_full(target))) {
-                failure.log("a full comparison could not be asked for");
-            }
+        members.chain(outside).for_each(owe_one);
+    }
+
+    /// The same for whoever of the group is not there at all, be it that it is disabled or that this is a first load
+    /// by itself. Asked for before anything is written, too: a crash must not forget it.
+    pub(super) fn owe_absent(&self) {
+        if self.gone.is_empty() {
+            return;
         }
+        let job = &self.leader().job;
+        let loaded = failure::catch(|| {
+            transaction(|| standing::loaded_of(jobs::server_of(job), job.owner, self.schema))
+        });
+        let there = |target: &pgrx::pg_sys::Oid| self.members.iter().any(|m| m.job.target == *target);
+        loaded.unwrap_or_default().into_iter().filter(|target| !there(target)).for_each(owe_one);
     }
 
     /// Note of those that the run goes on without, and of what is not of one moment; in the transaction that ends it.
@@ -145,4 +156,10 @@ impl Group {
 pub fn lock_timeout(milliseconds: i64) {
     let sql = "SELECT pg_catalog.set_config('lock_timeout', $1, true)";
     execute(sql, &[milliseconds.to_string().into()]);
+}
+
+fn owe_one(target: pgrx::pg_sys::Oid) {
+    if let Err(failure) = failure::catch(|| transaction(|| standing::want_full(target))) {
+        failure.log("a full comparison could not be asked for");
+    }
 }

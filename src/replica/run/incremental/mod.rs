@@ -110,11 +110,12 @@ pub fn finish(party: &Party<'_>, leader: Member, connection: Rc<Connection>, beg
     // With the lock: of two first loads that end at once, one comes after the other.
     let by_itself = first && transaction(|| jobs::loads_wait(party.job));
     let lock = lock.filter(|_| !by_itself);
+    let torn = manner.is_some() && leader.whole.as_ref().is_some_and(|whole| whole.is_torn(began, by_itself));
     let manner = manner.unwrap_or(Manner::Relative);
     let mut group = Group::alone(party, leader, connection, manner, lock);
     group.take_course(|group| {
         gather::gather_around(party, group);
-        if group.members.len() > 1 {
+        if torn || group.members.len() > 1 {
             return group.work(began);
         }
         group.take_stock(began);
@@ -194,6 +195,10 @@ impl Group {
                 self.give(verdicts, &outcome::put_off_over(&why));
                 // What was read as a whole is complete all the same, as of when that began.
                 if self.course.goes(0) {
+                    if let Some(whole) = self.members[0].whole.as_mut().filter(|whole| whole.resumed) {
+                        // That was long ago.
+                        whole.again = true;
+                    }
                     self.since = self.leader().standing.since.unwrap_or(self.since);
                     if let Err(failure) = failure::catch(|| self.write(&[])) {
                         self.broken(&failure);

@@ -36,6 +36,7 @@ impl Group {
         if self.progress("applying").is_err() {
             return;
         }
+        self.owe_absent();
         while let Some(writing) = self.course.writing() {
             if let Some(lock) = self.lock.take_if(|_| writing.patient) {
                 // The others have their own runs meanwhile.
@@ -126,7 +127,11 @@ impl Group {
             refresh::notify(run, &member.figures);
             // One that is to be compared in full is as due for that as before.
             let kept = history::base(&member.job).filter(|_| n > 0 && member.wants_full());
-            history::succeeded(&member.job, run, kept.unwrap_or(base), &member.figures);
+            let base = kept.unwrap_or(base);
+            match &member.kept {
+                None => history::succeeded(&member.job, run, base, &member.figures),
+                Some(failure) => history::held_back(&member.job, run, base, &member.figures, failure),
+            }
             let Some(whole) = &member.whole else {
                 standing::keep(member.job.target, self.since, None);
                 continue;

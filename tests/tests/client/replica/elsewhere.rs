@@ -80,6 +80,37 @@ fn a_dump_brings_jobs_back_paused_and_enabling_one_goes_on_with_its_rows() {
 }
 
 #[test]
+fn a_site_that_was_restored_is_another_workspace_and_deletes_nothing_until_somebody_says_so() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = super::incremental::group(&database, &sim, &["server", "employee"]);
+    let rows = number(&mut client, "SELECT count(*) FROM itsm_replica.server");
+    sim.switches(|switches| switches.restored = true);
+    let servers = sim.dump(sim.type_id("Server").unwrap());
+    servers[..2].iter().for_each(|server| drop(sim.delete(&server.key).unwrap()));
+    for mode in ["auto", "full", "incremental"] {
+        let sql = format!("SELECT assets_fdw.refresh('itsm_replica.server', '{mode}')");
+        let (state, message) = error_of(&mut client, &sql);
+        assert!(
+            state == "55000"
+                && message.contains("leads to workspace")
+                && message.contains("max_delete_share"),
+            "{state} {message}"
+        );
+        assert_eq!(number(&mut client, "SELECT count(*) FROM itsm_replica.server"), rows);
+    }
+    client.batch_execute("SET assets_fdw.max_delete_share = 1").unwrap();
+    for table in ["server", "employee"] {
+        client.batch_execute(&format!("SELECT assets_fdw.refresh('itsm_replica.{table}')")).unwrap();
+    }
+    client.batch_execute("RESET assets_fdw.max_delete_share").unwrap();
+    assert_eq!(number(&mut client, "SELECT count(*) FROM itsm_replica.server"), rows - 2);
+    sim.create("Server", "srv-new", &[]).unwrap();
+    assert_eq!(super::incremental::incremental(&mut client, "itsm_replica.server").1, 1);
+    // Not of a session that knows the way to the former workspace.
+    super::incremental::same(&mut database.connect(), "server");
+}
+
+#[test]
 fn a_subscriber_of_a_publication_follows_every_kind_of_refresh() {
     let (sim, here) = (small(), Server::start(&[("wal_level", "logical"), ("max_wal_senders", "4")]));
     let there = Server::start(&[]);

@@ -195,6 +195,10 @@ fn labels_of_referenced_objects_follow_although_nothing_touches_those_that_refer
     same(&mut client, "server");
     let sql = "SELECT count(*) FROM itsm_replica.server WHERE owner = 'A New Name' OR 'renamed-server' = ANY (depends_on)";
     assert!(number(&mut client, sql) >= 2);
+    // One without a label is shown as the foreign table shows it.
+    sim.update(&owner, "Name", &[]).unwrap();
+    incremental(&mut client, "itsm_replica.server");
+    same(&mut client, "server");
     // What is gone is no longer referred to, and what was moved to another schema is, by its new key.
     sim.delete(&owner).unwrap();
     sim.move_object(&needed, "Office").unwrap();
@@ -236,6 +240,50 @@ fn what_a_full_comparison_finds_gone_is_no_longer_referred_to_by_other_replicas(
 }
 
 #[test]
+fn what_is_gone_is_no_longer_referred_to_by_a_replica_that_was_disabled_or_read_meanwhile() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = group(&database, &sim, &["employee", "server"]);
+    let owner = text(&mut client, "SELECT min(owner_key) FROM itsm_replica.server");
+    let enable = |client: &mut Client, enabled: bool| {
+        let sql =
+            format!("SELECT assets_fdw.alter_materialization('itsm_replica.server', enabled => {enabled})");
+        client.batch_execute(&sql).unwrap();
+    };
+    enable(&mut client, false);
+    sim.delete(&owner).unwrap();
+    assert_eq!(incremental(&mut client, "itsm_replica.employee").3, 1);
+    enable(&mut client, true);
+    assert_eq!(text(&mut client, "SELECT mode FROM assets_fdw.refresh('itsm_replica.server')"), "full");
+    same(&mut client, "server");
+
+    // What is asked for while everything is read is not done with that.
+    sim.fault(Fault::new(FaultKind::StallBefore { ms: 1500 }).on(Endpoint::ObjectAql));
+    let mut other = database.connect();
+    let reading = std::thread::spawn(move || {
+        client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server', 'full')").unwrap();
+        client
+    });
+    wait_for(
+        &mut other,
+        "it is read",
+        "SELECT count(*) > 0 FROM assets_fdw.refresh_progress WHERE phase = 'fetching'",
+    );
+    other
+        .batch_execute(
+            "UPDATE assets_fdw.replica_state SET full_at = NULL, full_wanted = clock_timestamp()
+             WHERE target = 'itsm_replica.server'::regclass",
+        )
+        .unwrap();
+    sim.clear_faults();
+    let mut client = reading.join().unwrap();
+    assert_eq!(text(&mut client, "SELECT mode FROM assets_fdw.refresh('itsm_replica.server')"), "full");
+    assert_eq!(
+        text(&mut client, "SELECT mode FROM assets_fdw.refresh('itsm_replica.server')"),
+        "incremental"
+    );
+}
+
+#[test]
 fn an_object_that_leaves_or_enters_the_condition_of_a_source_leaves_or_enters_its_replica() {
     let (sim, database) = (small(), Server::shared().create_database());
     let mut client = import(&database, &sim);
@@ -263,17 +311,74 @@ fn more_incremental_deletes_than_the_share_allows_stop_the_refresh() {
     let rows = number(&mut client, "SELECT count(*) FROM itsm_replica.server");
     let keys = client.query("SELECT key FROM itsm.server ORDER BY id LIMIT $1", &[&(rows / 2)]).unwrap();
     keys.iter().for_each(|row| drop(sim.delete(row.get(0)).unwrap()));
-    let (state, message) =
-        error_of(&mut client, "SELECT assets_fdw.refresh('itsm_replica.server', 'incremental')");
-    assert!(state == "55000" && message.contains("max_delete_share"), "{state} {message}");
-    assert_eq!(number(&mut client, "SELECT count(*) FROM itsm_replica.server"), rows);
+    let last = text(&mut client, "SELECT key FROM itsm.server ORDER BY id DESC LIMIT 1");
+    // The others are refreshed all the same, also by the run after that.
+    for (os, mode) in [("Plan 9", "incremental"), ("Inferno", "full"), ("Oberon", "incremental")] {
+        sim.update(&last, "Operating System", &[os]).unwrap();
+        let sql = format!("SELECT assets_fdw.refresh('itsm_replica.server', '{mode}')");
+        let (state, message) = error_of(&mut client, &sql);
+        assert!(state == "55000" && message.contains("max_delete_share"), "{state} {message}");
+        assert_eq!(number(&mut client, "SELECT count(*) FROM itsm_replica.server"), rows);
+        let shown = format!("SELECT operating_system FROM itsm_replica.server WHERE key = '{last}'");
+        assert_eq!(text(&mut client, &shown), os, "{mode}");
+        let state = "SELECT state || ' ' || failures FROM assets_fdw.materializations";
+        assert_eq!(text(&mut client, state), "failing 1");
+    }
     client.batch_execute("SET assets_fdw.max_delete_share = 1").unwrap();
     assert_eq!(incremental(&mut client, "itsm_replica.server").3, rows / 2);
     same(&mut client, "server");
 }
 
 #[test]
-fn a_token_that_sees_less_than_before_never_empties_a_replica_and_one_that_sees_more_fills_it() {
+fn a_few_deleted_objects_always_leave_a_small_replica_unless_none_may() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    let four: Vec<i64> = client
+        .query("SELECT id FROM itsm.server ORDER BY id LIMIT 4", &[])
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    let list = four.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    client
+        .batch_execute(&format!(
+            "ALTER FOREIGN TABLE itsm.server OPTIONS (ADD aql 'objectId in ({list})');
+             SELECT assets_fdw.materialize('itsm.server');
+             SET assets_fdw.max_delete_share = 0"
+        ))
+        .unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    assert_eq!(number(&mut client, "SELECT count(*) FROM itsm_replica.server"), 4);
+    sim.delete(&four[0].to_string()).unwrap();
+    let incremental_now = "SELECT assets_fdw.refresh('itsm_replica.server', 'incremental')";
+    assert_eq!(error_of(&mut client, incremental_now).0, "55000");
+    client.batch_execute("RESET assets_fdw.max_delete_share").unwrap();
+    assert_eq!(incremental(&mut client, "itsm_replica.server").3, 1);
+    sim.delete(&four[1].to_string()).unwrap();
+    let sql = "SELECT deleted FROM assets_fdw.refresh('itsm_replica.server', 'full')";
+    assert_eq!(number(&mut client, sql), 1);
+}
+
+#[test]
+fn an_object_that_moves_to_another_type_without_a_word_is_found_within_a_few_runs() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = group(&database, &sim, &["server", "laptop", "employee"]);
+    sim.switches(|switches| switches.moves_unannounced = true);
+    let key = text(&mut client, "SELECT key FROM itsm_replica.server ORDER BY id LIMIT 1");
+    sim.move_object(&key, "Laptop").unwrap();
+    let there = format!("SELECT count(*) FROM itsm_replica.laptop WHERE key = '{key}'");
+    let mut runs = 0;
+    while number(&mut client, &there) == 0 && runs < 30 {
+        incremental(&mut client, "itsm_replica.employee");
+        runs += 1;
+    }
+    assert!(runs < 30, "it was not found");
+    ["server", "laptop", "employee"].iter().for_each(|table| same(&mut client, table));
+}
+
+#[test]
+fn another_account_that_sees_less_takes_no_row_along_until_somebody_says_so_and_one_that_sees_more_fills_it()
+{
     let (sim, database) = (small(), Server::shared().create_database());
     let mut client = group(&database, &sim, &["server"]);
     let rows = number(&mut client, "SELECT count(*) FROM itsm_replica.server");
@@ -286,7 +391,14 @@ fn a_token_that_sees_less_than_before_never_empties_a_replica_and_one_that_sees_
         )
     };
     client.batch_execute(&turn(limited)).unwrap();
+    for _ in 0..2 {
+        let (state, message) = error_of(&mut client, "SELECT assets_fdw.refresh('itsm_replica.server')");
+        assert!(state == "55000" && message.contains("another account"), "{state} {message}");
+        assert_eq!(number(&mut client, "SELECT count(*) FROM itsm_replica.server"), rows);
+    }
+    client.batch_execute("SET assets_fdw.max_delete_share = 1").unwrap();
     client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    client.batch_execute("RESET assets_fdw.max_delete_share").unwrap();
     let fewer = number(&mut client, "SELECT count(*) FROM itsm_replica.server");
     assert!(fewer < rows);
     same(&mut client, "server");

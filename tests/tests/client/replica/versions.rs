@@ -234,3 +234,42 @@ fn columns_of_the_users_own_are_no_hindrance_to_a_history() {
     let open = "SELECT count(*) FROM own.server AS s JOIN own.server_history AS h USING (id, memory_gb) WHERE h.valid_to IS NULL";
     assert_eq!(number(&mut client, open), number(&mut client, "SELECT count(memory_gb) FROM own.server"));
 }
+
+#[test]
+fn a_publication_for_all_tables_stops_no_refresh_and_no_version_from_being_closed() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    client
+        .batch_execute(
+            "SELECT assets_fdw.materialize('itsm.server', history => true);
+             CREATE PUBLICATION everything FOR ALL TABLES",
+        )
+        .unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    let key = text(&mut client, "SELECT key FROM itsm_replica.server ORDER BY id LIMIT 1");
+    let versions = format!(
+        "SELECT string_agg(coalesce(operating_system, '-') || ' ' || (valid_to IS NULL), ', ' ORDER BY valid_from)
+         FROM itsm_replica.server_history WHERE key = '{key}'"
+    );
+    // A history of 0.1.0 has no key.
+    let undo = "ALTER TABLE itsm_replica.server_history DROP CONSTRAINT server_history_pkey";
+    for (os, before) in [("Plan 9", "SELECT 1"), ("Inferno", undo)] {
+        client.batch_execute(before).unwrap();
+        sim.update(&key, "Operating System", &[os]).unwrap();
+        client
+            .batch_execute(
+                "SELECT assets_fdw.request_refresh('itsm_replica.server');
+                 SELECT assets_fdw.refresh('itsm_replica.server')",
+            )
+            .unwrap();
+        assert!(text(&mut client, &versions).ends_with(&format!("false, {os} true")), "{os}");
+    }
+    let key = "SELECT pg_get_constraintdef(oid) FROM pg_constraint
+               WHERE conrelid = 'itsm_replica.server_history'::regclass AND contype = 'p'";
+    assert_eq!(text(&mut client, key), "PRIMARY KEY (id, valid_from)");
+    // Nothing else of the extension's is without an identity either.
+    let without = "SELECT count(*) FROM pg_class AS c
+        WHERE relnamespace = 'assets_fdw'::regnamespace AND relkind = 'r' AND relpersistence = 'p' AND relreplident = 'd'
+          AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary)";
+    assert_eq!(number(&mut client, without), 0);
+}
