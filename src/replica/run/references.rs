@@ -215,8 +215,8 @@ fn among(id: &Column) -> String {
     format!("t.{} = ANY ($4::pg_catalog.int8[]::{}[])", ident(&id.name), id.target_type)
 }
 
-/// For the rows of the ids `$4`. Their elements are joined with the objects all at once: row by row, each would
-/// be compared with each.
+/// For the rows of the ids `$4`. Their elements are put by and joined with the objects all at once: row by row, each
+/// would be compared with each.
 fn lists(target: &str, id: &Column, reference: &Reference) -> String {
     let key = &reference.key;
     let columns: Vec<&Column> = [key].into_iter().chain(&reference.labels).chain(&reference.ids).collect();
@@ -248,13 +248,14 @@ fn lists(target: &str, id: &Column, reference: &Reference) -> String {
     let (id, among) = (ident(&id.name), among(id));
     format!(
         "UPDATE {target} AS t SET {set}
-         FROM (SELECT t.{id}, {aggregates}
-               FROM {target} AS t
-               CROSS JOIN LATERAL unnest({names}) WITH ORDINALITY AS x({elements}, n)
+         FROM (WITH x AS MATERIALIZED (
+                   SELECT t.{id} AS row_id, e.* FROM {target} AS t
+                   CROSS JOIN LATERAL unnest({names}) WITH ORDINALITY AS e({elements}, n)
+                   WHERE {among}{same_length})
+               SELECT x.row_id, {aggregates} FROM x
                LEFT JOIN {OBJECTS} ON m.held = x.c0
-               WHERE {among}{same_length}
-               GROUP BY t.{id}) AS w
-         WHERE t.{id} = w.{id} AND pg_catalog.record_image_ne(ROW({names}), ROW({after}))
+               GROUP BY x.row_id) AS w
+         WHERE t.{id} = w.row_id AND pg_catalog.record_image_ne(ROW({names}), ROW({after}))
          RETURNING t.{id}::pg_catalog.int8",
         set = set.join(", "),
         aggregates = aggregates.join(", "),
