@@ -3,7 +3,7 @@
 //! Lateness is the measure: how long a replica has been due, in units of its own `every` (of its pause, where it
 //! fails). In this order:
 //!
-//! | [`Tier`] | who |
+//! | `Tier` | who |
 //! |---|---|
 //! | `Late` | in good health, due by the schedule, and late by half its `every` or more; the latest first |
 //! | `Waiting` | fails, or was never loaded, and is late by half its own measure |
