@@ -148,7 +148,10 @@ pub fn catch<T>(body: impl FnOnce() -> T) -> Result<T, Failure> {
         .catch_others(|caught| Err(Failure::from(caught)))
         .execute()
         .map_err(|failure| {
-            let cancelled = failure.sqlstate == CANCELLED && CANCEL.swap(false, Ordering::Relaxed);
+            // The server's own timer of lock_timeout sends this process the same signal.
+            let told = (failure.sqlstate == CANCELLED || failure.is_lock_timeout())
+                && CANCEL.swap(false, Ordering::Relaxed);
+            let cancelled = told && failure.sqlstate == CANCELLED;
             Failure { stopped: failure.stopped || cancelled, ..failure }
         });
     if result.is_err() {

@@ -121,6 +121,8 @@ struct Member {
     refers: bool,
     out: Option<Becomes>,
     why: String,
+    /// It was parted with before it was told what is gone.
+    missed: bool,
 }
 
 /// A run under way. The replica that it is for is member 0.
@@ -144,8 +146,14 @@ impl Course {
     /// A run of one replica, alone so far. `by_hand`: somebody waits for it. `whole`: everything of it was read,
     /// so that it can be written whatever becomes of asking for changes.
     pub fn new(name: &str, refers: bool, by_hand: bool, whole: bool) -> Self {
-        let leader =
-            Member { name: name.to_owned(), part: Part::Refreshed, refers, out: None, why: String::new() };
+        let leader = Member {
+            name: name.to_owned(),
+            part: Part::Refreshed,
+            refers,
+            out: None,
+            why: String::new(),
+            missed: false,
+        };
         Self {
             members: vec![leader],
             by_hand,
@@ -160,7 +168,14 @@ impl Course {
     /// Another one of the group joins whose rows are refreshed; gives its number.
     pub fn join(&mut self, name: &str, refers: bool) -> usize {
         let part = Part::Refreshed;
-        self.members.push(Member { name: name.to_owned(), part, refers, out: None, why: String::new() });
+        self.members.push(Member {
+            name: name.to_owned(),
+            part,
+            refers,
+            out: None,
+            why: String::new(),
+            missed: false,
+        });
         self.members.len() - 1
     }
 
@@ -175,6 +190,7 @@ impl Course {
             refers: true,
             out: None,
             why: String::new(),
+            missed: false,
         });
         self.members.len() - 1
     }
@@ -290,7 +306,8 @@ impl Course {
     pub fn untold(&self) -> Vec<usize> {
         // One that only referred was told, unless something befell it; then its verdict says so.
         let missed = |m: &Member| {
-            m.refers && m.part == Part::Refreshed && !matches!(m.out, None | Some(Becomes::Refreshed))
+            m.missed
+                || m.refers && m.part == Part::Refreshed && !matches!(m.out, None | Some(Becomes::Refreshed))
         };
         (0..self.members.len()).filter(|n| missed(&self.members[*n])).collect()
     }
@@ -318,7 +335,10 @@ impl Course {
         for n in going {
             verdicts.push(match self.members[n].part {
                 Part::Refreshed => self.leave(n, Becomes::PutOff(due), false, why),
-                Part::Referring => self.put_out(n, Becomes::Released, false),
+                Part::Referring => {
+                    self.members[n].missed = true;
+                    self.put_out(n, Becomes::Released, false)
+                }
             });
         }
         verdicts

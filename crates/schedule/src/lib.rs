@@ -202,7 +202,7 @@ fn full_pause(every: Micros, failures: u32) -> Micros {
 /// The pause before a replica is tried again that another session had locked, `before` times in a row already. A lock on
 /// its table is seen before it is tried; one on a row of it is not.
 pub fn lock_pause(before: u32) -> Micros {
-    SECOND * i64::from(before.min(5))
+    (SECOND << before.min(6)) - SECOND
 }
 
 /// 0 to 999, evenly, from a seed (splitmix64's mixing).

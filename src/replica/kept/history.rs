@@ -142,7 +142,10 @@ pub fn progress_of(runs: &[(pg_sys::Oid, i64, i64)], phase: &str) {
     let sql = "
         UPDATE assets_fdw.replica_progress AS p SET phase = $1, done = m.done
         FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS m(target, run, done)
-        WHERE p.target = m.target::oid AND p.run = m.run AND (p.phase, p.done) IS DISTINCT FROM ($1, m.done)";
+        WHERE p.target = m.target::oid AND p.run = m.run AND (p.phase, p.done) IS DISTINCT FROM ($1, m.done)
+          -- Whoever is removing one of them is not waited for.
+          AND p.target IN (SELECT q.target FROM assets_fdw.replica_progress AS q
+                           WHERE q.target = ANY ($2::bigint[]::oid[]) FOR NO KEY UPDATE SKIP LOCKED)";
     let targets: Vec<i64> = runs.iter().map(|(target, ..)| i64::from(target.to_u32())).collect();
     let numbers: Vec<i64> = runs.iter().map(|(_, run, _)| *run).collect();
     let done: Vec<i64> = runs.iter().map(|(.., done)| *done).collect();
@@ -204,8 +207,9 @@ pub fn succeeded(job: &Job, run: &Run, base: Micros, figures: &Figures) {
 pub fn held_back(job: &Job, run: &Run, base: Micros, figures: &Figures, failure: &Failure) {
     as_extension(|| {
         let sql = "
-            UPDATE assets_fdw.replica_state SET run = NULL, retry_at = NULL, failures = 1, stopped = 0, service_failed = NULL,
-                last_error = $4, last_failure = clock_timestamp(), rows = $2,
+            UPDATE assets_fdw.replica_state SET run = NULL, retry_at = NULL, failures = 1, stopped = 0, patient = false,
+                recovered = CASE WHEN service_failed IS NULL THEN recovered ELSE clock_timestamp() END,
+                service_failed = NULL, last_error = $4, last_failure = clock_timestamp(), rows = $2,
                 base = 'epoch'::timestamptz + $3 * interval '1 microsecond'
             WHERE target = $1";
         let message = failure.message.as_str();
@@ -239,7 +243,8 @@ pub fn put_off(job: &Job, run: &Run, why: &str, due: Due) {
             }
         };
         let sql = "
-            UPDATE assets_fdw.replica_state SET run = NULL, stopped = stopped + $3,
+            UPDATE assets_fdw.replica_state SET run = NULL,
+                stopped = CASE WHEN $3 > 0 THEN greatest(stopped, least(stopped + 1, 6)) ELSE stopped END,
                 last_error = CASE WHEN $3 > 0 THEN $4 ELSE last_error END,
                 retry_at = coalesce(clock_timestamp() + $2 * interval '1 microsecond', retry_at)
             WHERE target = $1";
@@ -250,7 +255,9 @@ pub fn put_off(job: &Job, run: &Run, why: &str, due: Due) {
 
 /// Notes what holds up a job that is due.
 pub fn held_up(job: &Job, why: &str) {
-    let sql = "UPDATE assets_fdw.replica_state SET last_error = $2 WHERE target = $1";
+    let sql = "UPDATE assets_fdw.replica_state SET last_error = $2
+               WHERE target IN (SELECT target FROM assets_fdw.replica_state WHERE target = $1
+                                FOR NO KEY UPDATE SKIP LOCKED)";
     as_extension(|| execute(sql, &[job.target.into(), why.into()]));
 }
 
@@ -371,7 +378,7 @@ fn note_failure(job: &Job, reason: &str, failure: &Failure, blame: Blame, retrie
     match blame {
         Blame::Nobody if retried => stopped += 1,
         Blame::Nobody => {}
-        Blame::Own | Blame::Service => failures += 1,
+        Blame::Own | Blame::Service => (failures, stopped) = (failures + 1, 0),
     }
     let again = retried || blame != Blame::Nobody;
     let pause = again.then(|| {

@@ -230,6 +230,17 @@ pub fn alter(
     user: pg_sys::Oid,
 ) {
     let home = home();
+    // A former owner does not have others' rights used.
+    if enabled == Some(true) && is_anothers(job) {
+        let sql = "SELECT pg_catalog.pg_has_role(c.relowner, 'MEMBER') FROM pg_catalog.pg_class AS c
+                   WHERE c.oid OPERATOR(pg_catalog.=) $1";
+        if query_one(sql, &[job.target.into()], |row| row.get(1)).flatten() != Some(true) {
+            error::raise(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("must be owner of table {}", job.name),
+            );
+        }
+    }
     let owner = if is_anothers(job) && acts_for_table(user, job.target) {
         Some(user)
     } else if is_anothers(job) {

@@ -21,7 +21,8 @@ use crate::gucs;
 use crate::installed::{Installed, Unfit, installed};
 use crate::replica::kept::history::{self, Mode};
 use crate::replica::kept::jobs::{self, Obstacle, Scheduled};
-use crate::sql::failure::Failure;
+use crate::sql::failure::{self, Failure};
+use crate::sql::spi::execute;
 use crate::sql::txn::transaction;
 
 /// So many naps a scheduler sleeps at most, and so many milliseconds, whatever it expects: roles, databases and
@@ -174,7 +175,7 @@ impl Scheduler {
         let ended: Vec<Launched> = self.launched.extract_if(.., |launched| launched.has_ended()).collect();
         for launched in ended {
             if locks::try_lock(launched.target) {
-                transaction(|| {
+                note(|| {
                     if let Some(job) = jobs::usable(launched.target)
                         && !shared::is_held(self.database)
                         && !history::never_began(&job, launched.run, launched.reason)
@@ -192,7 +193,7 @@ impl Scheduler {
     fn find_dead(&self, jobs: &[Scheduled]) {
         for job in jobs.iter().filter(|job| job.run.is_some() && !self.is_launched(job.target)) {
             if locks::try_lock(job.target) {
-                transaction(|| {
+                note(|| {
                     if let Some(job) = jobs::find(job.target) {
                         history::died_if_running(&job);
                     }
@@ -205,10 +206,10 @@ impl Scheduler {
     /// A job that cannot run is noted when it is due, and stopped where that will not change by itself.
     fn report(&self, scheduled: &Scheduled, obstacle: &Obstacle, now: i64) {
         let (at, reason) = schedule::due(&scheduled.facts, None, now);
-        if at > now || self.launched.iter().any(|l| l.target == scheduled.target) {
+        if at > now || scheduled.run.is_some() || self.launched.iter().any(|l| l.target == scheduled.target) {
             return;
         }
-        transaction(|| {
+        note(|| {
             let Some(job) = jobs::find(scheduled.target) else { return };
             if obstacle.disables && !jobs::disable(job.target) {
                 return;
@@ -350,7 +351,7 @@ impl Scheduler {
         self.locked.retain(|id| locked.iter().any(|job| job.facts.id == *id));
         for job in &locked {
             if self.locked.insert(job.facts.id) && locks::try_lock(job.target) {
-                transaction(|| {
+                note(|| {
                     if let Some(found) = jobs::find(job.target) {
                         let what = "another session has locked it";
                         history::held_up(&found, what);
@@ -367,7 +368,7 @@ impl Scheduler {
 
     fn starve(&mut self, job: &Scheduled, reason: &str) {
         if self.starved.insert(job.facts.id) {
-            transaction(|| {
+            note(|| {
                 if let Some(job) = jobs::find(job.target) {
                     let hint = "Raise max_worker_processes; the refresh is tried again and again meanwhile.";
                     let what = "the server has no background worker to spare";
@@ -376,6 +377,19 @@ impl Scheduler {
                 }
             });
         }
+    }
+}
+
+/// Notes something on a job. A session that is removing it is not waited for: it comes up again.
+fn note(body: impl FnOnce()) {
+    let noted = failure::catch(|| {
+        transaction(|| {
+            execute("SELECT pg_catalog.set_config('lock_timeout', '1000', true)", &[]);
+            body();
+        });
+    });
+    if let Err(failure) = noted {
+        failure.log("what became of a replica could not be noted");
     }
 }
 

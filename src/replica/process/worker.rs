@@ -69,6 +69,7 @@ pub fn connect(database: pg_sys::Oid, role: pg_sys::Oid, name: &std::ffi::CStr) 
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_deferrable", c"off"),
         (c"statement_timeout", c"0"),
+        (c"lock_timeout", c"0"),
         // Texts of values are compared with what Assets gave; the order of days and months is the owner's.
         (c"datestyle", c"ISO"),
         (c"intervalstyle", c"postgres"),

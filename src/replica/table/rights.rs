@@ -136,6 +136,9 @@ pub fn require(tables: &Tables<'_>, how: Use) {
         lock_along(tables.owner, &own);
     }
     refuse_foreign_tables(tables, &own);
+    if how == Use::Write {
+        refuse_conditions(tables.name, &own);
+    }
     refuse_foreign_code(tables.name, tables.owner, &own, PARTS);
     SEEN.with_borrow_mut(|seen| seen.extend(known().flatten()));
 }
@@ -328,6 +331,33 @@ const PARTS: &str = "
     UNION SELECT 'pg_class'::regclass, a.relid::oid FROM written AS w, pg_partition_ancestors(w.oid) AS a(relid)
     UNION SELECT 'pg_class'::regclass, i.indexrelid FROM pg_index AS i JOIN seen AS s ON s.oid = i.indrelid
     UNION SELECT 'pg_statistic_ext'::regclass, e.oid FROM pg_statistic_ext AS e JOIN seen AS s ON s.oid = e.stxrelid";
+
+/// An ERROR where a trigger's condition calls what is not immutable. Whoever may put a trigger on a table writes its
+/// condition, and calls of the system's own functions stand in no pg_depend: some of them run SQL that they are given
+/// (query_to_xml, ts_rewrite), or change settings.
+fn refuse_conditions(name: &str, own: &[pg_sys::Oid]) {
+    let sql = format!(
+        "WITH RECURSIVE {WRITTEN}
+         SELECT pg_describe_object('pg_trigger'::regclass, t.oid, 0), p.oid::regprocedure::text
+         FROM written AS w JOIN pg_trigger AS t ON t.tgrelid = w.oid AND t.tgenabled <> 'D' AND t.tgqual IS NOT NULL
+         CROSS JOIN LATERAL regexp_matches(t.tgqual::text, ':(?:op)?funcid ([0-9]+)', 'g') AS called(f)
+         JOIN pg_proc AS p ON p.oid = called.f[1]::oid
+         WHERE p.provolatile <> 'i' AND p.oid <> 'now()'::regprocedure LIMIT 1"
+    );
+    let found = as_extension(|| {
+        query(&sql, &[own.to_vec().into()], |row| (row.must::<String>(1), row.must::<String>(2)))
+    });
+    if let Some((trigger, function)) = found.into_iter().next() {
+        error::raise_hint(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!(
+                "{name} cannot be refreshed: the condition of {trigger} calls {function}, which is not immutable"
+            ),
+            "Whoever may make triggers on a table writes their conditions, and a refresh would evaluate them with its \
+             owner's rights. Put the call into the trigger's function.",
+        );
+    }
+}
 
 /// An ERROR that names something of a role whom `owner` does not act for, and that is no superuser's, among what
 /// `parts` of the tables depend on.

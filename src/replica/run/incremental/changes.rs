@@ -320,8 +320,8 @@ impl Group {
     pub(super) fn referenced(&mut self) -> Result<Vec<Referenced>, Stop> {
         let going: Vec<usize> = (0..self.members.len()).filter(|n| self.course.goes(*n)).collect();
         let refer = going.iter().any(|n| !self.members[*n].bound.references.is_empty());
+        self.not_found_again();
         if refer {
-            self.not_found_again();
             self.keep_too_many();
         }
         if !refer || (self.changed.is_empty() && self.gone.is_empty()) {
@@ -344,6 +344,8 @@ impl Group {
             transaction(|| {
                 self.members.iter().filter(|m| !m.bound.references.is_empty()).for_each(Member::want_full)
             });
+            // Those that are not there are not told in any other way, either.
+            self.owe_absent();
             self.gone.clear();
         } else {
             // They may have been moved elsewhere rather than deleted.
@@ -372,7 +374,7 @@ impl Group {
 
     /// Objects that a full comparison did not find again are gone like those that a count shows, and nothing
     /// else will tell those that refer to them. Where they are more than the replica may lose, it loses none.
-    fn not_found_again(&mut self) {
+    pub(super) fn not_found_again(&mut self) {
         if !self.course.is_due(0) || self.leader().whole.is_none() {
             return;
         }

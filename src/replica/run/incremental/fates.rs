@@ -89,6 +89,8 @@ impl Group {
             let by_hand = self.by_hand && verdict.member == 0;
             let noted = failure::catch(|| {
                 transaction(|| {
+                    // Whoever is removing it is not waited for.
+                    lock_timeout(PATIENCE);
                     if !installed::usable() {
                         return;
                     }
@@ -159,7 +161,12 @@ pub fn lock_timeout(milliseconds: i64) {
 }
 
 fn owe_one(target: pgrx::pg_sys::Oid) {
-    if let Err(failure) = failure::catch(|| transaction(|| standing::want_full(target))) {
+    if let Err(failure) = failure::catch(|| {
+        transaction(|| {
+            lock_timeout(PATIENCE);
+            standing::want_full(target);
+        })
+    }) {
         failure.log("a full comparison could not be asked for");
     }
 }

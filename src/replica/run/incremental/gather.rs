@@ -116,26 +116,35 @@ pub(super) fn gather_around(party: &Party<'_>, group: &mut Group) {
 /// Takes another one of the group along, whose lock this process has. `Err` says why it cannot be; what becomes of
 /// its run is noted then.
 fn join(party: &Party<'_>, job: &Job, apart: Option<Apart>, group: &mut Group) -> Result<(), String> {
-    let begun = transaction(|| {
-        let standing = standing::read(job.target)?;
-        let usable = standing.schema == Some(group.schema) && standing.manner == Some(group.manner);
-        if !usable || standing.since.is_none() {
-            return None;
-        }
-        let run = apart.is_none().then(|| Run {
-            id: history::next_run(),
-            reason: party.run.reason.clone(),
-            mode: Mode::Incremental,
-            with_run: Some(party.run.id),
-            note: None,
-            began: party.run.began,
-        });
-        if let Some(run) = &run {
-            history::begin(job, run);
-            make_durable();
-        }
-        Some((run, standing))
+    let begun = failure::catch(|| {
+        transaction(|| {
+            // Whoever is removing it is not waited for.
+            lock_timeout(PATIENCE);
+            let standing = standing::read(job.target)?;
+            let usable = standing.schema == Some(group.schema) && standing.manner == Some(group.manner);
+            if !usable || standing.since.is_none() {
+                return None;
+            }
+            let run = apart.is_none().then(|| Run {
+                id: history::next_run(),
+                reason: party.run.reason.clone(),
+                mode: Mode::Incremental,
+                with_run: Some(party.run.id),
+                note: None,
+                began: party.run.began,
+            });
+            if let Some(run) = &run {
+                history::begin(job, run);
+                make_durable();
+            }
+            Some((run, standing))
+        })
     });
+    let begun = match begun {
+        Ok(begun) => begun,
+        Err(failure) if Cause::of(&failure) == Cause::Locked => return Err(outcome::locked().message),
+        Err(failure) => failure.raise(None),
+    };
     let Some((run, standing)) = begun else {
         return Err("it is to be compared in full".to_owned());
     };

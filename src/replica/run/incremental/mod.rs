@@ -119,6 +119,7 @@ pub fn finish(party: &Party<'_>, leader: Member, connection: Rc<Connection>, beg
             return group.work(began);
         }
         group.take_stock(began);
+        group.not_found_again();
         group.write(&[]);
         Ok(())
     });

@@ -133,6 +133,10 @@ impl Group {
                 Some(failure) => history::held_back(&member.job, run, base, &member.figures, failure),
             }
             let Some(whole) = &member.whole else {
+                if member.kept.is_some() {
+                    // Pages of a comparison that was broken off know nothing of what was written now.
+                    load::close(member.job.target);
+                }
                 standing::keep(member.job.target, self.since, None);
                 continue;
             };
