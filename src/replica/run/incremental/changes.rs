@@ -83,9 +83,12 @@ impl Group {
         };
         let mut window = Window::Since(last);
         for round in 0..LOOKS {
-            self.unsettled = false;
-            let calm =
-                if round < CLOSELY { self.look_once(window, round)? } else { self.look_closely(window)? };
+            let settled = !std::mem::replace(&mut self.unsettled, false);
+            let calm = match round {
+                0 => self.look_once(window, None)?,
+                n if n < CLOSELY => self.look_once(window, Some(settled))?,
+                _ => self.look_closely(window)?,
+            };
             if calm {
                 return Ok(());
             }
@@ -102,15 +105,16 @@ impl Group {
         Ok(())
     }
 
-    /// One look; says whether nothing can have happened meanwhile.
-    fn look_once(&mut self, window: Window, round: usize) -> Result<bool, Stop> {
+    /// One look; says whether nothing can have happened meanwhile. `settled`: whether the one before it, if there was
+    /// one, found all that is gone by one count: what was found by several requests may be half of what went together.
+    fn look_once(&mut self, window: Window, settled: Option<bool>) -> Result<bool, Stop> {
         let seen = self.changes(window)?;
-        if round > 0 && seen == 0 {
+        if seen == 0 && settled == Some(true) {
             return Ok(true);
         }
         self.verdicts(window)?;
         self.leave_behind();
-        self.compare_all(round == 0)?;
+        self.compare_all(settled.is_none())?;
         Ok(seen == 0 && !self.unsettled)
     }
 

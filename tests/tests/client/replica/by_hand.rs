@@ -51,7 +51,8 @@ fn a_refresh_by_hand_brings_creates_updates_and_deletes_and_touches_no_other_row
     sim.update(&keys[0], "Operating System", &["Plan 9"]).unwrap();
     sim.delete(&keys[1]).unwrap();
     sim.create("Server", "srv-new", &[]).unwrap();
-    assert_eq!(refresh(&mut client), (rows, 1, 1, 1, rows - 2));
+    // The look that ends it brings those that changed once more.
+    assert_eq!(refresh(&mut client), (rows + 2, 1, 1, 1, rows - 2));
     assert_eq!(differences(&mut client), 0);
     let untouched = format!(
         "SELECT count(*) FROM unnest(string_to_array('{before}', '|')) AS v
