@@ -43,9 +43,9 @@ const SHOWN: &str = "
         FROM (SELECT * FROM itsm_replica.server WHERE label LIKE 'pair-%') AS s
         FULL JOIN (SELECT * FROM itsm_replica.employee WHERE label LIKE 'pair-%') AS e ON e.key = s.owner_key) AS l";
 
-/// Whether what was committed last is of several moments, by its own word.
+/// Whether what was committed last is of several moments, by its own word: it found no calm, or went on without one.
 const RESTLESS: &str = "
-    SELECT coalesce(bool_or(h.note LIKE '%changed all the time%'), false) FROM assets_fdw.refresh_history AS h
+    SELECT coalesce(bool_or(h.note LIKE '%changed all the time%' OR h.note LIKE '%without %'), false) FROM assets_fdw.refresh_history AS h
     WHERE h.outcome = 'ok' AND coalesce(h.with_run, h.id) = (
         SELECT coalesce(l.with_run, l.id) FROM assets_fdw.refresh_history AS l WHERE l.outcome = 'ok'
         ORDER BY l.finished DESC LIMIT 1)";
@@ -259,7 +259,7 @@ fn a_reader_sees_one_moment_after_another_while_runs_are_scheduled_asked_for_by_
         std::thread::spawn(move || {
             let (mut at, mut moments) = (0, 0);
             while !done.load(Ordering::Relaxed) {
-                // A run that found no calm in all its looks says so.
+                // A run that is not of one moment says so.
                 let row = reader.query_one(&format!("SELECT ({SHOWN}), ({RESTLESS})"), &[]).unwrap();
                 if row.get(1) {
                     continue;
