@@ -40,6 +40,12 @@ pub fn execute(sql: &str, args: &[DatumWithOid]) -> u64 {
     connected(|connection| connection.execute(sql, args))
 }
 
+/// How long locks of other sessions are waited for in the rest of the transaction, in milliseconds; 0: without an end.
+pub fn lock_timeout(milliseconds: i64) {
+    let sql = "SELECT pg_catalog.set_config('lock_timeout', $1, true)";
+    execute(sql, &[milliseconds.to_string().into()]);
+}
+
 /// Runs a query and reads its rows.
 pub fn query<T>(sql: &str, args: &[DatumWithOid], read: impl FnMut(&Row) -> T) -> Vec<T> {
     connected(|connection| {

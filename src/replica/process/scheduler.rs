@@ -22,7 +22,7 @@ use crate::installed::{Installed, Unfit, installed};
 use crate::replica::kept::history::{self, Mode};
 use crate::replica::kept::jobs::{self, Obstacle, Scheduled};
 use crate::sql::failure::{self, Failure};
-use crate::sql::spi::execute;
+use crate::sql::spi::lock_timeout;
 use crate::sql::txn::transaction;
 
 /// So many naps a scheduler sleeps at most, and so many milliseconds, whatever it expects: roles, databases and
@@ -384,7 +384,7 @@ impl Scheduler {
 fn note(body: impl FnOnce()) {
     let noted = failure::catch(|| {
         transaction(|| {
-            execute("SELECT pg_catalog.set_config('lock_timeout', '1000', true)", &[]);
+            lock_timeout(1000);
             body();
         });
     });

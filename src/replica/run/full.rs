@@ -29,7 +29,7 @@ use crate::runtime::PageStream;
 use crate::session::Connection;
 use crate::sql::failure;
 use crate::sql::failure::Failure;
-use crate::sql::spi::{as_extension, query_one};
+use crate::sql::spi::{as_extension, lock_timeout, query_one};
 use crate::sql::txn::transaction;
 use crate::{error, runtime};
 
@@ -44,7 +44,7 @@ pub fn run(party: &Party<'_>, figures: &mut Figures) {
     let (job, run) = (party.job, party.run);
     let (definition, fingerprint, standing) = transaction(|| {
         if party.scheduled {
-            incremental::lock_timeout(incremental::PATIENCE);
+            lock_timeout(incremental::PATIENCE);
         }
         let definition = source::define(job);
         let fingerprint = standing::definition(job.source, job.target, &definition.connection);

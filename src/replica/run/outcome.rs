@@ -38,6 +38,18 @@ impl Cause {
     }
 }
 
+impl From<Cause> for Becomes {
+    /// What a run becomes that ends over it.
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Stopped => Becomes::Failed(Blame::Nobody),
+            Cause::Locked => Becomes::PutOff(Due::WhenFree),
+            Cause::Service => Becomes::Failed(Blame::Service),
+            Cause::Own => Becomes::Failed(Blame::Own),
+        }
+    }
+}
+
 /// What is said of a replica that another session has locked.
 pub fn locked() -> Failure {
     Failure::new(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "another session has locked it")
@@ -72,12 +84,7 @@ pub fn note(job: &Job, run: &Run, figures: &Figures, becomes: Becomes, failure: 
 /// A run of one replica failed as a whole.
 pub fn broken(party: &Party<'_>, figures: &Figures, failure: &Failure) {
     let (job, run) = (party.job, party.run);
-    let becomes = match Cause::of(failure) {
-        Cause::Stopped => Becomes::Failed(Blame::Nobody),
-        Cause::Locked => Becomes::PutOff(Due::WhenFree),
-        Cause::Service => Becomes::Failed(Blame::Service),
-        Cause::Own => Becomes::Failed(Blame::Own),
-    };
+    let becomes = Becomes::from(Cause::of(failure));
     failure.log(&format!("the refresh of {} failed", job.name));
     let noted = failure::catch(|| {
         transaction(|| {

@@ -10,7 +10,7 @@ use crate::installed;
 use crate::replica::kept::{history, jobs, standing};
 use crate::replica::process::locks;
 use crate::sql::failure::{self, Failure};
-use crate::sql::spi::execute;
+use crate::sql::spi::lock_timeout;
 use crate::sql::txn::transaction;
 
 /// So long a run waits for locks of other sessions on one of its replicas, in milliseconds.
@@ -152,12 +152,6 @@ impl Group {
             history::add_note(run, &format!("{}{without}", history::WITHOUT));
         }
     }
-}
-
-/// Inside a transaction, for the rest of it; 0: without an end.
-pub fn lock_timeout(milliseconds: i64) {
-    let sql = "SELECT pg_catalog.set_config('lock_timeout', $1, true)";
-    execute(sql, &[milliseconds.to_string().into()]);
 }
 
 fn owe_one(target: pgrx::pg_sys::Oid) {

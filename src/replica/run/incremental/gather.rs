@@ -9,7 +9,7 @@ use super::super::member::Member;
 use super::super::outcome::{self, Cause};
 use super::super::source::{self, Bound};
 use super::changes::COMMON;
-use super::fates::{PATIENCE, lock_timeout};
+use super::fates::PATIENCE;
 use super::{Group, Party};
 use crate::gucs;
 use crate::replica::kept::history::{self, Figures, Mode, Run};
@@ -19,6 +19,7 @@ use crate::replica::process::locks::{self, GroupLock};
 use crate::replica::process::worker;
 use crate::session::Connection;
 use crate::sql::failure::{self, Failure};
+use crate::sql::spi::lock_timeout;
 use crate::sql::txn::{make_durable, transaction};
 use course::{Becomes, Blame, Due};
 use delta::since::Manner;
@@ -170,12 +171,9 @@ fn join(party: &Party<'_>, job: &Job, apart: Option<Apart>, group: &mut Group) -
             Err(why.to_owned())
         }
         Err(failure) => {
-            let (becomes, failure) = match Cause::of(&failure) {
-                Cause::Stopped => (Becomes::Failed(Blame::Nobody), failure),
-                Cause::Locked => (Becomes::PutOff(Due::WhenFree), outcome::locked()),
-                Cause::Service => (Becomes::Failed(Blame::Service), failure),
-                Cause::Own => (Becomes::Failed(Blame::Own), failure),
-            };
+            let cause = Cause::of(&failure);
+            let (becomes, failure) =
+                (cause.into(), if cause == Cause::Locked { outcome::locked() } else { failure });
             transaction(|| note(job, run.as_ref(), becomes, &failure));
             if becomes == Becomes::Failed(Blame::Nobody) {
                 failure.raise(None);

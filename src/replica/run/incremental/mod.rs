@@ -43,7 +43,7 @@ use crate::session::Connection;
 use crate::sql::failure::{self, Failure};
 use crate::sql::txn::transaction;
 use changes::Seen;
-pub use fates::{PATIENCE, lock_timeout};
+pub use fates::PATIENCE;
 
 /// Who is refreshed.
 pub struct Party<'a> {

@@ -14,13 +14,13 @@ use super::super::outcome::{self, Cause};
 use super::super::references::Referenced;
 use super::super::refresh;
 use super::Group;
-use super::fates::{PATIENCE, lock_timeout};
+use super::fates::PATIENCE;
 use crate::error;
 use crate::replica::kept::{history, load, standing};
 use crate::replica::table::rights;
 use crate::sql::clock;
 use crate::sql::failure::{self, Failure};
-use crate::sql::spi::{execute, query};
+use crate::sql::spi::{execute, lock_timeout, query};
 use crate::sql::txn::transaction;
 
 /// Where an attempt to write is.
@@ -46,9 +46,8 @@ impl Group {
             let written = failure::catch(|| transaction(|| self.write_all(referenced, writing, &at)));
             match written {
                 Ok(()) => {
-                    let verdicts = self.course.end(Ending::Written);
-                    // Noted with the rows; there is nothing left to note but whose lock is free.
-                    drop(verdicts);
+                    // Noted with the rows.
+                    self.course.end(Ending::Written);
                     return self.owe();
                 }
                 Err(failure) => self.broke(&at, failure),

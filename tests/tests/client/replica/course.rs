@@ -4,26 +4,19 @@ use assets_fdw_tests::Server;
 use assets_fdw_tests::assets_sim::{Fault, FaultKind};
 
 use super::incremental::{group, same};
+use super::together::{GROUP, seen};
 use super::*;
 
-const GROUP: [&str; 3] = ["server", "employee", "laptop"];
-
-/// Changes one object of each table.
+/// Changes one object of each table of the group.
 fn change_each(sim: &Sim, client: &mut Client, value: &str) {
-    for table in GROUP {
+    change(sim, client, &GROUP, value);
+}
+
+fn change(sim: &Sim, client: &mut Client, tables: &[&str], value: &str) {
+    for table in tables {
         let key = text(client, &format!("SELECT key FROM itsm_replica.{table} ORDER BY id DESC LIMIT 1"));
         sim.update(&key, "Name", &[value]).unwrap();
     }
-}
-
-/// In which tables a read shows the change.
-fn seen(client: &mut Client, value: &str) -> String {
-    let parts: Vec<String> = GROUP
-        .iter()
-        .map(|t| format!("SELECT '{t}' AS t FROM itsm_replica.{t} WHERE label = '{value}'"))
-        .collect();
-    let sql = format!("SELECT coalesce(string_agg(t, ' '), '') FROM ({}) AS u", parts.join(" UNION ALL "));
-    text(client, &sql)
 }
 
 /// Each replica with its failures, as `name n`.
@@ -241,7 +234,7 @@ fn a_table_that_is_locked_against_everybody_stops_neither_its_group_nor_the_sche
     wait_for(&mut client, "the first loads", loaded);
     let mut other = database.connect();
     other.batch_execute("BEGIN; ALTER TABLE itsm_replica.server ADD note text").unwrap();
-    change_each_but_server(&sim, &mut client, "first");
+    change(&sim, &mut client, &["employee", "laptop"], "first");
     let others = "SELECT (SELECT count(*) FROM itsm_replica.employee WHERE label = 'first')
                        + (SELECT count(*) FROM itsm_replica.laptop WHERE label = 'first') = 2";
     wait_for(&mut client, "the others go on", others);
@@ -265,11 +258,4 @@ fn a_table_that_is_locked_against_everybody_stops_neither_its_group_nor_the_sche
     assert!(number(&mut client, "SELECT max(id) FROM assets_fdw.refresh_history") - before <= 6);
     other.batch_execute("COMMIT").unwrap();
     wait_for(&mut client, "all is well again", healthy);
-}
-
-fn change_each_but_server(sim: &Sim, client: &mut Client, value: &str) {
-    for table in ["employee", "laptop"] {
-        let key = text(client, &format!("SELECT key FROM itsm_replica.{table} ORDER BY id DESC LIMIT 1"));
-        sim.update(&key, "Name", &[value]).unwrap();
-    }
 }

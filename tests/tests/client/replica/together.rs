@@ -7,7 +7,7 @@ use assets_fdw_tests::assets_sim::{Endpoint, Fault, FaultKind};
 use super::incremental::{group, same};
 use super::*;
 
-const GROUP: [&str; 3] = ["server", "employee", "laptop"];
+pub(super) const GROUP: [&str; 3] = ["server", "employee", "laptop"];
 
 /// Changes one object of each table; gives the text that a read of each then shows.
 fn change_each(sim: &Sim, client: &mut Client, value: &str) {
@@ -18,7 +18,7 @@ fn change_each(sim: &Sim, client: &mut Client, value: &str) {
 }
 
 /// In which tables a read shows the change.
-fn seen(client: &mut Client, value: &str) -> String {
+pub(super) fn seen(client: &mut Client, value: &str) -> String {
     let parts: Vec<String> = GROUP
         .iter()
         .map(|t| format!("SELECT '{t}' AS t FROM itsm_replica.{t} WHERE label = '{value}'"))
