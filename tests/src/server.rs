@@ -225,6 +225,11 @@ impl Server {
         self.start_again();
     }
 
+    /// Stops one process of the server where it stands, or has it go on (`kill -STOP`, `kill -CONT`).
+    pub fn halt(&self, pid: u32, halt: bool) {
+        send_signal(pid, if halt { "STOP" } else { "CONT" });
+    }
+
     /// Kills one process of the server (`kill -9`) and returns when it is gone. After the postmaster itself was
     /// killed the server can be started with [`Server::start_again`].
     pub fn kill9(&self, pid: u32) {

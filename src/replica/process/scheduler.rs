@@ -161,6 +161,11 @@ impl Scheduler {
     /// Says that nobody schedules here any more and then looks once more, so that a job that came
     /// just now is seen: by us, or by the scheduler that whoever made it asked for.
     fn leave(&self) -> Next {
+        if !transaction(is_looked_after) {
+            // Not for lack of jobs: the launcher, which may see it only when that is over, is to have a word in it.
+            shared::scheduler_sent_away(self.database);
+            return Next::Done;
+        }
         shared::scheduler_leaves(self.database);
         let work = transaction(|| jobs_here().is_some_and(|jobs| !jobs.is_empty()));
         // SAFETY: no preconditions.
@@ -393,11 +398,14 @@ fn note(body: impl FnOnce()) {
     }
 }
 
-/// The jobs; none where nothing is scheduled at all: no extension, a database that `assets_fdw.databases` does not
-/// name, or one that takes no connections, where no worker could begin.
+/// The jobs; none where nothing is scheduled at all: no extension, or a database that is not looked after.
 fn jobs_here() -> Option<Vec<Scheduled>> {
-    let listed = database_name().is_some_and(|name| shared::is_listed(&name));
-    (listed && launcher::is_connectable() && installed::usable()).then(jobs::scheduled)
+    (is_looked_after() && installed::usable()).then(jobs::scheduled)
+}
+
+/// Whether `assets_fdw.databases` names this database, and it takes connections, without which no worker could begin.
+fn is_looked_after() -> bool {
+    database_name().is_some_and(|name| shared::is_listed(&name)) && launcher::is_connectable()
 }
 
 fn database_name() -> Option<String> {

@@ -322,6 +322,19 @@ pub fn scheduler_leaves(oid: u32) {
     }
 }
 
+/// A scheduler leaves because its database takes no connections, or is not named, at this moment. The launcher starts
+/// another one or forgets the database, as it sees it then; not at once where they see it differently.
+pub fn scheduler_sent_away(oid: u32) {
+    let launcher = {
+        let mut state = STATE.exclusive();
+        if let Some(entry) = state.find(oid) {
+            (entry.scheduler, entry.pid) = (Scheduler::Wanted, 0);
+        }
+        state.launcher
+    };
+    wake_process(launcher);
+}
+
 /// A run that the schedule started begins.
 pub fn run_begins(database: u32, pid: i32) {
     if is_preloaded() {

@@ -171,6 +171,37 @@ fn goes_on(client: &mut Client, what: &str) {
     wait_for(client, what, &format!("SELECT ({OK_RUNS}) > {runs} + 1"));
 }
 
+/// The launcher sees neither that a database is closed nor that it is not named, only that it was: what happens to its
+/// scheduler meanwhile has to reach it some other way.
+#[test]
+fn a_database_that_was_closed_or_not_named_for_a_moment_is_looked_after_although_the_launcher_saw_nothing() {
+    let (sim, server) = (small(), preloaded(&[]));
+    let database = server.create_database();
+    let name = database.name();
+    let mut outside = server.connect("postgres", "postgres");
+    let mut client = import(&database, &sim);
+    loaded(&mut client, "1 second");
+    let left = format!(
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '{name}' AND backend_type LIKE 'assets_fdw%'"
+    );
+    let launcher = "SELECT pid::bigint FROM pg_stat_activity WHERE backend_type = 'assets_fdw launcher'";
+    let launcher = u32::try_from(number(&mut outside, launcher)).unwrap();
+    let (close, open) = ("ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true");
+    let [close, open] = [close, open].map(|what| vec![format!("ALTER DATABASE {name} {what}")]);
+    let reload = || "SELECT pg_reload_conf()".to_owned();
+    let unname = vec!["ALTER SYSTEM SET assets_fdw.databases = 'none_such'".to_owned(), reload()];
+    let rename = vec!["ALTER SYSTEM RESET assets_fdw.databases".to_owned(), reload()];
+    for (what, away, back) in [("closed", close, open), ("not named", unname, rename)] {
+        server.halt(launcher, true);
+        away.iter().for_each(|sql| outside.batch_execute(sql).unwrap());
+        wait_for(&mut outside, &format!("nothing runs in a database that is {what}"), &left);
+        back.iter().for_each(|sql| outside.batch_execute(sql).unwrap());
+        server.halt(launcher, false);
+        goes_on(&mut client, &format!("after it was {what}"));
+    }
+    assert_eq!(server.crashes(), Vec::<String>::new());
+}
+
 #[test]
 fn a_database_that_was_closed_or_a_template_or_had_another_name_is_looked_after_again() {
     let (sim, server) = (small(), preloaded(&[("max_prepared_transactions", "5")]));
