@@ -4,7 +4,8 @@
 //! held by the process, not by a transaction. A run that compares everything keeps its replica's lock from
 //! its begin to its end, and has the group's to begin with and to end with; a run that asks for changes
 //! keeps both. Nobody waits for a lock while it holds another but the end of a full comparison, which
-//! waits for the group's; whoever has that waits for no replica's. So nobody waits in a circle.
+//! waits for the group's; whoever has that waits for no replica's. So nobody waits in a circle. Locks of other
+//! sessions on a replica's tables are waited for with neither held, or for a moment.
 #![allow(unsafe_code)] // locks of a process of our own
 
 use std::collections::HashSet;
@@ -16,6 +17,7 @@ use schedule::Group;
 use super::shared;
 use crate::replica::kept::jobs::{self, Job};
 use crate::replica::kept::standing;
+use crate::replica::table::rights;
 use crate::sql::spi::{Row, as_extension, query};
 use crate::sql::txn::transaction;
 
@@ -138,10 +140,15 @@ impl Held {
 /// Waits until it is a run's turn: takes the lock of its replica and, where its group is known, of that, when
 /// no other of the group is being compared in full, or that takes too long. None for a scheduled run of a
 /// replica that another run is at. `waited`: for those that are compared in full it has been waited already.
+///
+/// A run by hand has its replica's tables waited for as well, however long that takes.
 pub fn turn(job: &Job, scheduled: bool, waited: bool) -> Option<Option<GroupLock>> {
     let began = Instant::now();
     let patience = if waited { A_MOMENT } else { PATIENCE };
     loop {
+        if !scheduled {
+            wait_for_tables(job);
+        }
         if !try_lock(job.target) {
             // Not at once: whoever looks whether a replica is free has its lock for a moment.
             if scheduled && began.elapsed() > A_MOMENT {
@@ -158,7 +165,8 @@ pub fn turn(job: &Job, scheduled: bool, waited: bool) -> Option<Option<GroupLock
         if let Some(lock) = GroupLock::try_take(server, group) {
             let others = transaction(|| jobs::group_of(job, server, group, scheduled));
             let along = others.iter().filter(|(_, apart)| apart.is_none()).map(|(other, _)| other.target);
-            if began.elapsed() > patience || along.into_iter().all(is_free) {
+            let ready = scheduled || transaction(|| tables_are_free(job));
+            if ready && (began.elapsed() > patience || along.into_iter().all(is_free)) {
                 return Some(Some(lock));
             }
             lock.release();
@@ -171,15 +179,35 @@ pub fn turn(job: &Job, scheduled: bool, waited: bool) -> Option<Option<GroupLock
 /// Whether no other session keeps a replica's table from being written at this moment; inside a transaction. What
 /// keeps a row of it is not seen.
 pub fn table_is_free(target: pg_sys::Oid) -> bool {
-    let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+    is_to_be_had(target, pg_sys::RowExclusiveLock)
+}
+
+fn is_to_be_had(relation: pg_sys::Oid, mode: u32) -> bool {
+    let mode = mode as pg_sys::LOCKMODE;
     // SAFETY: does not wait; given back at once.
     unsafe {
-        let free = pg_sys::ConditionalLockRelationOid(target, mode);
+        let free = pg_sys::ConditionalLockRelationOid(relation, mode);
         if free {
-            pg_sys::UnlockRelationOid(target, mode);
+            pg_sys::UnlockRelationOid(relation, mode);
         }
         free
     }
+}
+
+/// What a run of a replica locks, and how.
+fn tables(job: &Job) -> impl Iterator<Item = (pg_sys::Oid, u32)> {
+    let written = [Some(job.target), job.history].into_iter().flatten();
+    std::iter::once((job.source, pg_sys::AccessShareLock)).chain(written.map(|t| (t, pg_sys::RowExclusiveLock)))
+}
+
+fn tables_are_free(job: &Job) -> bool {
+    tables(job).all(|(relation, mode)| is_to_be_had(relation, mode))
+}
+
+/// Waits until no other session keeps a run from any of its tables, without an end and with nothing held, so that
+/// nobody waits for who waits here: neither the others of its group nor whoever wants one of these tables.
+pub fn wait_for_tables(job: &Job) {
+    tables(job).for_each(|(relation, mode)| transaction(|| rights::lock(relation, mode)));
 }
 
 fn is_free(target: pg_sys::Oid) -> bool {

@@ -187,7 +187,6 @@ impl Member {
                 values: self.places.iter().map(|n| row.values[*n].clone()).collect(),
             })
             .collect();
-        self.figures.seen += mine.len() as i64;
         self.pending.brought.extend(mine.iter().map(|row| row.id));
         let staging = match &mut self.staging {
             Some(staging) => staging,
@@ -197,6 +196,7 @@ impl Member {
             }
         };
         staging.add(&mine);
+        self.figures.seen += mine.len() as i64;
     }
 
     /// Which of some objects it holds; inside a transaction.

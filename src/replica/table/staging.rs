@@ -67,6 +67,8 @@ pub struct Staging {
     layers: Vec<Layer>,
     /// Rows are added to a layer of their own next.
     fresh: bool,
+    /// Rows were being added and are not all there: an ERROR broke it off.
+    broken_off: bool,
     shape: pg_sys::TupleDesc,
     /// Where the datums of one row are made. Never dropped: it is current when an ERROR unwinds.
     memory: ManuallyDrop<PgMemoryContexts>,
@@ -134,7 +136,7 @@ impl Staging {
                 .switch_to(|_| ManuallyDrop::new(PgMemoryContexts::new("assets_fdw staging row")))
         };
         let columns = columns.to_vec();
-        Self { layers: Vec::new(), fresh: true, shape, memory, columns, outputs, witness: None }
+        Self { layers: Vec::new(), fresh: true, broken_off: false, shape, memory, columns, outputs, witness: None }
     }
 
     /// From here on rows may be of objects that were added before.
@@ -153,8 +155,12 @@ impl Staging {
         self.layers.iter_mut().for_each(|layer| layer.hidden.extend(ids));
     }
 
-    /// Adds rows, inside a transaction: input functions may need one.
+    /// Adds rows, inside a transaction: input functions may need one. May be done again where an ERROR broke it off.
     pub fn add(&mut self, rows: &[Row]) {
+        if std::mem::replace(&mut self.broken_off, true) {
+            self.next_layer();
+            self.hide(&rows.iter().map(|row| row.id).collect::<Vec<_>>());
+        }
         if std::mem::take(&mut self.fresh) {
             self.layers.push(Layer::create());
         }
@@ -169,6 +175,7 @@ impl Staging {
                 self.memory.reset();
             }
         }
+        self.broken_off = false;
     }
 
     /// The object that has not been changed for longest, for asking with.

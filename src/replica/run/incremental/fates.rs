@@ -21,27 +21,37 @@ const RESTLESS: &str =
     "objects changed all the time while they were read: rows may be of moments some seconds apart";
 
 impl Group {
-    /// Does something of one member's in a transaction of its own. None where that fails: it is out then, and the
-    /// others go on.
-    pub(super) fn with<T>(&mut self, n: usize, body: impl FnOnce(&mut Member) -> T) -> Option<T> {
-        // Somebody waits for this one, and may cancel it.
-        let patient = n == 0 && self.by_hand;
-        let member = &mut self.members[n];
-        let done = failure::catch(|| {
-            transaction(|| {
-                if !patient {
-                    lock_timeout(PATIENCE);
-                }
-                body(member)
-            })
-        });
-        match done {
-            Ok(value) => Some(value),
-            Err(failure) => {
-                self.met(n, &failure);
-                None
+    /// Does something of one member's in a transaction of its own, which may be begun anew. None where that fails: it
+    /// is out then, and the others go on.
+    ///
+    /// Another session's lock on the one that somebody waits for parts it from the others: it waits with nothing
+    /// held that they need, and is done once it is free.
+    pub(super) fn with<T>(&mut self, n: usize, mut body: impl FnMut(&mut Member) -> T) -> Option<T> {
+        while self.course.goes(n) {
+            let patient = self.by_itself();
+            let member = &mut self.members[n];
+            let done = failure::catch(|| {
+                transaction(|| {
+                    lock_timeout(if patient { 0 } else { PATIENCE });
+                    body(member)
+                })
+            });
+            match done {
+                Ok(value) => return Some(value),
+                Err(failure) => self.met(n, &failure),
             }
         }
+        None
+    }
+
+    /// Whether the run goes on with nobody but the one that somebody waits for. Its group's lock is given back then:
+    /// the others have their own runs meanwhile.
+    pub(super) fn by_itself(&mut self) -> bool {
+        let patient = self.course.writing().is_some_and(|writing| writing.patient);
+        if let Some(lock) = self.lock.take_if(|_| patient) {
+            lock.release();
+        }
+        patient
     }
 
     /// A failure in what is one member's.

@@ -26,13 +26,28 @@ use delta::since::Manner;
 
 /// The replica that the run is for, to be refreshed by what changed. `Err` says why it has to be compared in full
 /// instead.
-pub(super) fn look_up(party: &Party<'_>, lock: Option<GroupLock>) -> Result<Group, String> {
-    let found = leader(party, lock.as_ref());
-    if let (Err(_), Some(lock)) = (&found, lock) {
-        lock.release();
+pub(super) fn look_up(party: &Party<'_>, mut lock: Option<GroupLock>) -> Result<Group, String> {
+    loop {
+        match failure::catch(|| leader(party, lock.as_ref())) {
+            Ok(Ok((leader, connection, manner))) => {
+                return Ok(Group::alone(party, leader, connection, manner, lock));
+            }
+            found => {
+                if let Some(lock) = lock {
+                    lock.release();
+                }
+                match found {
+                    // Somebody waits for this one; its group does not.
+                    Err(failure) if !party.scheduled && Cause::of(&failure) == Cause::Locked => {
+                        locks::wait_for_tables(party.job);
+                        lock = lock.map(|lock| GroupLock::take(lock.server, lock.group));
+                    }
+                    Err(failure) => failure.raise(None),
+                    Ok(found) => return Err(found.err().unwrap_or_default()),
+                }
+            }
+        }
     }
-    let (leader, connection, manner) = found?;
-    Ok(Group::alone(party, leader, connection, manner, lock))
 }
 
 type Leader = (Member, Rc<Connection>, Manner);
@@ -43,7 +58,7 @@ fn leader(party: &Party<'_>, lock: Option<&GroupLock>) -> Result<Leader, String>
     let standing = standing.filter(|standing| standing.since.is_some()).ok_or_else(unknown)?;
     let standing = trusted(party, standing);
     let manner = standing.manner.ok_or_else(unknown)?;
-    match bound(party.job, !party.scheduled) {
+    match bound(party.job) {
         Some((bound, connection))
             if bound.schema_id == lock.group.schema && standing.schema == Some(bound.schema_id) =>
         {
@@ -60,11 +75,9 @@ fn trusted(party: &Party<'_>, standing: Standing) -> Standing {
 }
 
 /// What a job's source means, where that is known without asking much.
-fn bound(job: &Job, patient: bool) -> Option<(Bound, Rc<Connection>)> {
+fn bound(job: &Job) -> Option<(Bound, Rc<Connection>)> {
     let (definition, known) = transaction(|| {
-        if !patient {
-            lock_timeout(PATIENCE);
-        }
+        lock_timeout(PATIENCE);
         let definition = source::define(job);
         let fingerprint = standing::definition(job.source, job.target, &definition.connection);
         let known = standing::remember(job.target, &fingerprint, &definition.connection);
@@ -149,7 +162,7 @@ fn join(party: &Party<'_>, job: &Job, apart: Option<Apart>, group: &mut Group) -
     let Some((run, standing)) = begun else {
         return Err("it is to be compared in full".to_owned());
     };
-    match failure::catch(|| bound(job, false)) {
+    match failure::catch(|| bound(job)) {
         Ok(Some((bound, _))) if bound.schema_id == group.schema => {
             let refers = !bound.references.is_empty();
             let neighbour = party.neighbours && transaction(|| jobs::are_neighbours(job, party.job));

@@ -38,10 +38,7 @@ impl Group {
         }
         self.owe_absent();
         while let Some(writing) = self.course.writing() {
-            if let Some(lock) = self.lock.take_if(|_| writing.patient) {
-                // The others have their own runs meanwhile.
-                lock.release();
-            }
+            self.by_itself();
             let at = At::default();
             let written = failure::catch(|| transaction(|| self.write_all(referenced, writing, &at)));
             match written {

@@ -158,23 +158,45 @@ fn a_replica_that_somebody_has_locked_is_left_out_and_keeps_neither_the_others_n
         note(&mut client)
     );
 
-    // The one that is asked for is waited for, and the others are free meanwhile.
-    change_each(&sim, &mut client, "third");
-    other.batch_execute("BEGIN; LOCK TABLE itsm_replica.server IN SHARE MODE").unwrap();
-    let mut waiting = database.connect();
-    let work =
-        std::thread::spawn(move || waiting.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')"));
-    wait_for(
-        &mut client,
-        "the run parts with the others",
-        "SELECT count(*) = 2 FROM assets_fdw.refresh_history WHERE outcome = 'skipped' AND error LIKE '%is waited for%'",
-    );
-    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee')").unwrap();
-    assert_eq!(seen(&mut client, "third"), "employee laptop");
-    assert!(note(&mut client).contains("itsm_replica.server (another refresh"), "{}", note(&mut client));
-    other.batch_execute("COMMIT").unwrap();
-    work.join().unwrap().unwrap();
-    assert_eq!(seen(&mut client, "third"), "server employee laptop");
+    // The one that is asked for is waited for, and the others are free meanwhile: whether it was locked before the
+    // refresh, against writing or against everybody, or is while that asks the service.
+    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'itsm_replica.server'::regclass";
+    for (value, mode, meanwhile) in
+        [("third", "SHARE", false), ("fourth", "ACCESS EXCLUSIVE", false), ("fifth", "ACCESS EXCLUSIVE", true)]
+    {
+        change_each(&sim, &mut client, value);
+        let lock = format!("BEGIN; LOCK TABLE itsm_replica.server IN {mode} MODE");
+        if meanwhile {
+            sim.fault(Fault::new(FaultKind::StallBefore { ms: 1000 }).on(Endpoint::ObjectAql).times(1));
+        } else {
+            other.batch_execute(&lock).unwrap();
+        }
+        let mut waiting = database.connect();
+        let work = std::thread::spawn(move || {
+            waiting.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')")
+        });
+        if meanwhile {
+            let asks = "SELECT count(*) > 0 FROM assets_fdw.refresh_progress WHERE phase = 'fetching'";
+            wait_for(&mut client, "the run asks", asks);
+            other.batch_execute(&lock).unwrap();
+        }
+        wait_for(&mut client, "the run waits", waits);
+        if meanwhile {
+            let parted = "SELECT count(*) = 2 FROM assets_fdw.refresh_history
+                          WHERE outcome = 'skipped' AND error LIKE '%is waited for%'";
+            wait_for(&mut client, "the run parts with the others", parted);
+        }
+        client
+            .batch_execute(
+                "SET statement_timeout = '25s'; SELECT assets_fdw.refresh('itsm_replica.employee'); RESET statement_timeout",
+            )
+            .unwrap_or_else(|error| panic!("{mode}: {error:?}\n{}", history(&mut client)));
+        let said = note(&mut client);
+        assert!(said.contains("itsm_replica.server (another "), "{mode}: {said}");
+        other.batch_execute("COMMIT").unwrap();
+        work.join().unwrap().unwrap();
+        assert_eq!(seen(&mut client, value), "server employee laptop", "{mode}");
+    }
     GROUP.iter().for_each(|table| same(&mut client, table));
 }
 
