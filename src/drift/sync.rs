@@ -6,7 +6,9 @@ use std::collections::HashSet;
 use assets::client::Client;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use tables::ddl::ident;
 use tables::drift::{Action, Change, Disturbs, Follow, Growth, Kind, Relation, Remote};
+use tables::drift::{LocalColumn, ReplicaColumn};
 use tables::drift::{block_groups, compare, settle};
 use tables::known::Known;
 
@@ -15,7 +17,7 @@ use super::gather::{Gathered, Table, gather, schema_oid};
 use super::memory;
 use crate::replica::kept::jobs;
 use crate::replica::process::shared;
-use crate::replica::table::rights;
+use crate::replica::table::{rights, versions};
 use crate::sql::spi::{as_extension, execute, query, query_one};
 use crate::{error, runtime, session};
 
@@ -229,6 +231,18 @@ fn oid_of(gathered: &Gathered, relation: &Relation) -> Option<pg_sys::Oid> {
     })
 }
 
+/// The column of ids of a replica or a history.
+fn id_of<'a>(gathered: &'a Gathered, relation: &Relation) -> Option<&'a str> {
+    let local = gathered.tables.iter().map(|table| &table.local);
+    let (local, replica) =
+        local.flat_map(|l| l.replicas.iter().map(move |r| (l, r))).find(|(_, r)| r.relation == *relation)?;
+    let is_id = |c: &&LocalColumn| c.options.iter().any(|(name, value)| name == "field" && value == "id");
+    let id = local.columns.iter().find(is_id).map_or("id", |c| &c.name);
+    let shows = |c: &&ReplicaColumn| c.shows.as_deref() == Some(id);
+    let found = replica.columns.iter().find(shows).or_else(|| replica.columns.iter().find(|c| c.name == id));
+    found.map(|c| c.name.as_str())
+}
+
 /// Lets no other sync of the schema run until the transaction ends. Who reads, writes or makes tables
 /// is not in its way.
 pub fn lock(schema: &str) {
@@ -257,6 +271,9 @@ impl Plan {
         for change in self.changes.iter().filter(|c| c.blocked.is_none()) {
             if let Some(oid) = oid_of(&self.gathered, &change.on) {
                 rights::hold_named(user, oid, &change.on.quoted());
+                if let (Action::Fill { .. }, Some(id)) = (&change.action, id_of(&self.gathered, &change.on)) {
+                    versions::identify(oid, &change.on.quoted(), &ident(id));
+                }
             }
             let _quiet = crate::ruling::Quiet::new();
             execute(&change.statement(), &[]);

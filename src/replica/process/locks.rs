@@ -197,7 +197,8 @@ fn is_to_be_had(relation: pg_sys::Oid, mode: u32) -> bool {
 /// What a run of a replica locks, and how.
 fn tables(job: &Job) -> impl Iterator<Item = (pg_sys::Oid, u32)> {
     let written = [Some(job.target), job.history].into_iter().flatten();
-    std::iter::once((job.source, pg_sys::AccessShareLock)).chain(written.map(|t| (t, pg_sys::RowExclusiveLock)))
+    std::iter::once((job.source, pg_sys::AccessShareLock))
+        .chain(written.map(|t| (t, pg_sys::RowExclusiveLock)))
 }
 
 fn tables_are_free(job: &Job) -> bool {

@@ -295,6 +295,8 @@ impl Member {
                 kept = diff.changes(self.staging.as_ref(), &out, may, &mut figures);
                 touched.extend(self.pending.brought.union(&self.pending.out));
             }
+            // Columns are written to by name.
+            _ if !referenced.is_empty() && !bound.references.is_empty() => diff.require_shape(),
             _ => {}
         }
         if let Some(kept) = kept.filter(|_| self.another_account) {

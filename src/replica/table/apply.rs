@@ -51,7 +51,7 @@ impl Diff<'_> {
     ) -> Option<Kept> {
         let (target, same) = (self.target, self.same());
         run_connected(|connection| {
-            self.require_shape(connection);
+            self.require_shape();
             let staged = staging.attach(connection, self.id);
             let args = arguments(&[], &staged);
             let gone = format!("NOT EXISTS (SELECT FROM {} AS s WHERE {same})", staged.table);
@@ -78,7 +78,7 @@ impl Diff<'_> {
     ) -> Option<Kept> {
         let target = self.target;
         run_connected(|connection| {
-            self.require_shape(connection);
+            self.require_shape();
             let mut kept = None;
             if !out.is_empty() {
                 let args = [out.to_vec().into()];
@@ -103,29 +103,30 @@ impl Diff<'_> {
         })
     }
 
-    /// An ERROR where a column has another type by now than the rows were put by for; the lock on the replica keeps it as
-    /// it is from here on.
-    fn require_shape(&self, connection: &Connected) {
-        let sql = "SELECT attname::pg_catalog.text, atttypid, atttypmod, attrelid FROM pg_catalog.pg_attribute
+    /// An ERROR where the columns are others by now than the rows were put by for: another one has a column's name, or
+    /// it got another type. The lock on the replica keeps them as they are from here on.
+    pub fn require_shape(&self) {
+        let sql = "SELECT attname::pg_catalog.text, attnum, atttypid, atttypmod, attrelid FROM pg_catalog.pg_attribute
                    WHERE attrelid = $1::pg_catalog.text::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped";
-        let now = connection.query_with(sql, &[self.target.into()], |row| {
-            (
-                row.must::<String>(1),
-                row.must::<pg_sys::Oid>(2),
-                row.must::<i32>(3),
-                row.must::<pg_sys::Oid>(4),
-            )
+        let now = query(sql, &[self.target.into()], |row| {
+            let of = (row.must::<pg_sys::Oid>(3), row.must::<i32>(4));
+            (row.must::<String>(1), row.must::<i16>(2), of, row.must::<pg_sys::Oid>(5))
         });
-        let differs = |c: &&Column| {
-            now.iter().any(|(name, of, typmod, _)| {
-                *name == c.name && (*of, *typmod) != (c.target_oid, c.target_typmod)
-            })
-        };
-        if let Some(column) = self.columns.iter().find(differs) {
+        for column in self.columns {
+            let found = now.iter().find(|(name, ..)| *name == column.name);
+            let what = match found {
+                Some((_, number, of, _)) if *number == column.target_attnum => {
+                    if *of == (column.target_oid, column.target_typmod) {
+                        continue;
+                    }
+                    "got another type"
+                }
+                _ => "was renamed or removed",
+            };
             error::raise_hint(
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("column \"{}\" of {} got another type meanwhile", column.name, self.target),
-                "The next refresh goes by the new one.",
+                format!("column \"{}\" of {} {what} meanwhile", column.name, self.target),
+                "The next refresh goes by how it is now.",
             );
         }
         if let Some((.., target)) = now.first() {

@@ -136,7 +136,16 @@ impl Staging {
                 .switch_to(|_| ManuallyDrop::new(PgMemoryContexts::new("assets_fdw staging row")))
         };
         let columns = columns.to_vec();
-        Self { layers: Vec::new(), fresh: true, broken_off: false, shape, memory, columns, outputs, witness: None }
+        Self {
+            layers: Vec::new(),
+            fresh: true,
+            broken_off: false,
+            shape,
+            memory,
+            columns,
+            outputs,
+            witness: None,
+        }
     }
 
     /// From here on rows may be of objects that were added before.

@@ -154,34 +154,71 @@ fn take_over(table: pg_sys::Oid, name: &str, of: &Of) {
         Use::Free if query_one(&format!("SELECT 1 FROM {name} LIMIT 1"), &[], |_| ()).is_none() => {}
         Use::Free => refuse(name, "holds rows that are no versions of this replica's"),
     }
-    follow(table, name, of.target, of.columns, true);
+    follow(table, name, of.target, of.columns, of.id, true);
 }
 
 /// Lets a history hold what its replica does: a column whose type is not the replica's any more keeps its values under
-/// another name, and a new one takes its place. `missing`: columns that it has not are added.
-fn follow(history: pg_sys::Oid, name: &str, target: pg_sys::Oid, columns: &[&str], missing: bool) {
+/// another name, and a new one takes its place. What versions are told apart by gets the new type itself: without an
+/// id, or a part of its key, there is no version. `missing`: columns that it has not are added.
+fn follow(history: pg_sys::Oid, name: &str, target: pg_sys::Oid, columns: &[&str], id: &str, missing: bool) {
     let sql = "
         SELECT t.attname::pg_catalog.text, pg_catalog.format_type(t.atttypid, t.atttypmod),
-               pg_catalog.format_type(h.atttypid, h.atttypmod)
+               pg_catalog.format_type(h.atttypid, h.atttypmod), coalesce(h.attnotnull, false),
+               t.attname = $4 OR EXISTS (SELECT FROM pg_catalog.pg_index AS i
+                                         WHERE i.indrelid = $1 AND i.indisprimary AND h.attnum = ANY (i.indkey))
         FROM pg_catalog.pg_attribute AS t
         LEFT JOIN pg_catalog.pg_attribute AS h ON h.attrelid = $1 AND h.attname = t.attname AND NOT h.attisdropped
         WHERE t.attrelid = $2 AND t.attnum > 0 AND NOT t.attisdropped AND t.attgenerated = ''
           AND (h.atttypid, h.atttypmod) IS DISTINCT FROM (t.atttypid, t.atttypmod)
           AND ($3 OR h.attnum IS NOT NULL)
         ORDER BY t.attnum";
-    let differ = query(sql, &[history.into(), target.into(), missing.into()], |row| {
-        (row.must::<String>(1), row.must::<String>(2), row.get::<String>(3))
+    let differ = query(sql, &[history.into(), target.into(), missing.into(), id.into()], |row| {
+        (
+            row.must::<String>(1),
+            row.must::<String>(2),
+            row.get::<String>(3),
+            row.must::<bool>(4),
+            row.must::<bool>(5),
+        )
     });
-    for (column, wanted, held) in differ.iter().filter(|(column, ..)| columns.contains(&column.as_str())) {
+    for (column, wanted, held, required, key) in
+        differ.iter().filter(|(column, ..)| columns.contains(&column.as_str()))
+    {
+        if let (Some(held), true) = (held, key) {
+            retype(name, column, held, wanted);
+            continue;
+        }
         if let Some(held) = held {
             let sql = "SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute WHERE attrelid = $1";
             let taken: Vec<String> = query(sql, &[history.into()], |row| row.must(1));
-            let aside = tables::naming::aside(column, held, |name| taken.iter().any(|t| t == name));
-            let sql = format!("ALTER TABLE {name} RENAME COLUMN {} TO {}", ident(column), ident(&aside));
-            execute(&sql, &[]);
+            let aside = ident(&tables::naming::aside(column, held, |name| taken.iter().any(|t| t == name)));
+            execute(&format!("ALTER TABLE {name} RENAME COLUMN {} TO {aside}", ident(column)), &[]);
+            if *required {
+                // Later versions have nothing for it.
+                execute(&format!("ALTER TABLE {name} ALTER COLUMN {aside} DROP NOT NULL"), &[]);
+            }
         }
         execute(&format!("ALTER TABLE {name} ADD COLUMN {} {wanted}", ident(column)), &[]);
     }
+}
+
+/// Gives a column of a history another type, where that holds every value of it.
+fn retype(name: &str, column: &str, held: &str, wanted: &str) {
+    let quoted = ident(column);
+    let sql = format!(
+        "SELECT 1 FROM {name} AS h
+         WHERE h.{quoted}::{wanted}::{held}::pg_catalog.text IS DISTINCT FROM h.{quoted}::pg_catalog.text LIMIT 1"
+    );
+    if query_one(&sql, &[], |_| ()).is_some() {
+        error::raise_hint(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!(
+                "column \"{column}\" of {name} holds values that {wanted}, its replica's type, cannot hold"
+            ),
+            "Versions are told apart by it, and none is lost: give the replica's column a type that holds them.",
+        );
+    }
+    execute(&format!("ALTER TABLE {name} ALTER COLUMN {quoted} TYPE {wanted} USING {quoted}::{wanted}"), &[]);
 }
 
 /// A renamed column of the replica is renamed here.
@@ -201,7 +238,7 @@ pub fn note(history: pg_sys::Oid, target: &str, columns: &[Column], id: &Column,
     if touched.is_some_and(<[i64]>::is_empty) {
         return;
     }
-    let Some((table, columns)) = shared(history, target, columns) else { return };
+    let Some((table, columns)) = shared(history, target, columns, &id.name) else { return };
     let list = |prefix: &str| columns.iter().map(|c| format!("{prefix}{c}")).collect::<Vec<_>>().join(", ");
     let of = |alias: &str| match touched {
         Some(_) => {
@@ -251,8 +288,9 @@ fn require_own(history: pg_sys::Oid, target: pg_sys::Oid) {
 }
 
 /// A history of 0.1.0 has no key, without which PostgreSQL lets nobody close a version in a published table: it
-/// gets one where it is published. Where two versions are of one object and moment, the whole row is its key.
-fn identify(history: pg_sys::Oid, table: &str, id: &str) {
+/// gets one where it is published. Where two versions are of one object and moment, the whole row is its key. `id` is
+/// the column of ids, quoted.
+pub fn identify(history: pg_sys::Oid, table: &str, id: &str) {
     let sql = "
         SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.oid = $1 AND c.relreplident IN ('d', 'n')
@@ -265,14 +303,14 @@ fn identify(history: pg_sys::Oid, table: &str, id: &str) {
     let sql =
         format!("SELECT 1 FROM {table} GROUP BY {id}, valid_from HAVING pg_catalog.count(*) > 1 LIMIT 1");
     let key = match query_one(&sql, &[], |_| ()) {
-        None => format!("ADD PRIMARY KEY ({id}, valid_from)"),
+        None => format!("ADD PRIMARY KEY ({id}, valid_from), REPLICA IDENTITY DEFAULT"),
         Some(()) => "REPLICA IDENTITY FULL".to_owned(),
     };
     execute(&format!("ALTER TABLE {table} {key}"), &[]);
 }
 
 /// The table's name, and the columns that it shares with the replica, quoted. None where it is gone.
-fn shared(history: pg_sys::Oid, target: &str, columns: &[Column]) -> Option<(String, Vec<String>)> {
+fn shared(history: pg_sys::Oid, target: &str, columns: &[Column], id: &str) -> Option<(String, Vec<String>)> {
     let sql = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
                       $2::pg_catalog.text::pg_catalog.regclass::pg_catalog.oid
                FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -283,7 +321,7 @@ fn shared(history: pg_sys::Oid, target: &str, columns: &[Column]) -> Option<(Str
     require_own(history, target);
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
     renamed(history, &table, columns);
-    follow(history, &table, target, &names, false);
+    follow(history, &table, target, &names, id, false);
     let sql = "SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute
                WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attgenerated = ''";
     let there: Vec<String> = query(sql, &[history.into()], |row| row.must(1));

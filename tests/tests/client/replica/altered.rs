@@ -126,6 +126,51 @@ fn a_source_that_is_renamed_moved_or_altered_while_its_replica_is_refreshed_is_f
     assert_eq!(server.crashes(), Vec::<String>::new());
 }
 
+/// What was read for one column never comes to be in another that has its name by now.
+#[test]
+fn columns_that_change_places_while_a_refresh_is_under_way_keep_their_values() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = super::incremental::group(&database, &sim, &["server"]);
+    let key = text(&mut client, "SELECT key FROM itsm_replica.server ORDER BY id LIMIT 1");
+    let swap = "ALTER TABLE itsm_replica.server RENAME operating_system TO other;
+                ALTER TABLE itsm_replica.server RENAME notes TO operating_system;
+                ALTER TABLE itsm_replica.server RENAME other TO notes";
+    let anew =
+        "ALTER TABLE itsm_replica.server DROP rack_unit; ALTER TABLE itsm_replica.server ADD rack_unit text";
+    for (mode, alter, value) in [("incremental", swap, "one"), ("full", swap, "two"), ("full", anew, "three")]
+    {
+        sim.update(&key, "Operating System", &[value]).unwrap();
+        sim.fault(Fault::new(FaultKind::StallBefore { ms: 1000 }).on(Endpoint::ObjectAql).times(1));
+        let mut other = database.connect();
+        let sql = format!("SELECT assets_fdw.refresh('itsm_replica.server', '{mode}')");
+        let work = std::thread::spawn(move || other.batch_execute(&sql));
+        let asks = "SELECT count(*) > 0 FROM assets_fdw.refresh_progress WHERE phase = 'fetching'";
+        wait_for(&mut client, "the run asks", asks);
+        client.batch_execute(alter).unwrap();
+        let error = work.join().unwrap().expect_err(alter);
+        let said = error.as_db_error().map_or("", |e| e.message()).to_owned();
+        assert!(said.contains("was renamed or removed meanwhile"), "{mode} {alter}: {said}");
+        client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+        let swapped = text(
+            &mut client,
+            "SELECT (attname = 'notes')::text FROM pg_attribute AS a
+            JOIN assets_fdw.replica_column AS c ON c.target::oid = a.attrelid AND c.attnum = a.attnum
+            WHERE c.source_name = 'operating_system'",
+        );
+        let (os, notes) =
+            if swapped == "true" { ("notes", "operating_system") } else { ("operating_system", "notes") };
+        let differ = format!(
+            "SELECT count(*) FROM itsm.server AS f FULL JOIN itsm_replica.server AS r USING (id)
+             WHERE (f.operating_system, f.notes, f.rack_unit) IS DISTINCT FROM (r.{os}, r.{notes}, r.rack_unit)"
+        );
+        assert_eq!(number(&mut client, &differ), 0, "{mode} {alter}");
+        assert_eq!(
+            text(&mut client, &format!("SELECT {os} FROM itsm_replica.server WHERE key = '{key}'")),
+            value
+        );
+    }
+}
+
 #[test]
 fn a_server_that_is_dropped_while_a_run_is_under_way_ends_the_job_and_keeps_the_rows() {
     let (sim, server) = (small(), preloaded(&[]));

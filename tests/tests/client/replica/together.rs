@@ -160,10 +160,13 @@ fn a_replica_that_somebody_has_locked_is_left_out_and_keeps_neither_the_others_n
 
     // The one that is asked for is waited for, and the others are free meanwhile: whether it was locked before the
     // refresh, against writing or against everybody, or is while that asks the service.
-    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'itsm_replica.server'::regclass";
-    for (value, mode, meanwhile) in
-        [("third", "SHARE", false), ("fourth", "ACCESS EXCLUSIVE", false), ("fifth", "ACCESS EXCLUSIVE", true)]
-    {
+    let waits =
+        "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'itsm_replica.server'::regclass";
+    for (value, mode, meanwhile) in [
+        ("third", "SHARE", false),
+        ("fourth", "ACCESS EXCLUSIVE", false),
+        ("fifth", "ACCESS EXCLUSIVE", true),
+    ] {
         change_each(&sim, &mut client, value);
         let lock = format!("BEGIN; LOCK TABLE itsm_replica.server IN {mode} MODE");
         if meanwhile {
@@ -219,12 +222,15 @@ fn references_to_what_is_gone_go_also_where_a_full_comparison_found_it_and_where
     client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
     GROUP.iter().for_each(|table| same(&mut client, table));
     // The one that is asked for waits, and the others find out by themselves.
-    other.batch_execute("BEGIN; LOCK TABLE itsm_replica.employee IN SHARE MODE").unwrap();
+    sim.fault(Fault::new(FaultKind::StallBefore { ms: 1000 }).on(Endpoint::ObjectAql).times(1));
     sim.delete(&owners[2]).unwrap();
     let mut waiting = database.connect();
     let work = std::thread::spawn(move || {
         waiting.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee')")
     });
+    let asks = "SELECT count(*) > 0 FROM assets_fdw.refresh_progress WHERE phase = 'fetching'";
+    wait_for(&mut client, "the run asks", asks);
+    other.batch_execute("BEGIN; LOCK TABLE itsm_replica.employee IN SHARE MODE").unwrap();
     wait_for(
         &mut client,
         "the run parts with the others",

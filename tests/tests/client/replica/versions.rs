@@ -233,6 +233,26 @@ fn columns_of_the_users_own_are_no_hindrance_to_a_history() {
     assert_eq!(number(&mut client, held), before);
     let open = "SELECT count(*) FROM own.server AS s JOIN own.server_history AS h USING (id, memory_gb) WHERE h.valid_to IS NULL";
     assert_eq!(number(&mut client, open), number(&mut client, "SELECT count(memory_gb) FROM own.server"));
+    // The id, without which nothing is a version: the column itself gets the type.
+    let versions = "SELECT count(*) FROM own.server_history WHERE id IS NOT NULL";
+    let before = number(&mut client, versions);
+    client.batch_execute("ALTER TABLE own.server ALTER COLUMN id TYPE integer").unwrap();
+    sim.update(&key, "Memory GB", &["8"]).unwrap();
+    client
+        .batch_execute("SELECT assets_fdw.refresh('own.server')")
+        .unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(number(&mut client, versions), before + 1);
+    assert_eq!(number(&mut client, open), number(&mut client, "SELECT count(memory_gb) FROM own.server"));
+    // One made beforehand, with other types and what it demands of them.
+    steps(
+        &mut client,
+        "CREATE TABLE own.laptop_history (id integer NOT NULL, key varchar(20) NOT NULL, label text,
+             valid_from timestamptz NOT NULL, valid_to timestamptz, PRIMARY KEY (id, valid_from));
+         SELECT assets_fdw.materialize('itsm.laptop', 'own.laptop', history => true);
+         SELECT assets_fdw.refresh('own.laptop')",
+    );
+    let open = "SELECT count(*) FROM own.laptop AS s JOIN own.laptop_history AS h USING (id, key) WHERE h.valid_to IS NULL";
+    assert_eq!(number(&mut client, open), number(&mut client, "SELECT count(*) FROM own.laptop"));
 }
 
 #[test]
