@@ -14,7 +14,7 @@ use aql::{Class, Leaf, Literal, Op, Operand, Pred, Subject};
 use pgrx::pg_sys;
 
 use crate::catalog::Resolution;
-use crate::fdw::pg;
+use crate::fdw::{compared, pg};
 
 /// Walks the clauses of one relation.
 pub struct Walker<'a> {
@@ -23,13 +23,34 @@ pub struct Walker<'a> {
     /// What its columns mean.
     pub columns: &'a HashMap<i16, Resolution>,
     /// The right-hand sides that are known only when the query runs, in the order of their `$n`.
-    pub operands: Vec<*mut pg_sys::Expr>,
+    pub operands: Vec<Unknown>,
     /// Whether PostgreSQL looks at what follows only where something before it says so, whatever the row: `$1 <> '' AND …`.
     guarded: bool,
 }
 
+/// A right-hand side that is known only when the query runs.
+pub struct Unknown {
+    /// What gives its value.
+    pub expr: *mut pg_sys::Expr,
+    /// Of the column that it is compared with.
+    pub class: Class,
+}
+
+/// A column as a condition has it.
+struct Compared {
+    subject: Subject,
+    /// What it is cast to before it is compared.
+    cast_to: Option<pg_sys::Oid>,
+}
+
 /// Operators are taken by name, which is safe only for those that PostgreSQL brings along.
 const FIRST_USER_OID: u32 = 16_384;
+
+impl From<Subject> for Compared {
+    fn from(subject: Subject) -> Self {
+        Self { subject, cast_to: None }
+    }
+}
 
 impl<'a> Walker<'a> {
     /// Of the relation with this number, whose columns mean this.
@@ -106,11 +127,11 @@ impl<'a> Walker<'a> {
             if matches!(name.as_str(), "~~*" | "!~~*") && !folds_as_elsewhere((*expr).inputcollid) {
                 return local("a collation with lower case of its own");
             }
-            let (subject, name, other) = if let Some(subject) = self.subject(left) {
-                (subject, name, right)
-            } else if let Some(subject) = self.subject(right) {
+            let (of, name, other) = if let Some(of) = self.compared(left) {
+                (of, name, right)
+            } else if let Some(of) = self.compared(right) {
                 let Some(name) = commuted(&name) else { return local("an operator without a mirror") };
-                (subject, name.to_owned(), left)
+                (of, name.to_owned(), left)
             } else {
                 return local("an expression over columns");
             };
@@ -131,7 +152,7 @@ impl<'a> Walker<'a> {
                 ("&&", true) => Op::ArrayOverlaps,
                 _ => return local(&format!("operator {name}")),
             };
-            self.compare(subject, op, other)
+            self.compare(of, op, other)
         }
     }
 
@@ -211,15 +232,16 @@ impl<'a> Walker<'a> {
                 && folds_as_elsewhere((*(*left).cast::<pg_sys::FuncExpr>()).inputcollid)
                 && let Some(subject) = self.subject(*column)
                 && pg::is_a(*right, pg_sys::NodeTag::T_Const)
-                && let Some(Operand::Value(Literal::List(list))) = self.operand(&subject, Op::In, *right)
+                && let Some(Operand::Value(Literal::List(list))) =
+                    self.operand(&subject.clone().into(), Op::In, *right)
             {
                 let one = |value| leaf(subject.clone(), Op::EqFolded, Operand::Value(value));
                 return Pred::Or(list.into_iter().map(one).collect());
             }
-            if let Some(subject) = self.subject(*left) {
+            if let Some(of) = self.compared(*left) {
                 return match (name.as_str(), (*expr).useOr) {
-                    ("=", true) => self.compare(subject, Op::In, *right),
-                    ("<>", false) => self.compare(subject, Op::NotIn, *right),
+                    ("=", true) => self.compare(of, Op::In, *right),
+                    ("<>", false) => self.compare(of, Op::NotIn, *right),
                     _ => local(&format!("operator {name} over an array")),
                 };
             }
@@ -280,22 +302,23 @@ impl<'a> Walker<'a> {
             else {
                 return local("IS DISTINCT FROM");
             };
-            let (subject, other) = match (self.subject(*left), self.subject(*right)) {
-                (Some(subject), None) => (subject, *right),
-                (None, Some(subject)) => (subject, *left),
+            let (of, other) = match (self.compared(*left), self.compared(*right)) {
+                (Some(of), None) => (of, *right),
+                (None, Some(of)) => (of, *left),
                 _ => return local("IS DISTINCT FROM between columns"),
             };
             if !pg::is_deterministic((*expr).inputcollid) {
                 return local("a nondeterministic collation");
             }
-            self.compare(subject, Op::Distinct, other)
+            self.compare(of, Op::Distinct, other)
         }
     }
 
-    unsafe fn compare(&mut self, subject: Subject, op: Op, other: *mut pg_sys::Node) -> Pred {
+    unsafe fn compare(&mut self, of: impl Into<Compared>, op: Op, other: *mut pg_sys::Node) -> Pred {
+        let of = of.into();
         // SAFETY: as for `pred`.
-        match unsafe { self.operand(&subject, op, other) } {
-            Some(operand) => leaf(subject, op, operand),
+        match unsafe { self.operand(&of, op, other) } {
+            Some(operand) => leaf(of.subject, op, operand),
             None => local("the other side depends on the row or is of another type"),
         }
     }
@@ -304,8 +327,19 @@ impl<'a> Walker<'a> {
     /// bits (varchar to text) are looked through.
     unsafe fn subject(&self, node: *mut pg_sys::Node) -> Option<Subject> {
         // SAFETY: as for `pred`.
+        unsafe { self.compared(node).filter(|of| of.cast_to.is_none()).map(|of| of.subject) }
+    }
+
+    /// The same of what is compared: casts that keep the order are looked through, too.
+    unsafe fn compared(&self, node: *mut pg_sys::Node) -> Option<Compared> {
+        // SAFETY: as for `pred`.
         unsafe {
             let mut node = node;
+            let mut cast_to = None;
+            while let Some((arg, to)) = compared::cast_of(node) {
+                cast_to = cast_to.or(Some(to));
+                node = arg;
+            }
             while pg::is_a(node, pg_sys::NodeTag::T_RelabelType) {
                 let relabel = node.cast::<pg_sys::RelabelType>();
                 let text_like =
@@ -322,19 +356,21 @@ impl<'a> Walker<'a> {
             if (*var).varno as pg_sys::Index != self.relid || (*var).varlevelsup != 0 {
                 return None;
             }
-            self.columns.get(&(*var).varattno)?.subject.clone()
+            let subject = self.columns.get(&(*var).varattno)?.subject.clone()?;
+            Some(Compared { subject, cast_to })
         }
     }
 
     /// The other side of a comparison, if it does not depend on the row, is not volatile, and is of
     /// a type that compares with the column as AQL would.
-    unsafe fn operand(&mut self, subject: &Subject, op: Op, node: *mut pg_sys::Node) -> Option<Operand> {
+    unsafe fn operand(&mut self, of: &Compared, op: Op, node: *mut pg_sys::Node) -> Option<Operand> {
         // SAFETY: as for `pred`.
         unsafe {
             let type_oid = pg_sys::exprType(node);
             let list = matches!(op, Op::In | Op::NotIn | Op::ArrayContains | Op::ArrayOverlaps);
             let element = if list { pg_sys::get_element_type(type_oid) } else { type_oid };
-            if !compares(subject.class, op, element) {
+            let class = of.subject.class;
+            if !compared::compares(class, of.cast_to, element) {
                 return None;
             }
             if pg::is_a(node, pg_sys::NodeTag::T_Const) {
@@ -342,7 +378,7 @@ impl<'a> Walker<'a> {
                 if (*constant).constisnull {
                     return Some(Operand::Value(Literal::Null));
                 }
-                return super::datum::literal((*constant).constvalue, type_oid).map(Operand::Value);
+                return compared::literal(class, (*constant).constvalue, type_oid).map(Operand::Value);
             }
             let mut used: *mut pg_sys::Bitmapset = std::ptr::null_mut();
             pg_sys::pull_varattnos(node, self.relid, &mut used);
@@ -353,7 +389,7 @@ impl<'a> Walker<'a> {
             if self.guarded && !cannot_fail(node) {
                 return None;
             }
-            self.operands.push(node.cast());
+            self.operands.push(Unknown { expr: node.cast(), class });
             Some(Operand::Param(self.operands.len() - 1))
         }
     }
@@ -372,24 +408,6 @@ unsafe fn cannot_fail(node: *mut pg_sys::Node) -> bool {
             }
             _ => false,
         }
-    }
-}
-
-/// Whether a value of `type_oid` compares with a column of `class` in the way the rules assume.
-fn compares(class: Class, op: Op, type_oid: pg_sys::Oid) -> bool {
-    match class {
-        Class::Text | Class::Varchar(_) => matches!(type_oid, pg_sys::TEXTOID | pg_sys::VARCHAROID),
-        Class::Int => matches!(type_oid, pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID),
-        Class::Double => type_oid == pg_sys::FLOAT8OID,
-        Class::Bool => type_oid == pg_sys::BOOLOID,
-        Class::Date => type_oid == pg_sys::DATEOID,
-        // A day compares with an instant at midnight in the session's zone; the widening covers it.
-        Class::Timestamp | Class::Coarse => {
-            type_oid == pg_sys::TIMESTAMPTZOID
-                || (type_oid == pg_sys::DATEOID && !matches!(op, Op::In | Op::NotIn))
-        }
-        Class::Inet => type_oid == pg_sys::INETOID,
-        Class::Opaque => false,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::pg_compat;
 /// Days from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
 const EPOCH_DAYS: i32 = 10_957;
 /// The same in microseconds.
-const EPOCH_US: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
+pub const EPOCH_US: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
 
 /// How the values of a column become datums.
 #[derive(Clone)]
@@ -334,18 +334,34 @@ pub fn literal(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> Option<aql::Liter
                 i64::MIN | i64::MAX => return None,
                 us => Literal::Timestamp(us.checked_add(EPOCH_US)?),
             },
-            pg_sys::INETOID => {
-                let mut output = pg_sys::InvalidOid;
-                let mut varlena = false;
-                pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut varlena);
-                Literal::Text(pg::text(pg_sys::OidOutputFunctionCall(output, datum)))
+            pg_sys::INETOID => Literal::Text(shown(datum, type_oid)),
+            _ => {
+                let (element, items) = items(datum, type_oid)?;
+                let one = |item: Option<pg_sys::Datum>| match item {
+                    Some(item) => literal(item, element),
+                    None => Some(Literal::Null),
+                };
+                return items.into_iter().map(one).collect::<Option<Vec<_>>>().map(Literal::List);
             }
-            _ => return list(datum, type_oid),
         })
     }
 }
 
-fn list(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> Option<aql::Literal> {
+/// The text that a type's output function writes.
+pub fn shown(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> String {
+    let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
+    // SAFETY: `datum` is a non-null value of `type_oid`.
+    unsafe {
+        pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut varlena);
+        pg::text(pg_sys::OidOutputFunctionCall(output, datum))
+    }
+}
+
+/// The type of an array's elements, and the elements, none for a NULL. None for what is no array.
+pub fn items(
+    datum: pg_sys::Datum,
+    type_oid: pg_sys::Oid,
+) -> Option<(pg_sys::Oid, Vec<Option<pg_sys::Datum>>)> {
     // SAFETY: `datum` is a non-null array whose element type was just looked up; the arrays that
     // deconstruct_array makes hold `count` entries.
     unsafe {
@@ -367,9 +383,7 @@ fn list(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> Option<aql::Literal> {
             &mut nulls,
             &mut count,
         );
-        (0..count as usize)
-            .map(|n| if *nulls.add(n) { Some(aql::Literal::Null) } else { literal(*values.add(n), element) })
-            .collect::<Option<Vec<_>>>()
-            .map(aql::Literal::List)
+        let item = |n| if *nulls.add(n) { None } else { Some(*values.add(n)) };
+        Some((element, (0..count as usize).map(item).collect()))
     }
 }

@@ -11,6 +11,7 @@ use pgrx::prelude::*;
 
 mod analyze;
 mod clause;
+mod compared;
 mod count;
 pub mod datum;
 mod exec;

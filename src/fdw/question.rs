@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 
 use crate::catalog::Resolved;
 use crate::fdw::clause::Walker;
-use crate::fdw::datum;
+use crate::fdw::compared;
 use crate::fdw::pg;
 use crate::session::Connection;
 use crate::{error, facts, gucs};
@@ -40,8 +40,9 @@ pub struct Question {
     pub table_owner: pg_sys::Oid,
     /// The clauses, one a qual.
     clauses: Vec<Clause>,
-    /// The right-hand sides known only at run time: their expressions and types.
-    operands: Vec<(*mut pg_sys::ExprState, pg_sys::Oid)>,
+    /// The right-hand sides known only at run time: their expressions and types, and the classes of the columns
+    /// beside them.
+    operands: Vec<(*mut pg_sys::ExprState, pg_sys::Oid, aql::Class)>,
     /// What has been proven of the service.
     facts: Facts,
     /// What was pushed this time.
@@ -142,7 +143,12 @@ impl Question {
             }
             let parent = &raw mut (*node).ss.ps;
             let states = walker.operands.iter();
-            states.map(|expr| (pg_sys::ExecInitExpr(*expr, parent), pg_sys::exprType(expr.cast()))).collect()
+            states
+                .map(|operand| {
+                    let state = pg_sys::ExecInitExpr(operand.expr, parent);
+                    (state, pg_sys::exprType(operand.expr.cast()), operand.class)
+                })
+                .collect()
         };
         let filter = resolved.filter.clone();
         // SAFETY: the caller's node; the relation is open for as long as it runs.
@@ -378,11 +384,11 @@ impl Question {
         // SAFETY: the node's own expression context, with the executor's parameters in it.
         unsafe {
             let context = (*node).ss.ps.ps_ExprContext;
-            let values = self.operands.iter().map(|(state, type_oid)| {
+            let values = self.operands.iter().map(|(state, type_oid, class)| {
                 let mut is_null = false;
                 let evaluate = (**state).evalfunc?;
                 let value = evaluate(*state, context, &mut is_null);
-                if is_null { Some(Literal::Null) } else { datum::literal(value, *type_oid) }
+                if is_null { Some(Literal::Null) } else { compared::literal(*class, value, *type_oid) }
             });
             // An unsendable value stands as an empty text, which no rule sends.
             Some(values.map(|v| v.unwrap_or_else(|| Literal::Text(String::new()))).collect())

@@ -128,7 +128,7 @@ pub unsafe fn count_plan(
         };
         let mut exprs = std::ptr::null_mut();
         for operand in operands {
-            exprs = pg_sys::lappend(exprs, operand.cast());
+            exprs = pg_sys::lappend(exprs, operand.expr.cast());
         }
         let rte = pg_sys::planner_rt_fetch((*input).relid, root);
         let private = Private {

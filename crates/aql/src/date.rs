@@ -4,9 +4,15 @@
 /// Microseconds of a day.
 const DAY_US: i64 = 86_400_000_000;
 
-/// How far a bound on an instant is moved: a zone is at most 14 hours off, rounding to a day one
-/// more, and a date compared with an instant another.
+/// How far a bound on an instant is moved: a zone is at most 14 hours off, and rounding to a day one
+/// more.
 pub const WIDEN_INSTANT_US: i64 = 2 * DAY_US;
+
+/// How far a bound is moved besides that the session's zone has a say in: from one zone to another within a
+/// cursor, and a midnight that the zone skips, with the day of it where it crosses the date line.
+pub const WIDEN_ZONE_DAYS: i32 = 2;
+/// The same in microseconds.
+pub const WIDEN_ZONE_US: i64 = WIDEN_ZONE_DAYS as i64 * DAY_US;
 
 /// How far a bound on a calendar day is moved: a stored midnight read in another zone.
 pub const WIDEN_DAYS: i32 = 1;
@@ -38,6 +44,11 @@ pub fn instant_text(us: i64) -> Option<String> {
     let ms = us.rem_euclid(DAY_US) / 1000;
     let (h, m, s) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
     Some(format!("{day}T{h:02}:{m:02}:{s:02}.{:03}Z", ms % 1000))
+}
+
+/// The day that an instant is on.
+pub fn day_of(us: i64) -> i64 {
+    us.div_euclid(DAY_US)
 }
 
 /// The first instant of a day, in UTC.

@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 
+use crate::date;
 use crate::pred::{Literal, Op};
 
 /// Whether `value op operand` is true in SQL; null is not true. An array column's value is a list.
@@ -66,7 +67,10 @@ fn order(a: &Literal, b: &Literal) -> Option<Ordering> {
         (Literal::Double(a), Literal::Double(b)) => a.partial_cmp(b),
         (Literal::Bool(a), Literal::Bool(b)) => Some(a.cmp(b)),
         (Literal::Date(a), Literal::Date(b)) => Some(a.cmp(b)),
-        (Literal::Timestamp(a), Literal::Timestamp(b)) => Some(a.cmp(b)),
+        (Literal::Timestamp(a), Literal::Timestamp(b) | Literal::Zoned(b)) => Some(a.cmp(b)),
+        (Literal::Date(a), Literal::Timestamp(b) | Literal::Zoned(b)) => Some(date::day_start(*a).cmp(b)),
+        // Of what lies between two whole numbers, the first is below and the second above.
+        (Literal::Int(a), Literal::Between(b)) => Some(a.cmp(b).then(Ordering::Less)),
         _ => None,
     }
 }

@@ -180,25 +180,34 @@ fn with_value(form: Form, op: Op, path: Path, value: &Literal) -> Option<Expr> {
             double_bound(*x, side).map(Value::Double)
         }),
         Form::DayRange => range(op, path, value, |v, side| {
-            let Literal::Date(day) = v else { return None };
-            date::day_text(i64::from(*day) + i64::from(date::WIDEN_DAYS) * side).map(Value::Text)
-        }),
-        Form::InstantRange => range(op, path, value, |v, side| {
-            let us = match v {
-                Literal::Timestamp(us) => *us,
-                Literal::Date(day) => date::day_start(*day),
+            let (day, widen) = match v {
+                Literal::Date(day) => (i64::from(*day), date::WIDEN_DAYS),
+                // What is no midnight lies between a day and the next: on the safe side of both.
+                Literal::Timestamp(us) => (date::day_of(*us), date::WIDEN_DAYS),
+                Literal::Zoned(us) => (date::day_of(*us), date::WIDEN_DAYS + date::WIDEN_ZONE_DAYS),
                 _ => return None,
             };
-            date::instant_text(us.checked_add(date::WIDEN_INSTANT_US * side)?).map(Value::Text)
+            date::day_text(day + i64::from(widen) * side).map(Value::Text)
+        }),
+        Form::InstantRange => range(op, path, value, |v, side| {
+            let (us, widen) = match v {
+                Literal::Timestamp(us) => (*us, date::WIDEN_INSTANT_US),
+                Literal::Zoned(us) => (*us, date::WIDEN_INSTANT_US + date::WIDEN_ZONE_US),
+                _ => return None,
+            };
+            date::instant_text(us.checked_add(widen * side)?).map(Value::Text)
         }),
         Form::Days => one_by_one(op, path, value, |v| {
-            let Literal::Date(day) = v else { return None };
-            let day = i64::from(*day);
-            Some(Bounds { below: day - 1, up_to: day, from: day, above: day + 1 })
+            let (floor, ceil) = match v {
+                Literal::Date(day) => (i64::from(*day), i64::from(*day)),
+                Literal::Timestamp(us) => (date::day_of(*us), date::day_of(us.checked_sub(1)?) + 1),
+                _ => return None,
+            };
+            Some(Bounds { below: ceil - 1, up_to: floor, from: ceil, above: floor + 1 })
         })
         .and_then(|points| points.written(|day| date::day_text(day).map(Value::Text))),
         Form::Instants => one_by_one(op, path, value, |v| {
-            // A day begins in the session's zone, not in the service's: only the widened form fits.
+            // What the session's zone has a say in is only ever widened.
             let Literal::Timestamp(us) = v else { return None };
             let (floor, ceil) =
                 (us.div_euclid(1000), us.div_euclid(1000) + i64::from(us.rem_euclid(1000) != 0));

@@ -22,6 +22,7 @@ pub mod letters;
 pub mod like;
 pub mod lower;
 pub mod name;
+pub mod number;
 pub mod order;
 pub mod own;
 pub mod pred;

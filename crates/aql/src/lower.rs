@@ -4,6 +4,7 @@ use crate::expr::{Cmp, Expr, Path, Value};
 use crate::facts::{self, Facts};
 use crate::form::{asked_types, build};
 use crate::name;
+use crate::number::{AmongWhole, among_whole};
 use crate::pred::{Column, Leaf, Literal, Op, Operand, Pred};
 use crate::rules::{self, Found};
 
@@ -130,6 +131,11 @@ fn lower_leaf(leaf: &Leaf, facts: &Facts) -> Lowered {
             return one_of(parts.iter().map(|part| lower_leaf(part, facts)));
         }
         _ => {}
+    }
+    match among_whole(leaf) {
+        Some(AmongWhole::As(leaf)) => return lower_leaf(&leaf, facts),
+        Some(AmongWhole::Never) => return Lowered::Never,
+        None => {}
     }
     // A comparison with NULL is never true, whatever its rule.
     if let Operand::Value(value) = &leaf.operand

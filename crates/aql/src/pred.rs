@@ -248,8 +248,12 @@ pub enum Literal {
     Bool(bool),
     /// Days since 1970-01-01.
     Date(i32),
-    /// Microseconds since 1970-01-01T00:00:00Z.
+    /// Microseconds since 1970-01-01T00:00:00Z; beside a `date`, which is midnight then, of a clock without a zone.
     Timestamp(i64),
+    /// The same, worked out in the session's time zone, which may be another one when rows are checked.
+    Zoned(i64),
+    /// A number between this whole one and the next, beside whole numbers.
+    Between(i64),
     /// An array's elements.
     List(Vec<Literal>),
 }

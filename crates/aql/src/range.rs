@@ -96,7 +96,7 @@ fn order(value: &Literal) -> f64 {
     match value {
         Literal::Double(x) => *x,
         Literal::Date(day) => f64::from(*day) * 86_400e6,
-        Literal::Timestamp(us) => *us as f64,
+        Literal::Timestamp(us) | Literal::Zoned(us) => *us as f64,
         _ => f64::NAN,
     }
 }

@@ -19,6 +19,7 @@ mod live;
 mod minors;
 mod moods;
 mod names;
+mod operands;
 mod options;
 mod options_hostile;
 mod origins;

@@ -301,7 +301,7 @@ impl Author<'_> {
         let not = self.maker.not();
         let value = self.maker.value(field);
         let op = self.word(&["=", "=", "<>", "<", "<=", ">", ">="]);
-        match self.dice().below(14) {
+        match self.dice().below(15) {
             0 => format!("{column} % 7 = {}", self.dice().below(7)),
             1 => format!("{column} + 0 {op} {}", self.own(field)),
             2 => format!("-{column}::bigint {op} {}", self.number(&value)),
@@ -330,6 +330,11 @@ impl Author<'_> {
             8 => format!("{column}::numeric {op} {}", self.number(&value)),
             9 => format!("{column} IS {not}DISTINCT FROM {}", self.number(&value)),
             10 => format!("{column}::text LIKE {}", self.given(&format!("{}%", &value[..1]))),
+            11 => {
+                let of = self.word(&["numeric[]", "double precision[]", "real[]"]);
+                let list = format!("ARRAY[{value}, {value}.5, NULL]::{of}");
+                format!("{not}({column} {} ({}))", self.word(&["= ANY", "<> ALL"]), self.given_as(&list, of))
+            }
             _ => format!("{column} {op} {}", self.number(&value)),
         }
     }
@@ -388,7 +393,7 @@ impl Author<'_> {
         let day: String = value.chars().take(10).collect();
         let op = self.word(&["=", "<", "<=", ">", ">=", ">=", "<>"]);
         let hours = self.dice().below(40);
-        match self.dice().below(20) {
+        match self.dice().below(21) {
             0 => format!("{column} + interval '1 day' {op} {}", self.own(field)),
             1 => format!(
                 "{column} {op} {} - interval '{hours} hours'",
@@ -447,6 +452,11 @@ impl Author<'_> {
                 self.cast(&day, of)
             }),
             18 => format!("{column} IS {not}DISTINCT FROM {}", self.maker.given(&day, "date")),
+            19 => {
+                let of = self.word(&["timestamp[]", "date[]", "timestamptz[]"]);
+                let list = format!("ARRAY['{value}', NULL, '{day}']::{of}");
+                format!("{not}({column} {} ({}))", self.word(&["= ANY", "<> ALL"]), self.given_as(&list, of))
+            }
             _ => format!("{column} {op} {}", self.maker.given(&value, "timestamptz")),
         }
     }
