@@ -5,10 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use assets::shared::Shared;
 use commons::counters::Counter;
+use commons::shelf::Shelf;
 use commons::{Moment, State};
 use pgrx::pg_sys;
 
 use super::block::{Block, block};
+use super::shelf;
 use crate::runtime;
 
 /// A connection to a server, for whose client it is.
@@ -41,6 +43,10 @@ pub fn wall_clock() -> i64 {
 impl Shared for Member {
     fn enter(&self, work: &mut dyn FnMut(&mut State, Moment)) {
         self.block.enter(work);
+    }
+
+    fn shelf(&self, work: &mut dyn FnMut(&mut Shelf<'_>, Moment)) {
+        shelf::enter(work);
     }
 
     fn secret(&self) -> &[u8; 32] {

@@ -3,11 +3,15 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | block | the memory, and the lock on it |
+//! | memory | memory that processes share, and a lock |
+//! | block | budgets, tokens, counters |
+//! | shelf | what sessions have found out of their services |
 //! | member | one connection's part in it |
 
 mod block;
 mod member;
+mod memory;
+mod shelf;
 
 pub use block::{block, init, is_everybodys};
 pub use member::{Member, identity, wall_clock};

@@ -112,6 +112,7 @@ const AFTER_CONNECT: [&str; 12] = [
 
 pub(crate) async fn run(client: &Client) -> Vec<CheckStep> {
     let mut report = Report(Vec::new());
+    client.session.forget_hearsay();
     options(client, &mut report);
     let Some(date) = connect(client, &mut report).await else {
         report.skip(&AFTER_CONNECT, "no connection");

@@ -68,9 +68,11 @@ impl Client {
     /// [`Kind::Config`] for a bad origin, id or certificate, an unreachable combination of options
     /// and credential, and for Data Center, which is not built yet.
     pub fn new(config: Config, credential: Credential, shared: Arc<dyn Shared>) -> Result<Client, Error> {
+        let session = Session::new(config, credential, shared)?;
+        let metadata = Metadata::new(session.lore.clone());
         Ok(Client {
-            session: Session::new(config, credential, shared)?,
-            metadata: Metadata::default(),
+            session,
+            metadata,
             facts: Mutex::default(),
             sizes: Sizes::default(),
             settled: tokio::sync::Mutex::default(),

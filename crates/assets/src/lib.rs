@@ -17,6 +17,7 @@ pub mod glance;
 pub mod hosts;
 mod http;
 mod lists;
+mod lore;
 mod mask;
 mod memory;
 mod metadata;

@@ -1,13 +1,16 @@
-//! What the client remembers of schemas, types, attributes and counts.
+//! What the client remembers of schemas, types, attributes and counts; what it does not, another session of its
+//! identity may ([`crate::lore`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::decode::{Definition, Definitions};
+use crate::lore::{Lore, Subject};
 use crate::model::{Attribute, ObjectSchema, ObjectType};
 
 /// Metadata older than this is asked for again.
@@ -15,8 +18,10 @@ const FRESH: Duration = Duration::from_secs(600);
 /// So many counts are kept.
 const COUNTS: usize = 1000;
 
-#[derive(Default)]
-pub(crate) struct Metadata(Mutex<Inner>);
+pub(crate) struct Metadata {
+    inner: Mutex<Inner>,
+    lore: Arc<Lore>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -65,6 +70,10 @@ pub(crate) struct Kernel {
 }
 
 impl Metadata {
+    pub(crate) fn new(lore: Arc<Lore>) -> Self {
+        Self { inner: Mutex::default(), lore }
+    }
+
     pub(crate) fn kernel(&self) -> Kernel {
         let inner = self.lock();
         Kernel {
@@ -76,29 +85,31 @@ impl Metadata {
         }
     }
 
+    /// Nobody is told of it: it is older than it says.
     pub(crate) fn take_over(&self, kernel: Kernel) {
+        let mut inner = self.lock();
         if let Some(schemas) = kernel.schemas {
-            self.keep_schemas(schemas.into());
+            inner.schemas = Some(Kept::new(schemas.into()));
         }
-        for (id, types) in kernel.types {
-            self.keep_types(id, types.into());
-        }
-        for object_type in kernel.single_types {
-            self.keep_object_type(object_type.id, object_type);
-        }
+        let types = kernel.types.into_iter().map(|(id, types)| (id, Kept::new(types.into())));
+        inner.types.extend(types);
+        let single = kernel.single_types.into_iter().map(|found| (found.id, Kept::new(found)));
+        inner.single_types.extend(single);
         for (id, attributes) in kernel.attributes {
-            self.keep_attributes(id, attributes.into());
+            inner.keep_attributes(id, Kept::new(attributes.into()));
         }
         if let Some(works) = kernel.tree {
-            self.keep_tree(works);
+            inner.tree = Some(Kept::new(works));
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nothing that is known now is believed any more, whoever has told it.
     pub(crate) fn forget(&self) {
+        self.lore.begin_anew();
         let mut inner = self.lock();
         // Of how the service answers, not of what it holds.
         let tree = inner.tree.take();
@@ -107,25 +118,32 @@ impl Metadata {
     }
 
     pub(crate) fn forget_types(&self, schema: i64) {
+        self.lore.begin_anew();
         self.lock().types.remove(&schema);
     }
 
     pub(crate) fn forget_attributes(&self, types: &[i64]) {
+        self.lore.begin_anew();
         self.lock().attributes.retain(|id, _| !types.contains(id));
     }
 
     /// Whether the service takes in the types below one when it is asked to, where that is known.
     pub(crate) fn tree(&self) -> Option<bool> {
-        self.lock().tree.as_ref()?.fresh()
+        let keep = |inner: &mut Inner, kept| inner.tree = Some(kept);
+        let known = self.known((Subject::Tree, 0), |inner| inner.tree.as_ref(), |works: bool| works, keep);
+        known.map(|(works, _)| works)
     }
 
     /// What worked may do so no more.
     pub(crate) fn doubt_tree(&self) {
-        let mut inner = self.lock();
-        inner.tree = inner.tree.take().filter(|kept| !kept.value);
+        if self.tree() == Some(true) {
+            self.lore.forget(Subject::Tree, 0);
+            self.lock().tree = None;
+        }
     }
 
     pub(crate) fn keep_tree(&self, works: bool) {
+        self.told(Subject::Tree, 0, &works);
         self.lock().tree = Some(Kept::new(works));
     }
 
@@ -143,57 +161,63 @@ impl Metadata {
     }
 
     pub(crate) fn schemas(&self) -> Option<Arc<[ObjectSchema]>> {
-        self.lock().schemas.as_ref()?.fresh()
+        self.schemas_since().map(|(schemas, _)| schemas)
     }
 
     pub(crate) fn schemas_since(&self) -> Option<(Arc<[ObjectSchema]>, Instant)> {
-        self.lock().schemas.as_ref()?.fresh_since()
+        let read = |schemas: Vec<ObjectSchema>| schemas.into();
+        let keep = |inner: &mut Inner, kept| inner.schemas = Some(kept);
+        self.known((Subject::Schemas, 0), |inner| inner.schemas.as_ref(), read, keep)
     }
 
     pub(crate) fn forget_schemas(&self) {
+        self.lore.begin_anew();
         self.lock().schemas = None;
     }
 
     pub(crate) fn keep_schemas(&self, schemas: Arc<[ObjectSchema]>) {
+        self.told(Subject::Schemas, 0, &*schemas);
         self.lock().schemas = Some(Kept::new(schemas));
     }
 
     pub(crate) fn types(&self, schema: i64) -> Option<Arc<[ObjectType]>> {
-        self.lock().types.get(&schema)?.fresh()
+        self.types_since(schema).map(|(types, _)| types)
     }
 
     pub(crate) fn types_since(&self, schema: i64) -> Option<(Arc<[ObjectType]>, Instant)> {
-        self.lock().types.get(&schema)?.fresh_since()
+        let read = |types: Vec<ObjectType>| types.into();
+        let keep = |inner: &mut Inner, kept| drop(inner.types.insert(schema, kept));
+        self.known((Subject::Types, schema), |inner| inner.types.get(&schema), read, keep)
     }
 
     pub(crate) fn keep_types(&self, schema: i64, types: Arc<[ObjectType]>) {
+        self.told(Subject::Types, schema, &*types);
         self.lock().types.insert(schema, Kept::new(types));
     }
 
     pub(crate) fn object_type(&self, id: i64) -> Option<ObjectType> {
-        self.lock().single_types.get(&id)?.fresh()
+        let read = |found: ObjectType| found;
+        let keep = |inner: &mut Inner, kept| drop(inner.single_types.insert(id, kept));
+        let known = self.known((Subject::Type, id), |inner| inner.single_types.get(&id), read, keep);
+        known.map(|(found, _)| found)
     }
 
     pub(crate) fn keep_object_type(&self, id: i64, object_type: ObjectType) {
+        self.told(Subject::Type, id, &object_type);
         self.lock().single_types.insert(id, Kept::new(object_type));
     }
 
     pub(crate) fn attributes(&self, object_type: i64) -> Option<Arc<[Attribute]>> {
-        self.lock().attributes.get(&object_type)?.fresh()
+        let which = (Subject::Attributes, object_type);
+        let read = |found: Vec<Attribute>| found.into();
+        let keep = |inner: &mut Inner, kept| inner.keep_attributes(object_type, kept);
+        let known = self.known(which, |inner| inner.attributes.get(&object_type), read, keep);
+        known.map(|(attributes, _)| attributes)
     }
 
     pub(crate) fn keep_attributes(&self, object_type: i64, attributes: Arc<[Attribute]>) {
-        let mut inner = self.lock();
-        let definitions = Arc::make_mut(&mut inner.definitions);
-        for attribute in attributes.iter() {
-            let definition = Definition {
-                name: attribute.name.as_str().into(),
-                kind: attribute.kind,
-                multi: attribute.multi,
-            };
-            definitions.insert(attribute.id, definition);
-        }
-        inner.attributes.insert(object_type, Kept::new(attributes));
+        self.told(Subject::Attributes, object_type, &*attributes);
+        self.lock().keep_attributes(object_type, Kept::new(attributes));
     }
 
     /// Definitions of every attribute met, for pages that do not bring their own.
@@ -202,12 +226,23 @@ impl Metadata {
     }
 
     pub(crate) fn count(&self, aql: &str) -> Option<u64> {
-        self.lock().counts.get(aql)?.fresh()
+        if let Some(count) = self.lock().counts.get(aql).and_then(Kept::fresh) {
+            return Some(count);
+        }
+        let (count, since) = self.lore.recall_count(aql, FRESH)?;
+        self.lock().keep_count(aql, Kept { since, value: count });
+        Some(count)
     }
 
     /// Whether the service would not count for us.
     pub(crate) fn counts_refused(&self) -> bool {
-        self.lock().uncounted.as_ref().and_then(Kept::fresh).is_some()
+        if self.has_counted() {
+            return self.lock().uncounted.as_ref().and_then(Kept::fresh).is_some();
+        }
+        let keep = |inner: &mut Inner, kept| inner.uncounted = Some(kept);
+        let known =
+            self.known((Subject::Uncounted, 0), |inner| inner.uncounted.as_ref(), |(): ()| (), keep);
+        known.is_some()
     }
 
     /// Whether it ever has.
@@ -216,24 +251,74 @@ impl Metadata {
     }
 
     pub(crate) fn keep_counts_refused(&self, refused: bool) {
-        let mut inner = self.lock();
-        inner.uncounted = refused.then(|| Kept::new(()));
-        inner.has_counted |= !refused;
+        let is_news = {
+            let mut inner = self.lock();
+            let is_news = refused || !inner.has_counted || inner.uncounted.is_some();
+            inner.uncounted = refused.then(|| Kept::new(()));
+            inner.has_counted |= !refused;
+            is_news
+        };
+        match (is_news, refused) {
+            (true, true) => self.told(Subject::Uncounted, 0, &()),
+            (true, false) => self.lore.forget(Subject::Uncounted, 0),
+            (false, _) => {}
+        }
     }
 
     /// A count that pages contradict.
     pub(crate) fn forget_count(&self, aql: &str) {
+        self.lore.forget_count(aql);
         self.lock().counts.remove(aql);
     }
 
     pub(crate) fn keep_count(&self, aql: &str, count: u64) {
-        let mut inner = self.lock();
-        if inner.counts.len() >= COUNTS {
-            inner.counts.retain(|_, kept| kept.fresh().is_some());
-            if inner.counts.len() >= COUNTS {
-                inner.counts.clear();
+        self.lore.tell_count(aql, count, Instant::now());
+        self.lock().keep_count(aql, Kept::new(count));
+    }
+
+    /// What is known here or, else, what others have told: that is kept here then.
+    fn known<T: DeserializeOwned, V: Clone>(
+        &self,
+        (subject, which): (Subject, i64),
+        here: impl FnOnce(&Inner) -> Option<&Kept<V>>,
+        read: impl FnOnce(T) -> V,
+        keep: impl FnOnce(&mut Inner, Kept<V>),
+    ) -> Option<(V, Instant)> {
+        if let Some(known) = here(&self.lock()).and_then(Kept::fresh_since) {
+            return Some(known);
+        }
+        let (told, since) = self.lore.recall::<T>(subject, which, FRESH)?;
+        let value = read(told);
+        keep(&mut self.lock(), Kept { since, value: value.clone() });
+        Some((value, since))
+    }
+
+    fn told(&self, subject: Subject, which: i64, value: &(impl Serialize + ?Sized)) {
+        self.lore.tell(subject, which, value, Instant::now());
+    }
+}
+
+impl Inner {
+    fn keep_attributes(&mut self, object_type: i64, attributes: Kept<Arc<[Attribute]>>) {
+        let definitions = Arc::make_mut(&mut self.definitions);
+        for attribute in attributes.value.iter() {
+            let definition = Definition {
+                name: attribute.name.as_str().into(),
+                kind: attribute.kind,
+                multi: attribute.multi,
+            };
+            definitions.insert(attribute.id, definition);
+        }
+        self.attributes.insert(object_type, attributes);
+    }
+
+    fn keep_count(&mut self, aql: &str, count: Kept<u64>) {
+        if self.counts.len() >= COUNTS {
+            self.counts.retain(|_, kept| kept.fresh().is_some());
+            if self.counts.len() >= COUNTS {
+                self.counts.clear();
             }
         }
-        inner.counts.insert(aql.to_owned(), Kept::new(count));
+        self.counts.insert(aql.to_owned(), count);
     }
 }

@@ -1,7 +1,9 @@
 //! The ways to a workspace (assets-api.md 1.1) and which credential may use which.
 
+use serde::{Deserialize, Serialize};
+
 /// A base URL's form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Route {
     /// `{api}/jsm/assets/workspace/{workspace}/v1`: an unscoped API token.
     Workspace,

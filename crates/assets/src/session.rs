@@ -21,6 +21,7 @@ use crate::config::{Config, Credential, Deployment};
 use crate::decode::Unreadable;
 use crate::error::{Error, Kind};
 use crate::http::{Body, Failure, Http, Incoming, Outgoing};
+use crate::lore::{Lore, Subject};
 use crate::retry::{self, Situation, Smaller, Trouble};
 use crate::route::{self, Route};
 use crate::shared::{Hasher, Shared};
@@ -28,12 +29,16 @@ use crate::stats::{Meter, ScanStats, Stats};
 
 /// No longer pause is taken from an answer that is not a 429: its headers may be about another limit.
 const MINUTE: Duration = Duration::from_secs(60);
+/// So long what another session has found out of the way to the service is tried.
+const BELIEVED: Duration = Duration::from_secs(3600);
 /// A shorter wait than this that the service asks for is none.
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) struct Session {
     pub(crate) config: Config,
-    pub(crate) auth: Auth,
+    pub(crate) auth: Arc<Auth>,
+    /// What sessions of this identity have found out.
+    pub(crate) lore: Arc<Lore>,
     pub(crate) http: Http,
     pub(crate) stats: Stats,
     budget: Budget,
@@ -51,6 +56,8 @@ struct Known {
     route: Option<Route>,
     /// Discovery worked only through the cloud gateway: the token is a scoped one.
     scoped: bool,
+    /// Another session found it out, and nothing has worked with it yet in this one.
+    hearsay: bool,
 }
 
 impl Known {
@@ -62,6 +69,23 @@ impl Known {
             ..Self::default()
         }
     }
+
+    /// What the options say, and what another session has found out.
+    fn recalled(config: &Config, lore: &Lore) -> Self {
+        let mut known = Self::told(config);
+        if let Some((way, _)) = lore.recall::<Way>(Subject::Way, 0, BELIEVED) {
+            known.take_over(way.whereabouts);
+            (known.route, known.hearsay) = (Some(way.route), true);
+        }
+        known
+    }
+
+    fn take_over(&mut self, there: Whereabouts) {
+        let plain = |id: Option<String>| id.filter(|id| crate::option::is_plain_id(id)).map(Arc::from);
+        self.workspace = self.workspace.take().or_else(|| plain(there.workspace));
+        self.cloud = self.cloud.take().or_else(|| plain(there.cloud));
+        self.scoped |= there.scoped;
+    }
 }
 
 /// What of it is worth keeping beyond the process.
@@ -70,6 +94,13 @@ pub(crate) struct Whereabouts {
     workspace: Option<String>,
     cloud: Option<String>,
     scoped: bool,
+}
+
+/// All that another session needs to send its first request at once.
+#[derive(Serialize, Deserialize)]
+struct Way {
+    whereabouts: Whereabouts,
+    route: Route,
 }
 
 /// One request below the workspace's base, or, with `absolute`, elsewhere.
@@ -157,7 +188,7 @@ impl Session {
             return Err(Error::new(Kind::Config, "neither site nor workspace_id is set")
                 .with_hint("Set the server option site, as in 'https://acme.atlassian.net'."));
         }
-        let auth = Auth::new(credential, &config, shared.clone())?;
+        let auth = Arc::new(Auth::new(credential, &config, shared.clone())?);
         if !auth.is_basic() && !auth.is_withheld() && config.site.is_none() && config.cloud_id.is_none() {
             return Err(Error::new(
                 Kind::Config,
@@ -166,13 +197,15 @@ impl Session {
             .with_hint("Set the server option site, or cloud_id as well as workspace_id."));
         }
         let http = Http::new(&config)?;
-        let known = Known::told(&config);
+        let lore = Arc::new(Lore::new(&config, auth.clone(), shared.clone()));
+        let known = Known::recalled(&config, &lore);
         // Redirects are followed, and a token may have to be fetched first.
         let takes = config.request_timeout.saturating_mul(4).saturating_add(MINUTE);
         let budget = Budget::new(shared.clone(), config.requests_per_minute, config.retry_timeout, takes);
         Ok(Self {
             config,
             auth,
+            lore,
             http,
             stats: Stats::default(),
             budget,
@@ -198,15 +231,33 @@ impl Session {
 
     /// What [`Session::whereabouts`] said in another process. What the options say comes first.
     pub(crate) fn is_at(&self, there: Whereabouts) {
-        let plain = |id: Option<String>| id.filter(|id| crate::option::is_plain_id(id)).map(Arc::from);
-        let mut known = self.known();
-        known.workspace = known.workspace.take().or_else(|| plain(there.workspace));
-        known.cloud = known.cloud.take().or_else(|| plain(there.cloud));
-        known.scoped |= there.scoped;
+        self.known().take_over(there);
     }
 
     pub(crate) fn forget_whereabouts(&self) {
+        self.lore.forget(Subject::Way, 0);
         *self.known() = Known::told(&self.config);
+    }
+
+    /// Has everything found out here that another session has only told.
+    pub(crate) fn forget_hearsay(&self) {
+        if self.known().hearsay {
+            self.forget_whereabouts();
+        }
+    }
+
+    /// Whether what another session told of the way may be why a call failed.
+    fn was_misled(&self, call: &Call<'_>, error: &Error) -> bool {
+        // Services that do not count for a credential say so in the same way.
+        let counts = call.endpoint == Endpoint::TotalCount;
+        let astray = matches!(error.kind(), Kind::NotFound | Kind::Unauthorized | Kind::Forbidden);
+        astray && !counts && self.known().hearsay
+    }
+
+    fn found(&self, route: Route) {
+        self.known().route = Some(route);
+        let way = Way { whereabouts: self.whereabouts(), route };
+        self.lore.tell(Subject::Way, 0, &way, Instant::now());
     }
 
     pub(crate) fn service_time(&self) -> Option<i64> {
@@ -273,12 +324,20 @@ impl Session {
         read: impl Fn(&[u8]) -> Result<T, Unreadable>,
     ) -> Result<T, Error> {
         if let Some(route) = self.route() {
-            let result = self.call_on(route, call, &read).await;
-            if result.as_ref().is_err_and(|e| e.kind() == Kind::Unauthorized) {
-                // Tokens are exchanged for others; the next call looks for its route anew.
-                self.known().route = None;
+            match self.call_on(route, call, &read).await {
+                Ok(value) => {
+                    self.known().hearsay = false;
+                    return Ok(value);
+                }
+                Err(error) if self.was_misled(&call, &error) => self.forget_whereabouts(),
+                Err(error) => {
+                    if error.kind() == Kind::Unauthorized {
+                        // Tokens are exchanged for others; the next call looks for its route anew.
+                        self.known().route = None;
+                    }
+                    return Err(error);
+                }
             }
-            return result;
         }
         // Discovery tells scoped tokens apart, so it comes before the choice.
         self.workspace(call.meter).await?;
@@ -304,7 +363,9 @@ impl Session {
                     refusals.push((route, error));
                 }
                 result => {
-                    if result.is_ok() || !scoped {
+                    if result.is_ok() {
+                        self.found(route);
+                    } else if !scoped {
                         self.known().route = Some(route);
                     }
                     return result;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use commons::counters::Counter;
+use commons::shelf::{Index, RING, Shelf};
 use commons::{Key, Moment, SECOND, State};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -24,6 +25,10 @@ pub trait Shared: Send + Sync {
 
     /// Whether a process that shares the state still runs.
     fn is_alive(&self, process: u32) -> bool;
+
+    /// Calls `work` with what sessions have found out, one caller at a time, and the time, as [`Shared::enter`]
+    /// does; not at all where there is nobody to share it with.
+    fn shelf(&self, _work: &mut dyn FnMut(&mut Shelf<'_>, Moment)) {}
 
     /// Counts for the server that the client belongs to.
     fn count(&self, _counter: Counter, _count: u64) {}
@@ -86,6 +91,7 @@ pub fn fresh_secret() -> Result<[u8; 32], ring::error::Unspecified> {
 /// A state of this process alone, on tokio's clock, for programs without shared memory.
 pub struct Private {
     state: Mutex<Box<State>>,
+    shelf: Option<Mutex<(Box<Index>, Vec<u8>)>>,
     secret: [u8; 32],
     begun: Instant,
 }
@@ -97,16 +103,34 @@ impl Private {
     /// The system gives no random numbers.
     pub fn new() -> Result<Self, ring::error::Unspecified> {
         let state = Mutex::new(Box::new(State::EMPTY));
-        Ok(Self { state, secret: fresh_secret()?, begun: Instant::now() })
+        Ok(Self { state, shelf: None, secret: fresh_secret()?, begun: Instant::now() })
+    }
+
+    /// The same, with what its clients have found out.
+    ///
+    /// # Errors
+    /// As [`Private::new`].
+    pub fn with_shelf() -> Result<Self, ring::error::Unspecified> {
+        let shelf = (Box::new(Index::EMPTY), vec![0; RING]);
+        Ok(Self { shelf: Some(Mutex::new(shelf)), ..Self::new()? })
+    }
+
+    /// Not 0, which is "never".
+    fn now(&self) -> Moment {
+        SECOND + micros(self.begun.elapsed())
     }
 }
 
 impl Shared for Private {
     fn enter(&self, work: &mut dyn FnMut(&mut State, Moment)) {
-        // Not 0, which is "never".
-        let now = SECOND + micros(self.begun.elapsed());
         // A panic in there leaves nothing that the next one could not go on with.
-        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), now);
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), self.now());
+    }
+
+    fn shelf(&self, work: &mut dyn FnMut(&mut Shelf<'_>, Moment)) {
+        let Some(shelf) = &self.shelf else { return };
+        let (index, ring) = &mut *shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut Shelf::new(index, ring), self.now());
     }
 
     fn secret(&self) -> &[u8; 32] {

@@ -1,5 +1,8 @@
 //! The client against the simulator: every profile, every credential, every fault.
 
+#[path = "simulator/known.rs"]
+mod known;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

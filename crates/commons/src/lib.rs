@@ -1,4 +1,5 @@
-//! What all sessions of a server share about a service: the request budget, OAuth tokens, counters.
+//! What all sessions of a server share about a service: the request budget, OAuth tokens, counters, and what they
+//! have found out.
 //!
 //! Everything here is plain numbers of a fixed size, without heap and without pointers, and all
 //! zeroes are the empty state, so that it may live in memory that processes share. Nothing here
@@ -14,6 +15,7 @@ pub mod counters;
 mod flight;
 pub mod limits;
 mod share;
+pub mod shelf;
 #[cfg(test)]
 mod tests;
 pub mod tokens;

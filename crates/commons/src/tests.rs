@@ -1,6 +1,7 @@
 //! Promises of the budget, on virtual time.
 
 mod moods;
+mod shelf;
 
 extern crate std;
 

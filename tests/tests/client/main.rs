@@ -15,6 +15,7 @@ mod hostile;
 mod identities;
 mod imports;
 mod install;
+mod known;
 mod live;
 mod minors;
 mod moods;
