@@ -61,7 +61,13 @@ impl Lore {
     }
 
     /// Tells others what was so at `since`.
-    pub(crate) fn tell(&self, subject: Subject, which: i64, value: &(impl Serialize + ?Sized), since: Instant) {
+    pub(crate) fn tell(
+        &self,
+        subject: Subject,
+        which: i64,
+        value: &(impl Serialize + ?Sized),
+        since: Instant,
+    ) {
         if let Ok(text) = serde_json::to_vec(value) {
             self.put(self.key(&format!("{subject:?} {which}")), &text, since);
         }
@@ -130,7 +136,8 @@ impl Lore {
         let (mut found, at) = (None, Instant::now());
         self.shared.shelf(&mut |shelf, now| {
             let kept = shelf.get(key);
-            found = kept.map(|(value, since)| (value.to_vec(), Duration::from_micros(now.saturating_sub(since))));
+            found =
+                kept.map(|(value, since)| (value.to_vec(), Duration::from_micros(now.saturating_sub(since))));
         });
         let (value, age) = found?;
         let since = at.checked_sub(age)?;

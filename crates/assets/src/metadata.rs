@@ -240,8 +240,7 @@ impl Metadata {
             return self.lock().uncounted.as_ref().and_then(Kept::fresh).is_some();
         }
         let keep = |inner: &mut Inner, kept| inner.uncounted = Some(kept);
-        let known =
-            self.known((Subject::Uncounted, 0), |inner| inner.uncounted.as_ref(), |(): ()| (), keep);
+        let known = self.known((Subject::Uncounted, 0), |inner| inner.uncounted.as_ref(), |(): ()| (), keep);
         known.is_some()
     }
 

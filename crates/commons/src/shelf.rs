@@ -90,7 +90,9 @@ impl<'a> Shelf<'a> {
         let oldest = || (0..WAYS).min_by_key(|way| set[*way].at).unwrap_or(0);
         let way = same.or_else(free).unwrap_or_else(oldest);
         let place = usize::try_from(at % size).unwrap_or(0);
-        let Some(room) = self.ring.get_mut(place..).and_then(|rest| rest.get_mut(..value.len())) else { return };
+        let Some(room) = self.ring.get_mut(place..).and_then(|rest| rest.get_mut(..value.len())) else {
+            return;
+        };
         // First: whatever this is written over is gone from here on.
         self.index.end = end;
         room.copy_from_slice(value);

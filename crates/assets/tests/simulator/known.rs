@@ -54,7 +54,8 @@ async fn what_one_client_has_asked_for_no_other_of_its_identity_asks_for_again()
         assert_eq!(sim.log().len(), 1, "{profile:?}: nothing but the page");
 
         // Another secret, and other options, are somebody else's.
-        let other = Credential::Basic { email: "other@example.com".to_owned(), token: secret("classic-token") };
+        let other =
+            Credential::Basic { email: "other@example.com".to_owned(), token: secret("classic-token") };
         assert_eq!(sharers.client(config(&sim), other).cached_types(1), None);
         let elsewhere = Config { cloud_id: Some("another".to_owned()), ..config(&sim) };
         assert_eq!(sharers.client(elsewhere, credential()).cached_attributes(server), None);

@@ -41,7 +41,11 @@ fn a_string_is_given_as_it_was_put_there_last_or_not_at_all() {
                     } else if model.get(&number).is_none_or(|(_, known)| *known <= since)
                         || shelf.get(key(number)) == Some((&value[..], since))
                     {
-                        assert_eq!(shelf.get(key(number)), Some((&value[..], since)), "seed {seed}, step {step}");
+                        assert_eq!(
+                            shelf.get(key(number)),
+                            Some((&value[..], since)),
+                            "seed {seed}, step {step}"
+                        );
                         model.insert(number, (value, since));
                     }
                 }
@@ -86,7 +90,7 @@ fn numbers_that_make_no_sense_are_not_believed() {
     for seed in 0..128 {
         let mut dice = Dice(seed);
         let mut index = Box::new(Index::EMPTY);
-        index.scribble(|| dice.next() >> dice.below(8) * dice.below(9));
+        index.scribble(|| dice.next() >> (dice.below(8) * dice.below(9)));
         let mut ring = vec![0; 1000];
         let mut shelf = Shelf::new(&mut index, &mut ring);
         for number in 0..2000 {
