@@ -120,6 +120,15 @@ impl Since {
         }
     }
 
+    /// The same bound, where the service is asked so much later: one that says how long ago reaches back as far, and
+    /// further by the rounding.
+    pub fn later(self, passed: Micros) -> Since {
+        match self {
+            Since::Ago(ago) => Since::Ago(ago + minutes(passed.max(0))),
+            at @ Since::At(_) => at,
+        }
+    }
+
     /// The bound that would have been needed, now that the answer's date is known; none where this one
     /// reaches back far enough.
     pub fn too_late(self, last: Moment, there: Option<Micros>) -> Option<Since> {
@@ -211,6 +220,16 @@ mod tests {
         assert_eq!(again(Manner::Wide, 0), None);
         assert_eq!(Since::again(Manner::Literal, at(NOW, None), at(NOW, None)), None);
         assert_eq!(Since::again(Manner::Relative, at(NOW, None), at(NOW - DAY, None)), None);
+    }
+
+    #[test]
+    fn a_bound_that_is_asked_for_later_reaches_back_as_far_as_before() {
+        assert_eq!(Since::Ago(7).later(0), Since::Ago(8));
+        assert_eq!(Since::Ago(7).later(1), Since::Ago(9));
+        assert_eq!(Since::Ago(7).later(61_000_000), Since::Ago(10));
+        // This machine's clock was set back meanwhile.
+        assert_eq!(Since::Ago(7).later(-MINUTE), Since::Ago(8));
+        assert_eq!(Since::At(NOW).later(MINUTE), Since::At(NOW));
     }
 
     #[test]

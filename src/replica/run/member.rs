@@ -154,6 +154,19 @@ impl Member {
         }
     }
 
+    /// These objects do not pass its condition. What was brought of them counts no more, and what is brought from here on
+    /// does.
+    pub fn refuse(&mut self, ids: &[i64]) {
+        for id in ids {
+            self.pending.brought.remove(id);
+            self.pending.out.insert(*id);
+        }
+        if let Some(staging) = &mut self.staging {
+            staging.hide(ids);
+            staging.next_layer();
+        }
+    }
+
     /// What of it may be deleted.
     pub fn may_lose(&self) -> Share {
         if self.another_account { Share::none() } else { self.share }
@@ -187,7 +200,11 @@ impl Member {
                 values: self.places.iter().map(|n| row.values[*n].clone()).collect(),
             })
             .collect();
-        self.pending.brought.extend(mine.iter().map(|row| row.id));
+        for row in &mine {
+            // It may have been refused before.
+            self.pending.out.remove(&row.id);
+            self.pending.brought.insert(row.id);
+        }
         let staging = match &mut self.staging {
             Some(staging) => staging,
             None => {

@@ -112,7 +112,8 @@ impl Group {
         if seen == 0 && settled == Some(true) {
             return Ok(true);
         }
-        self.verdicts(window)?;
+        let asked = self.asked;
+        self.verdicts(asked)?;
         self.leave_behind();
         self.compare_all(settled.is_none())?;
         Ok(seen == 0 && !self.unsettled)
@@ -126,14 +127,16 @@ impl Group {
         let units = self.units();
         let filters: Vec<String> = units.iter().map(|unit| self.filter_of(unit)).collect();
         let first = self.read(window)?;
+        let asked = self.asked;
         // One that is refused is found out about by `compare_all`.
         let counts: Vec<Option<u64>> = filters.into_iter().map(|filter| self.count(filter).ok()).collect();
         let again = Window::Again(self.since);
         let second = self.read(again)?;
+        let asked_again = self.asked;
         for page in &first {
             self.sift(page)?;
         }
-        self.verdicts(window)?;
+        self.verdicts(asked)?;
         self.leave_behind();
         let mut now = self.units();
         let agreed = now.len() == counts.len()
@@ -150,7 +153,7 @@ impl Group {
         if agreed && later == 0 {
             return Ok(true);
         }
-        self.verdicts(again)?;
+        self.verdicts(asked_again)?;
         self.leave_behind();
         self.compare_all(false)?;
         Ok(false)
@@ -163,6 +166,7 @@ impl Group {
         let Some(since) = self.bound(window) else {
             return Err(Stop::unaskable("the clock was set back"));
         };
+        self.asked = Some((since, now.here));
         let mut pages =
             self.pages(format!("objectSchemaId = {} AND {since}", self.schema), self.columns.clone());
         let mut all = Vec::new();
@@ -201,6 +205,7 @@ impl Group {
             return Err(Stop::unaskable("the clock was set back"));
         };
         loop {
+            self.asked = Some((since, now.here));
             let aql = format!("objectSchemaId = {} AND {since}", self.schema);
             let mut pages = self.pages(aql, self.columns.clone());
             let (mut first, mut seen) = (true, 0);
@@ -268,24 +273,23 @@ impl Group {
         }
     }
 
-    /// Of objects that were brought for a replica with a condition of its own: which pass it.
-    fn verdicts(&mut self, window: Window) -> Result<(), Stop> {
+    /// Of objects that were brought for a replica with a condition of its own: which pass it. `asked`: since when they
+    /// were asked for, and when.
+    fn verdicts(&mut self, asked: Option<(Since, i64)>) -> Result<(), Stop> {
         for n in self.due() {
             let undecided = std::mem::take(&mut self.members[n].undecided);
             if undecided.is_empty() {
                 continue;
             }
             let filter = self.members[n].bound.filter.clone();
-            // Asked for anew: a bound that says how long ago moves with the time.
-            let Some(since) = self.bound(window) else { return Ok(()) };
+            // A bound that says how long ago moves with the time: it has to reach back as far as it did.
+            let Some((since, at)) = asked else { continue };
+            let since = since.later(clock::now() - at);
             let aql = format!("{filter} AND {since}");
             match self.ids(aql) {
                 Ok(passed) => {
-                    let pending = &mut self.members[n].pending;
-                    for id in undecided.difference(&passed) {
-                        pending.brought.remove(id);
-                        pending.out.insert(*id);
-                    }
+                    let refused: Vec<i64> = undecided.difference(&passed).copied().collect();
+                    self.members[n].refuse(&refused);
                 }
                 Err(Stop::Unaskable { refused: true, .. }) => self.condition_refused(n),
                 Err(stop) => return Err(stop),

@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use assets::value::ColumnSpec;
 use course::{Course, Ending};
-use delta::since::{Manner, Moment};
+use delta::since::{Manner, Moment, Since};
 
 use super::full::{PROGRESS_EVERY, requests};
 use super::member::Member;
@@ -38,8 +38,7 @@ use super::outcome::{self, Cause};
 use super::refresh;
 use crate::replica::kept::history::{self, Run};
 use crate::replica::kept::jobs::{self, Job};
-use crate::replica::process::locks::{self, GroupLock};
-use crate::replica::process::shared;
+use crate::replica::process::locks::GroupLock;
 use crate::session::Connection;
 use crate::sql::failure::{self, Failure};
 use crate::sql::txn::transaction;
@@ -143,6 +142,8 @@ struct Group {
     gone: HashSet<i64>,
     /// When the service answered the last look at what changed.
     since: Moment,
+    /// Since when changes were asked for last, and when that was.
+    asked: Option<(Since, i64)>,
     /// A look found objects of a moment after it.
     unsettled: bool,
     /// It did so in every look: what was found is of several moments.
@@ -176,6 +177,7 @@ impl Group {
             changed: HashMap::new(),
             seen: HashMap::new(),
             gone: HashSet::new(),
+            asked: None,
             unsettled: false,
             restless: false,
             why_full: None,
@@ -190,7 +192,7 @@ impl Group {
     /// Runs the course to its end: whatever is raised meanwhile ends it for everybody.
     fn take_course(&mut self, body: impl FnOnce(&mut Self) -> Result<(), Stop>) {
         match failure::catch(|| body(&mut *self)) {
-            Ok(Ok(()) | Err(Stop::Over)) => {}
+            Ok(Ok(()) | Err(Stop::Over)) => self.analyze(),
             Ok(Err(Stop::Unaskable { why, .. })) => {
                 let verdicts = self.course.unaskable(&why);
                 self.why_full = Some(why.clone());
@@ -205,6 +207,7 @@ impl Group {
                     if let Err(failure) = failure::catch(|| self.write(&[])) {
                         self.broken(&failure);
                     }
+                    self.analyze();
                 }
             }
             Err(failure) => self.broken(&failure),
@@ -212,7 +215,6 @@ impl Group {
         if let Some(lock) = self.lock.take() {
             lock.release();
         }
-        self.analyze();
     }
 
     /// Something that concerns everybody failed.
@@ -254,23 +256,13 @@ impl Group {
         }
     }
 
-    /// New statistics for those that changed much. That may take long, and nothing is held meanwhile: the group goes on.
+    /// New statistics for those that changed much.
     fn analyze(&self) {
-        let refreshed = || {
-            let members = self.members.iter().enumerate();
-            members
-                .filter(|(n, _)| self.course.became(*n) == Some(course::Becomes::Refreshed))
-                .map(|(_, m)| m)
-        };
-        let changed = || refreshed().filter(|member| refresh::changed_much(&member.figures));
-        if changed().next().is_none() {
-            return;
+        for (n, member) in self.members.iter().enumerate() {
+            if self.course.became(n) == Some(course::Becomes::Refreshed) {
+                refresh::analyze(&member.job, &member.figures);
+            }
         }
-        refreshed().for_each(|member| locks::unlock(member.job.target));
-        // SAFETY: no preconditions.
-        #[allow(unsafe_code)]
-        shared::nudge(unsafe { pgrx::pg_sys::MyDatabaseId });
-        changed().for_each(|member| refresh::analyze(&member.job));
     }
 
     /// Those whose rows are refreshed.

@@ -1,7 +1,7 @@
 //! One against its group: what befalls one replica is its own, and the others go on; what befalls a run is nobody's.
 
 use assets_fdw_tests::Server;
-use assets_fdw_tests::assets_sim::{Fault, FaultKind};
+use assets_fdw_tests::assets_sim::{Change, Fault, FaultKind};
 
 use super::incremental::{group, same};
 use super::together::{GROUP, seen};
@@ -185,6 +185,58 @@ fn a_condition_that_the_service_refuses_is_its_own_replicas_failure() {
         "SELECT bool_and(note LIKE '%itsm_replica.big (%') FROM (SELECT note FROM assets_fdw.refresh_history
                 WHERE outcome = 'ok' AND with_run IS NULL ORDER BY id DESC LIMIT 3) AS n";
     assert_eq!(text(&mut client, &format!("SELECT ({said})::text")), "true");
+}
+
+/// A condition is asked about in a request of its own, some time after the objects were read.
+#[test]
+fn what_passes_a_condition_is_there_once_however_often_it_changed_and_however_late_that_is_asked() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    client
+        .batch_execute(
+            "CREATE FOREIGN TABLE itsm.big (id bigint, key text, label text) SERVER assets
+                 OPTIONS (object_schema 'ITSM', object_type 'Server', aql '\"Memory GB\" > 16')",
+        )
+        .unwrap();
+    for table in ["big", "server"] {
+        steps(
+            &mut client,
+            &format!(
+                "SELECT assets_fdw.materialize('itsm.{table}'); SELECT assets_fdw.refresh('itsm_replica.{table}')"
+            ),
+        );
+    }
+    let key = text(&mut client, "SELECT key FROM itsm_replica.big ORDER BY id LIMIT 1");
+    // Changes are asked for since some minutes ago: what is that old when it is read is older when the condition is.
+    client.batch_execute("SELECT pg_sleep(1.2)").unwrap();
+    sim.switches(|s| s.clock_offset_ms = -(7 * 60_000 - 1500));
+    sim.update(&key, "Operating System", &["Plan 9"]).unwrap();
+    sim.switches(|s| s.clock_offset_ms = 0);
+    sim.fault(Fault::new(FaultKind::StallBefore { ms: 3000 }).about("objectSchemaId").times(1));
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server', 'incremental')").unwrap();
+    let there = format!("SELECT count(*) FROM itsm_replica.big WHERE key = '{key}'");
+    assert_eq!(number(&mut client, &there), 1, "{}", history(&mut client));
+    ["big", "server"].iter().for_each(|table| same(&mut client, table));
+    // It passes when it is read, does not when that is asked, and passes again in another look.
+    for (first, then) in [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)] {
+        sim.update(&key, "Memory GB", &["1"]).unwrap();
+        client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server', 'incremental')").unwrap();
+        sim.update(&key, "Memory GB", &["300"]).unwrap();
+        for (after, memory) in [(first, "1"), (first + then, "400")] {
+            let key = key.clone();
+            sim.after_searches(after, move |apply| {
+                let (attribute, values) = ("Memory GB".into(), vec![memory.into()]);
+                apply(&Change::Update { key: key.clone(), attribute, values }).expect("an update");
+            });
+        }
+        let done = client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server', 'incremental')");
+        done.unwrap_or_else(|error| panic!("{first}, {then}: {error:?}"));
+        sim.clear_after_searches();
+        assert_eq!(note(&mut client), "", "{first}, {then}: {}", history(&mut client));
+        let there = format!("SELECT count(*) FROM itsm_replica.big WHERE key = '{key}'");
+        assert_eq!(number(&mut client, &there), 1, "{first}, {then}");
+        ["big", "server"].iter().for_each(|table| same(&mut client, table));
+    }
 }
 
 #[test]
