@@ -46,6 +46,12 @@ pub fn joins(facts: &Facts) -> bool {
     facts.party().is_some()
 }
 
+/// Whether a replica is not kept apart from its group, if it has one. What fails over the service fails with its group,
+/// and a first failure may be anything, a worker that was killed for one; what fails again by itself is kept apart.
+pub fn is_healthy(facts: &Facts) -> bool {
+    facts.failures <= 1 || facts.service_failed.is_some()
+}
+
 /// Whether everything is to be compared again. `seed` tells replicas apart.
 pub fn full_due(full_at: Option<Micros>, full_every: Micros, seed: u64, now: Micros) -> bool {
     let Some(full_at) = full_at else { return true };
@@ -104,12 +110,9 @@ pub struct Group {
 }
 
 impl Facts {
-    /// The group that it is refreshed with now. What fails over the service fails with its group, and a
-    /// first failure may be anything, a worker that was killed for one; what fails again by itself is
-    /// kept apart.
+    /// The group that it is refreshed with now.
     fn party(&self) -> Option<(u32, Group)> {
-        let healthy = self.failures <= 1 || self.service_failed.is_some();
-        self.group.filter(|_| healthy).map(|group| (self.server, group))
+        self.group.filter(|_| is_healthy(self)).map(|group| (self.server, group))
     }
 }
 

@@ -44,19 +44,9 @@ fn failed(facts: &mut Facts, ended: Micros, service: bool, reason: Reason) {
 
 /// What [`choose`] would start, if all of it can be.
 fn chosen(replicas: &[Facts], busy: &[u32], workers: usize, now: Micros) -> Vec<(u32, Reason)> {
-    chosen_in(replicas, busy, workers, now, &mut Turns::default())
-}
-
-fn chosen_in(
-    replicas: &[Facts],
-    busy: &[u32],
-    workers: usize,
-    now: Micros,
-    turns: &mut Turns,
-) -> Vec<(u32, Reason)> {
-    let busy: Vec<Busy> = busy.iter().map(|id| Busy { id: *id, full: false, over: false }).collect();
+    let busy: Vec<Busy> = busy.iter().map(|id| Busy { id: *id, full: false }).collect();
     let mut starts = Vec::new();
-    choose(replicas, &busy, workers, now, turns, |start| {
+    choose(replicas, &busy, workers, now, &mut Turns::default(), |start| {
         starts.push((start.id, start.reason));
         Begun::Yes
     });
@@ -80,8 +70,7 @@ fn simulate(
             let Some(facts) = replicas.iter_mut().find(|r| r.id == id) else { continue };
             if ok { succeeded(facts, began, ended) } else { failed(facts, ended, true, reason) }
         }
-        let busy: Vec<Busy> =
-            under_way.iter().map(|run| Busy { id: run.0, full: false, over: false }).collect();
+        let busy: Vec<Busy> = under_way.iter().map(|run| Busy { id: run.0, full: false }).collect();
         choose(replicas, &busy, workers, now, &mut turns, |Start { id, reason, .. }| {
             let (takes, ok) = outcome(id, now);
             runs.push((id, now, reason));
@@ -216,15 +205,17 @@ const GROUP: Option<Group> = Some(Group { owner: 10, schema: 3 });
 
 /// Runs a group's replicas as the worker does: the one that is chosen takes along those that join.
 fn simulate_group(replicas: &mut [Facts], span: Micros) -> Vec<(Micros, Vec<u32>)> {
-    let (mut runs, mut turns) = (Vec::new(), Turns::default());
+    let mut runs = Vec::new();
     for now in (0..span).step_by(SECOND as usize) {
-        for (leader, _) in chosen_in(replicas, &[], 4, now, &mut turns) {
+        for (leader, _) in chosen(replicas, &[], 4, now) {
             let party: Vec<u32> =
                 replicas.iter().filter(|r| r.id == leader || joins(r)).map(|r| r.id).collect();
             let base = replicas.iter().find(|r| r.id == leader).map(|r| next_base(r.base, r.every, now));
             for facts in replicas.iter_mut().filter(|r| party.contains(&r.id)) {
+                let before = facts.base;
                 succeeded(facts, now, now);
-                facts.base = base;
+                // One that is to be compared in full and was not is as due as before.
+                facts.base = if facts.full && facts.id != leader { before } else { base };
                 facts.full &= facts.id != leader;
             }
             runs.push((now, party));
@@ -274,6 +265,9 @@ fn a_group_is_refreshed_by_one_run_and_one_that_fails_by_itself_runs_alone() {
     assert_eq!(ids(&[]), [3, 4, 5]);
     let party: Vec<u32> = all.iter().filter(|r| joins(r)).map(|r| r.id).collect();
     assert_eq!(party, [1, 2, 4, 5]);
+    // One that waits for its first load has no group yet, and nothing keeps it apart from one.
+    let first = replica(6);
+    assert!(!joins(&first) && is_healthy(&first) && !is_healthy(&poisoned));
     // While its group is under way, a replica waits.
     assert_eq!(ids(&[2]), [3, 5]);
 }

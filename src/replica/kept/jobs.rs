@@ -448,8 +448,11 @@ pub type Apart = &'static str;
 /// schedule is on, but those that fail by themselves, and a scheduled run of such a one takes nobody.
 pub fn group_of(job: &Job, server: u32, group: Group, scheduled_run: bool) -> Vec<(Job, Option<Apart>)> {
     let all = scheduled();
-    let healthy =
-        all.iter().find(|other| other.target == job.target).is_none_or(|mine| schedule::joins(&mine.facts));
+    // One whose first load this is has no group yet, and is in good health all the same.
+    let healthy = all
+        .iter()
+        .find(|other| other.target == job.target)
+        .is_none_or(|mine| schedule::is_healthy(&mine.facts));
     let along: HashMap<u32, Option<Apart>> = all
         .iter()
         .filter(|other| other.target != job.target && other.obstacle.is_none())
