@@ -35,7 +35,7 @@ PURE_CRATES := --workspace --exclude assets_fdw --exclude assets-fdw-tests
 CARGO_TEST = RUST_TEST_THREADS=$(TEST_THREADS) cargo test --no-fail-fast
 FILTER = $(if $(T),-- '$(T)')
 
-.PHONY: help setup quiet-setup build install private demo demo-stop test oracle soak kills sqlsmith lint fuzz pgspot bench package clean
+.PHONY: help setup quiet-setup build install private demo demo-stop test oracle soak kills weather sqlsmith lint fuzz pgspot bench package clean
 
 help:
 	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +58,9 @@ help:
 #:                  or an ERROR, and sessions that grow neither in memory nor in descriptors nor in threads.
 #: make kills       Deaths of workers, sessions, schedulers and the server at COUNT=1000 random points of refreshes, by
 #:                  SEED=n: readers see the state before or after, the next run completes, nothing is lost.
+#: make weather     COUNT=1000 rounds of whatever surrounds replicas, by SEED=n: deaths, cancels, locks, triggers,
+#:                  constraints, refusals, an object schema out of order, storms of requests, renames, owners, drift;
+#:                  nobody is stopped, starved, mixed up or blamed, and afterwards all is as the service has it.
 #: make sqlsmith    Random SQL over foreign tables: no crash, no internal error. QUERIES=n, SEED=n; needs sqlsmith.
 #: make lint        Formatting, clippy and rustdoc, where every warning is an error.
 #: make fuzz        Fuzz what reads hostile input, each target for SECONDS=60; T=page: one of them. Needs nightly Rust
@@ -116,6 +119,12 @@ kills: SEED ?= 1
 kills: private
 	ASSETS_FDW_TEST_PREFIX=$$(tools/pg prefix $(PG)) COUNT=$(COUNT) SEED=$(SEED) \
 	    cargo test -p assets-fdw-tests --test client -- --nocapture replica::kills
+
+weather: COUNT ?= 1000
+weather: SEED ?= 1
+weather: private
+	ASSETS_FDW_TEST_PREFIX=$$(tools/pg prefix $(PG)) COUNT=$(COUNT) SEED=$(SEED) \
+	    cargo test -p assets-fdw-tests --test client -- --nocapture replica::weather
 
 # Optimised, or most of the time goes into decoding pages.
 oracle: CASES ?= 3000

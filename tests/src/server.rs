@@ -386,11 +386,13 @@ impl Server {
         status.expect("waited for it")
     }
 
-    fn log_len(&self) -> u64 {
+    /// How much the server has logged.
+    pub fn log_len(&self) -> u64 {
         fs::metadata(self.folder.join("log")).map_or(0, |log| log.len())
     }
 
-    fn log_from(&self, start: u64) -> String {
+    /// What it has logged since it was so much.
+    pub fn log_from(&self, start: u64) -> String {
         let mut bytes = Vec::new();
         let mut log = File::open(self.folder.join("log")).expect("the log can be opened");
         log.seek(SeekFrom::Start(start)).expect("the log can be read");

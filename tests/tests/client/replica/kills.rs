@@ -16,7 +16,17 @@ use super::*;
 const MARKED: [(&str, &str, &str, &str); 2] =
     [("server", "Server", "Operating System", "operating_system"), ("employee", "Employee", "Name", "name")];
 
-fn set(name: &str, or: u64) -> u64 {
+/// Each object's versions follow each other, and the last one is open as long as the object is there: how many do not.
+pub(super) fn odd_versions(table: &str) -> String {
+    format!(
+        "SELECT abs((SELECT count(*) FROM itsm_replica.{table}) - (SELECT count(*) FROM itsm_replica.{table}_history
+                    WHERE valid_to IS NULL))
+              + (SELECT count(*) FROM (SELECT valid_to, lead(valid_from) OVER (PARTITION BY id ORDER BY valid_from)
+                    AS next FROM itsm_replica.{table}_history) AS v WHERE valid_to > next OR valid_to IS NULL AND next IS NOT NULL)"
+    )
+}
+
+pub(super) fn set(name: &str, or: u64) -> u64 {
     std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(or)
 }
 
@@ -56,7 +66,12 @@ impl<'a> Reader<'a> {
 }
 
 /// Somebody's refresh by hand, who does not mind that it fails.
-fn by_hand(server: &Server, database: &str, table: &str, mode: &str) -> Option<(i32, JoinHandle<()>)> {
+pub(super) fn by_hand(
+    server: &Server,
+    database: &str,
+    table: &str,
+    mode: &str,
+) -> Option<(i32, JoinHandle<()>)> {
     let mut client = server.try_connect(database, "postgres").ok()?;
     let pid = client.query_one("SELECT pg_backend_pid()", &[]).ok()?.get(0);
     let sql = format!("SELECT assets_fdw.refresh('itsm_replica.{table}', '{mode}')");
@@ -225,14 +240,7 @@ fn a_refresh_that_is_killed_anywhere_shows_the_state_before_or_after_and_the_nex
         let sql = format!("SELECT assets_fdw.refresh('itsm_replica.{table}', 'full')");
         client.batch_execute(&sql).unwrap_or_else(|error| panic!("{error:?}"));
         same(&mut client, table);
-        // Each object's versions follow each other, and the last one is open as long as the object is there.
-        let odd = format!(
-            "SELECT (SELECT count(*) FROM itsm_replica.{table}) - (SELECT count(*) FROM itsm_replica.{table}_history
-                        WHERE valid_to IS NULL)
-                  + (SELECT count(*) FROM (SELECT valid_to, lead(valid_from) OVER (PARTITION BY id ORDER BY valid_from)
-                        AS next FROM itsm_replica.{table}_history) AS v WHERE valid_to > next OR valid_to IS NULL AND next IS NOT NULL)"
-        );
-        assert_eq!(number(&mut client, &odd), 0, "{table}");
+        assert_eq!(number(&mut client, &odd_versions(table)), 0, "{table}");
     }
     let left = "SELECT (SELECT count(*) FROM assets_fdw.refresh_history WHERE outcome = 'running')
                      + (SELECT count(*) FROM assets_fdw.replica_page) + (SELECT count(*) FROM assets_fdw.replica_load)";

@@ -24,6 +24,7 @@ mod trust;
 mod update;
 mod values;
 mod versions;
+mod weather;
 mod wide;
 
 use std::time::Duration;

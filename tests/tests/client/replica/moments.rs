@@ -18,7 +18,7 @@ use super::*;
 const TABLES: [&str; 2] = ["server", "employee"];
 
 /// Does a change and gives the key of what it concerned.
-type Apply<'a> = &'a mut dyn FnMut(&Change) -> Result<String, String>;
+pub(super) type Apply<'a> = &'a mut dyn FnMut(&Change) -> Result<String, String>;
 
 #[derive(Clone)]
 struct Pair {
@@ -29,25 +29,26 @@ struct Pair {
 
 /// The pairs as they are, and every state that they were in.
 #[derive(Default)]
-struct Pairs {
+pub(super) struct Pairs {
     now: BTreeMap<usize, Pair>,
     next: usize,
     generation: usize,
-    states: Vec<String>,
+    pub(super) states: Vec<String>,
 }
 
 /// What a reader is shown of a state.
-const SHOWN: &str = "
+pub(super) const SHOWN: &str = "
     SELECT coalesce(string_agg(line, E'\\n' ORDER BY line), '') FROM (
         SELECT format('%s %s|%s|%s', s.label, s.operating_system, s.owner, e.label) AS line
         FROM (SELECT * FROM itsm_replica.server WHERE label LIKE 'pair-%') AS s
         FULL JOIN (SELECT * FROM itsm_replica.employee WHERE label LIKE 'pair-%') AS e ON e.key = s.owner_key) AS l";
 
 /// Whether what was committed last is of several moments, by its own word: it found no calm, or went on without one.
-const RESTLESS: &str = "
+pub(super) const RESTLESS: &str = "
     SELECT coalesce(bool_or(h.note LIKE '%changed all the time%' OR h.note LIKE '%without %'), false) FROM assets_fdw.refresh_history AS h
     WHERE h.outcome = 'ok' AND coalesce(h.with_run, h.id) = (
-        SELECT coalesce(l.with_run, l.id) FROM assets_fdw.refresh_history AS l WHERE l.outcome = 'ok'
+        SELECT coalesce(l.with_run, l.id) FROM assets_fdw.refresh_history AS l
+        WHERE l.outcome = 'ok' AND l.target LIKE 'itsm_replica.%'
         ORDER BY l.finished DESC LIMIT 1)";
 
 impl Pairs {
@@ -125,7 +126,7 @@ impl Pairs {
     }
 
     /// One change of a pair, as the dice fall.
-    fn change(&mut self, dice: &mut Dice, apply: Apply) {
+    pub(super) fn change(&mut self, dice: &mut Dice, apply: Apply) {
         let numbers: Vec<usize> = self.now.keys().copied().collect();
         let n = numbers[dice.roll(numbers.len())];
         match dice.roll(10) {
@@ -139,7 +140,7 @@ impl Pairs {
 }
 
 /// A company with some pairs in it.
-fn paired(sim: &Sim) -> Arc<Mutex<Pairs>> {
+pub(super) fn paired(sim: &Sim) -> Arc<Mutex<Pairs>> {
     let mut pairs = Pairs::default();
     sim.together(|apply| {
         for _ in 0..12 {
@@ -154,9 +155,14 @@ fn paired(sim: &Sim) -> Arc<Mutex<Pairs>> {
 /// Gives its number.
 #[track_caller]
 fn check(pairs: &Mutex<Pairs>, shown: &str, from: usize, what: &str) -> usize {
+    find(pairs, shown, from).unwrap_or_else(|odd| panic!("{what}: {odd}"))
+}
+
+/// The same, or what is odd about it.
+pub(super) fn find(pairs: &Mutex<Pairs>, shown: &str, from: usize) -> Result<usize, String> {
     let pairs = pairs.lock().unwrap();
     if let Some(at) = pairs.states[from..].iter().position(|state| state == shown) {
-        return from + at;
+        return Ok(from + at);
     }
     let before = pairs.states[..from].iter().rposition(|state| state == shown);
     // The state that has most in common with it.
@@ -166,11 +172,11 @@ fn check(pairs: &Mutex<Pairs>, shown: &str, from: usize, what: &str) -> usize {
     let wanted: Vec<&str> = pairs.states[near].lines().collect();
     let odd: Vec<&&str> = lines.iter().filter(|line| !wanted.contains(line)).collect();
     let missing: Vec<&&str> = wanted.iter().filter(|line| !lines.contains(line)).collect();
-    panic!(
-        "{what}: no state of the service from {from} on (before: {before:?}, last: {}); beside state {near}: has \
-         {odd:#?} instead of {missing:#?}",
+    Err(format!(
+        "no state of the service from {from} on (before: {before:?}, last: {}); beside state {near}: has {odd:#?} \
+         instead of {missing:#?}",
         pairs.states.len() - 1
-    );
+    ))
 }
 
 #[test]

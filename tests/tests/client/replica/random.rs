@@ -28,17 +28,22 @@ pub(super) fn rounds(few: usize) -> usize {
 const TABLES: [&str; 4] = ["server", "employee", "application", "laptop"];
 const TYPES: [&str; 4] = ["Server", "Employee", "Application", "Laptop"];
 
-/// Something happens to the company.
-fn change(sim: &Sim, dice: &mut Dice, n: usize) {
+/// Something happens to the company, but not to the pairs that moments.rs looks at.
+pub(super) fn change(sim: &Sim, dice: &mut Dice, n: usize) {
+    let there = |name: &str| {
+        let mut objects = sim.dump(sim.type_id(name).expect("a type"));
+        objects.retain(|object| !object.label.starts_with("pair-"));
+        objects
+    };
     let type_name = TYPES[dice.roll(TYPES.len())];
-    let objects = sim.dump(sim.type_id(type_name).expect("a type"));
+    let objects = there(type_name);
     let Some(object) = objects.get(dice.roll(objects.len().max(1))) else { return };
     let done = match dice.roll(7) {
         0 => sim.create(type_name, &format!("new-{n}"), &[]),
         1 => sim.delete(&object.key),
         2 => sim.update(&object.key, "Name", &[&format!("renamed-{n}")]),
         3 => {
-            let servers = sim.dump(sim.type_id("Server").expect("a type"));
+            let servers = there("Server");
             let other = &servers[dice.roll(servers.len())].key;
             let server = &servers[dice.roll(servers.len())].key;
             sim.update(server, "Depends On", &[other])
@@ -49,7 +54,7 @@ fn change(sim: &Sim, dice: &mut Dice, n: usize) {
             sim.delete(&object.key).and(created)
         }
         _ => {
-            let servers = sim.dump(sim.type_id("Server").expect("a type"));
+            let servers = there("Server");
             let server = &servers[dice.roll(servers.len())].key;
             sim.update(server, "Operating System", &[&format!("OS {n}")])
         }
