@@ -138,6 +138,7 @@ impl ForeignTable {
             options: c.options.clone(),
             conversion: c.conversion.clone(),
             class: c.conversion.class(c.collation),
+            not_null: c.not_null,
             compared: false,
         });
         Resolver {

@@ -26,6 +26,8 @@ pub(super) struct Wanted {
     pub(super) options: Options,
     pub(super) conversion: Conversion,
     pub(super) class: aql::Class,
+    /// NOT NULL.
+    pub(super) not_null: bool,
     /// Whether the query compares it, so that it is worth asking what a reference refers to.
     pub(super) compared: bool,
 }
@@ -102,7 +104,17 @@ impl Wanted {
             }
             _ => None,
         };
-        self.resolution(Source::Field(field), decode, column, false, format!("{field:?}").to_lowercase())
+        let source_name = format!("{field:?}").to_lowercase();
+        let mut resolution = self.resolution(Source::Field(field), decode, column, false, source_name);
+        if let Some(subject) = &mut resolution.subject {
+            // An object without id or key is no object. Of the others NOT NULL makes sure (`fdw::output`).
+            subject.always = match field {
+                Field::Id | Field::Key => self.not_null || !subject.null_is_vague,
+                Field::Created | Field::Updated => self.not_null,
+                _ => false,
+            };
+        }
+        resolution
     }
 
     pub(super) fn of_attribute(
@@ -184,6 +196,7 @@ impl Wanted {
             class: self.class,
             multi: multi || array,
             null_is_vague: self.options.get("on_invalid") == Some("null"),
+            always: false,
             stored: aql::Stored::default(),
         });
         Resolution { spec: ColumnSpec { source, decode, array }, subject, source_name }

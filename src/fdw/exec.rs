@@ -93,7 +93,7 @@ pub unsafe extern "C-unwind" fn iterate(node: *mut pg_sys::ForeignScanState) -> 
             Some(State::Top(top)) => top.fill(node, slot),
             Some(State::Count(count)) => {
                 if let Some(counted) = count.next(node) {
-                    pg::store_one(slot, counted);
+                    pg::store_in_all(slot, counted);
                 }
             }
             None => {}

@@ -60,7 +60,9 @@ impl Generated {
             for (attnum, state) in &self.columns {
                 let Some(evaluate) = (**state).evalfunc else { continue };
                 let mut null = false;
-                let value = evaluate(*state, self.context, &mut null);
+                // An ERROR of the expression's unwinds from here.
+                let value =
+                    pg_sys::ffi::pg_guard_ffi_boundary(|| evaluate(*state, self.context, &raw mut null));
                 let n = *attnum as usize - 1;
                 *(*slot).tts_values.add(n) = value;
                 *(*slot).tts_isnull.add(n) = null;

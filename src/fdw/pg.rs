@@ -120,15 +120,17 @@ pub unsafe fn clear_slot(slot: *mut pg_sys::TupleTableSlot) {
     }
 }
 
-/// Fills a slot of one `bigint`.
+/// Fills every column of a slot of `bigint`s with one value.
 ///
 /// # Safety
-/// `slot` is virtual, empty, and of one column of that type.
-pub unsafe fn store_one(slot: *mut pg_sys::TupleTableSlot, value: i64) {
+/// `slot` is virtual, empty, and of columns of that type.
+pub unsafe fn store_in_all(slot: *mut pg_sys::TupleTableSlot, value: i64) {
     // SAFETY: the caller's promise.
     unsafe {
-        *(*slot).tts_values = value.into();
-        *(*slot).tts_isnull = false;
+        for n in 0..(*(*slot).tts_tupleDescriptor).natts as usize {
+            *(*slot).tts_values.add(n) = value.into();
+            *(*slot).tts_isnull.add(n) = false;
+        }
         pg_sys::ExecStoreVirtualTuple(slot);
     }
 }

@@ -249,7 +249,7 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
     unsafe {
         if (*rel).reloptkind == pg_sys::RelOptKind::RELOPT_UPPER_REL {
             let input = upper::input(root, path);
-            return upper::count_plan(root, input, target_list);
+            return upper::count_plan(root, rel, input, target_list);
         }
         let state = &*(*rel).fdw_private.cast::<PlanState>();
         // The only paths of ours with an order are those of `sorted`.

@@ -252,7 +252,7 @@ impl Question {
 
     /// Whether every clause goes out.
     pub fn is_whole(&self) -> bool {
-        self.clauses.iter().all(|c| c.pushed().is_some())
+        self.clauses.iter().all(|c| c.lowered == Lowered::Always || c.pushed().is_some())
     }
 
     fn is_refused(&self, clause: &Clause) -> bool {
@@ -365,6 +365,7 @@ impl Question {
                     self.pushed.push(Pushed::new(clause, &expr, &self.filter));
                     parts.push(lower::in_clauses(expr));
                 }
+                Lowered::Always => {}
                 _ => return None,
             }
         }

@@ -1,5 +1,5 @@
-//! Planning above the scan: `count(*)` over a table becomes one `totalcount` request, where every
-//! clause is exact.
+//! Planning above the scan: the number of a table's rows, in any dress, becomes one `totalcount` request, where
+//! every clause is exact.
 #![allow(unsafe_code)] // the planner's nodes
 
 use aql::{Fidelity, Lowered};
@@ -26,12 +26,11 @@ pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
             || !gucs::ENABLE_PUSHDOWN.get()
             || (*input).reloptkind != pg_sys::RelOptKind::RELOPT_BASEREL
             || (*input).fdw_private.is_null()
-            || !counts_rows(root, output)
         {
             return;
         }
         let state = &*(*input).fdw_private.cast::<PlanState>();
-        if !is_exact(input, state) {
+        if counts_of_rows(root, input, output, state).is_none() || !is_exact(input, state) {
             return;
         }
         let cost = plan::REQUEST_COST;
@@ -42,31 +41,90 @@ pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
     }
 }
 
-/// Whether the query's only aggregate is `count(*)`, over the whole result.
-unsafe fn counts_rows(root: *mut pg_sys::PlannerInfo, output: *mut pg_sys::RelOptInfo) -> bool {
-    // SAFETY: the planner's nodes.
+/// The aggregates of a query that are all the number of its rows, over the whole result, whatever is made of
+/// them: `count(*)`, `count(1)`, `count(id)`, in the target list and in HAVING. None where there is another one.
+unsafe fn counts_of_rows(
+    root: *mut pg_sys::PlannerInfo,
+    input: *mut pg_sys::RelOptInfo,
+    output: *mut pg_sys::RelOptInfo,
+    state: &PlanState,
+) -> Option<Vec<*mut pg_sys::Aggref>> {
+    // SAFETY: the planner's nodes; casts follow the nodes' tags.
     unsafe {
         let query = (*root).parse;
         if !(*query).groupClause.is_null()
             || !(*query).groupingSets.is_null()
-            || !(*query).havingQual.is_null()
             || (*query).hasTargetSRFs
+            || (*query).hasWindowFuncs
             || (*query).commandType != pg_sys::CmdType::CMD_SELECT
         {
-            return false;
+            return None;
         }
-        let targets: Vec<*mut pg_sys::Node> = pg::nodes((*(*output).reltarget).exprs).collect();
-        let [only] = targets[..] else { return false };
-        if !pg::is_a(only, pg_sys::NodeTag::T_Aggref) {
-            return false;
+        let mut counts: Vec<*mut pg_sys::Aggref> = Vec::new();
+        for of in [(*(*output).reltarget).exprs.cast(), (*query).havingQual] {
+            if pg_sys::contain_subplans(of) {
+                return None;
+            }
+            let flags = pg_sys::PVC_INCLUDE_AGGREGATES | pg_sys::PVC_INCLUDE_PLACEHOLDERS;
+            for found in pg::nodes::<pg_sys::Node>(pg_sys::pull_var_clause(of, flags as i32)) {
+                if !pg::is_a(found, pg_sys::NodeTag::T_Aggref) || !counts_rows(found.cast(), input, state) {
+                    return None;
+                }
+                if !counts.iter().any(|known| pg_sys::equal(known.cast(), found.cast())) {
+                    counts.push(found.cast());
+                }
+            }
         }
-        let aggregate = only.cast::<pg_sys::Aggref>();
-        (*aggregate).aggfnoid.to_u32() == pg_sys::F_COUNT_
-            && (*aggregate).aggfilter.is_null()
+        (!counts.is_empty()).then_some(counts)
+    }
+}
+
+/// Whether an aggregate is the number of rows.
+unsafe fn counts_rows(
+    aggregate: *mut pg_sys::Aggref,
+    input: *mut pg_sys::RelOptInfo,
+    state: &PlanState,
+) -> bool {
+    // SAFETY: the planner's nodes.
+    unsafe {
+        let plain = (*aggregate).aggfilter.is_null()
             && (*aggregate).aggdistinct.is_null()
             && (*aggregate).aggorder.is_null()
             && (*aggregate).agglevelsup == 0
-            && (*aggregate).aggsplit == pg_sys::AggSplit::AGGSPLIT_SIMPLE
+            && (*aggregate).aggsplit == pg_sys::AggSplit::AGGSPLIT_SIMPLE;
+        if !plain {
+            return false;
+        }
+        match (*aggregate).aggfnoid.to_u32() {
+            pg_sys::F_COUNT_ => true,
+            pg_sys::F_COUNT_ANY => pg::nodes::<pg_sys::TargetEntry>((*aggregate).args)
+                .next()
+                .is_some_and(|argument| is_never_null((*argument).expr.cast(), input, state)),
+            _ => false,
+        }
+    }
+}
+
+/// Whether an expression has a value in each row of a relation.
+unsafe fn is_never_null(expr: *mut pg_sys::Node, input: *mut pg_sys::RelOptInfo, state: &PlanState) -> bool {
+    // SAFETY: the planner's nodes; casts follow the nodes' tags.
+    unsafe {
+        if pg::is_a(expr, pg_sys::NodeTag::T_Const) {
+            return !(*expr.cast::<pg_sys::Const>()).constisnull;
+        }
+        if !pg::is_a(expr, pg_sys::NodeTag::T_Var) {
+            return false;
+        }
+        let var = expr.cast::<pg_sys::Var>();
+        if (*var).varno as pg_sys::Index != (*input).relid || (*var).varlevelsup != 0 {
+            return false;
+        }
+        let always = |resolved: &crate::catalog::Resolved| {
+            let column = resolved.columns.get(&(*var).varattno).and_then(|column| column.subject.as_ref());
+            column.is_some_and(|subject| subject.always)
+        };
+        // A row is a value, whatever is in it.
+        (*var).varattno == 0 || state.resolved.as_ref().is_some_and(always)
     }
 }
 
@@ -82,8 +140,9 @@ pub unsafe fn is_exact(rel: *mut pg_sys::RelOptInfo, state: &PlanState) -> bool 
         (*rel).lateral_relids.is_null()
             && pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo).all(|info| {
                 let pred = walker.pred((*info).clause.cast());
+                let lowered = aql::lower_with(&pred, &resolved.facts);
                 !(*info).pseudoconstant
-                    && matches!(aql::lower_with(&pred, &resolved.facts), Lowered::Pushed(_, Fidelity::Exact))
+                    && matches!(lowered, Lowered::Pushed(_, Fidelity::Exact) | Lowered::Always)
             })
     }
 }
@@ -100,7 +159,8 @@ pub unsafe fn input(
     unsafe { pg_sys::find_base_rel(root, (*(*(*path).fdw_private).elements).int_value) }
 }
 
-/// The plan of a count: the quals travel as text, because nothing of the scanned relation may stand
+/// The plan of a count. The node gives the bare aggregates; PostgreSQL makes of them what the query wants, and checks
+/// HAVING, as of any scan's row. The quals travel as text, because nothing of the scanned relation may stand
 /// in an upper node's expressions, and once more as the bare operands, so that the executor knows
 /// which parameters the node depends on.
 ///
@@ -108,6 +168,7 @@ pub unsafe fn input(
 /// `root` and `input` are the planner's, the path the one that [`get_foreign_upper_paths`] made.
 pub unsafe fn count_plan(
     root: *mut pg_sys::PlannerInfo,
+    output: *mut pg_sys::RelOptInfo,
     input: *mut pg_sys::RelOptInfo,
     target_list: *mut pg_sys::List,
 ) -> *mut pg_sys::ForeignScan {
@@ -144,7 +205,13 @@ pub unsafe fn count_plan(
             }),
         };
         let none = std::ptr::null_mut();
-        let scan_list = pg_sys::copyObjectImpl(target_list.cast()).cast();
-        pg_sys::make_foreignscan(target_list, none, 0, exprs, private.to_list(), scan_list, none, none.cast())
+        let mut given = none;
+        for (n, count) in counts_of_rows(root, input, output, state).unwrap_or_default().iter().enumerate() {
+            let count = pg_sys::copyObjectImpl(count.cast()).cast();
+            let entry = pg_sys::makeTargetEntry(count, n as i16 + 1, std::ptr::null_mut(), false);
+            given = pg_sys::lappend(given, entry.cast());
+        }
+        let having = (*(*root).parse).havingQual.cast();
+        pg_sys::make_foreignscan(target_list, having, 0, exprs, private.to_list(), given, none, none.cast())
     }
 }

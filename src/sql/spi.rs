@@ -286,7 +286,9 @@ unsafe fn kept_plan(sql: &str, text: &CStr, types: &mut [pg_sys::Oid]) -> Option
     }
 }
 
-/// Runs a query and reads its rows one by one, of which there may be more than memory should hold at once.
+/// Runs a query and reads its rows one by one, of which there may be more than memory should hold at once. It sees what
+/// was committed when it begins, like any other statement: not the transaction's begin, after which a lock may have been
+/// waited for.
 pub fn each_row(sql: &str, mut read: impl FnMut(&Row)) {
     const AT_ONCE: i64 = 5000;
     connected(|_| {
@@ -300,7 +302,8 @@ pub fn each_row(sql: &str, mut read: impl FnMut(&Row)) {
                 std::ptr::null_mut(),
                 std::ptr::null_mut(),
                 std::ptr::null(),
-                true,
+                // "Read only" would have SPI use the snapshot that is active already.
+                false,
                 0,
             );
             loop {

@@ -26,6 +26,8 @@ pub enum Lowered {
     Pushed(Expr, Fidelity),
     /// No object can satisfy it: nothing needs to be asked.
     Never,
+    /// Every object satisfies it: it needs no words.
+    Always,
     /// It stays at home, and why.
     Local(String),
 }
@@ -72,9 +74,11 @@ pub fn all_of(parts: impl Iterator<Item = Lowered>) -> Lowered {
     let mut exprs = Vec::new();
     let mut fidelity = Exact;
     let mut why = None;
+    let mut is_asked = false;
     for part in parts {
         match part {
             Lowered::Never => return Lowered::Never,
+            Lowered::Always => is_asked = true,
             Lowered::Pushed(expr, f) => {
                 if f == Inexact {
                     fidelity = Inexact;
@@ -88,6 +92,7 @@ pub fn all_of(parts: impl Iterator<Item = Lowered>) -> Lowered {
         }
     }
     match (exprs.len(), why) {
+        (0, None) if is_asked => Lowered::Always,
         (0, why) => Lowered::Local(why.unwrap_or_else(|| "nothing is asked".into())),
         (1, _) => Lowered::Pushed(exprs.remove(0), fidelity),
         _ => Lowered::Pushed(Expr::And(exprs), fidelity),
@@ -100,6 +105,7 @@ fn one_of(parts: impl Iterator<Item = Lowered>) -> Lowered {
     for part in parts {
         match part {
             Lowered::Never => {}
+            Lowered::Always => return Lowered::Always,
             Lowered::Pushed(expr, f) => {
                 if f == Inexact {
                     fidelity = Inexact;
@@ -130,6 +136,11 @@ fn lower_leaf(leaf: &Leaf, facts: &Facts) -> Lowered {
             let parts = [other(Op::Ne, operand.clone()), other(Op::IsNull, Operand::None)];
             return one_of(parts.iter().map(|part| lower_leaf(part, facts)));
         }
+        _ => {}
+    }
+    match leaf.op {
+        Op::IsNotNull if leaf.subject.always => return Lowered::Always,
+        Op::IsNull if leaf.subject.always => return Lowered::Never,
         _ => {}
     }
     match among_whole(leaf) {

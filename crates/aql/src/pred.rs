@@ -123,6 +123,8 @@ pub struct Subject {
     /// Whether a value that is there may read as NULL here (`on_invalid 'null'`, a type of the
     /// user's choice), so that NULL is more than "no value".
     pub null_is_vague: bool,
+    /// Whether every object has a value here: a row without one is an ERROR.
+    pub always: bool,
     /// How what is shown comes from what is stored.
     pub stored: Stored,
 }
@@ -140,7 +142,7 @@ pub struct Stored {
 impl Subject {
     /// A column that holds a single value, of which nothing else is known.
     pub fn new(column: Column, class: Class) -> Self {
-        Self { column, class, multi: false, null_is_vague: false, stored: Stored::default() }
+        Self { column, class, multi: false, null_is_vague: false, always: false, stored: Stored::default() }
     }
 }
 

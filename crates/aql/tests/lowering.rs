@@ -544,3 +544,24 @@ fn an_or_is_never_cut() {
     let or = Expr::Or(vec![list, Expr::IsEmpty(Path::Attribute("A".into()))]);
     assert_eq!(split(or.clone(), 100, 10), vec![or]);
 }
+
+#[test]
+fn what_every_object_has_needs_no_words_and_is_exact() {
+    let always = |column, class| Subject { always: true, ..Subject::new(column, class) };
+    let there = |subject: &Subject| bare(subject.clone(), Op::IsNotNull);
+    let (id, updated) = (always(Column::Id, Class::Int), always(Column::Updated, Class::Timestamp));
+    assert_eq!(lower(&there(&id)), Lowered::Always);
+    assert_eq!(lower(&negated(there(&updated))), Lowered::Never);
+    assert_eq!(lower(&bare(updated.clone(), Op::IsNull)), Lowered::Never);
+    assert_eq!(lower(&Pred::And(vec![there(&id), there(&updated)])), Lowered::Always);
+    let one = leaf(id.clone(), Op::Eq, Literal::Int(7));
+    let both = Pred::And(vec![there(&updated), one.clone()]);
+    assert_eq!(pushed(&both), ("objectId = 7".into(), Fidelity::Exact));
+    assert_eq!(lower(&Pred::Or(vec![one, there(&updated)])), Lowered::Always);
+    let half = Pred::And(vec![there(&id), Pred::Local("an expression".into())]);
+    assert!(is_local(&half) && is_local(&negated(half)));
+    // Not NULL is something else: it says nothing of what a value is.
+    assert_eq!(lower(&leaf(id.clone(), Op::Distinct, Literal::Null)), Lowered::Always);
+    assert_eq!(lower(&leaf(id, Op::Same, Literal::Null)), Lowered::Never);
+    assert!(is_local(&there(&Subject::new(Column::Updated, Class::Timestamp))));
+}

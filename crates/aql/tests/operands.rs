@@ -86,7 +86,7 @@ fn check(pred: &Pred, known: &Facts, stored: Option<&Value>, wanted: bool, what:
             );
             true
         }
-        Lowered::Local(_) => false,
+        Lowered::Local(_) | Lowered::Always => false,
     }
 }
 

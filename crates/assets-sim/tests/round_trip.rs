@@ -390,7 +390,7 @@ fn a_pushed_comparison_compares_with_that_very_value_and_nothing_else() {
                 local += 1;
                 continue;
             }
-            Lowered::Never => panic!("{}", origin()),
+            Lowered::Never | Lowered::Always => panic!("{}", origin()),
         };
         pushed += 1;
         let read = flat(sent(&expr, &origin));

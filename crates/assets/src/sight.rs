@@ -49,15 +49,25 @@ impl Client {
         let mut since = Vec::new();
         for Seen { own, attribute } in seen {
             since.push(self.known_since(Some(*own), &[])?);
-            match attribute.reference_schema_id {
-                Some(schema) if schema == *own => {}
-                elsewhere => {
-                    since.push(self.metadata().schemas_since()?.1);
-                    since.push(self.known_since(Some(elsewhere?), &[])?);
-                }
+            let schema = match attribute.reference_schema_id {
+                Some(schema) => schema,
+                None => self.found_in(*own, attribute)?,
+            };
+            if schema != *own {
+                since.push(self.metadata().schemas_since()?.1);
+                since.push(self.known_since(Some(schema), &[])?);
             }
         }
         since.into_iter().min().or_else(|| Some(Instant::now()))
+    }
+
+    /// The schema in which [`Client::sees_target`] has found what an attribute refers to that does not say so itself.
+    fn found_in(&self, own: i64, attribute: &Attribute) -> Option<i64> {
+        let target = attribute.reference_type_id?;
+        match self.metadata().types(own)?.iter().any(|t| t.id == target) {
+            true => Some(own),
+            false => Some(self.metadata().object_type(target)?.schema_id),
+        }
     }
 
     async fn types_of(&self, schema: i64, moment: Option<Instant>) -> Result<Arc<[ObjectType]>, Error> {

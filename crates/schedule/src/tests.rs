@@ -44,9 +44,19 @@ fn failed(facts: &mut Facts, ended: Micros, service: bool, reason: Reason) {
 
 /// What [`choose`] would start, if all of it can be.
 fn chosen(replicas: &[Facts], busy: &[u32], workers: usize, now: Micros) -> Vec<(u32, Reason)> {
-    let busy: Vec<Busy> = busy.iter().map(|id| Busy { id: *id, full: false }).collect();
+    chosen_in(replicas, busy, workers, now, &mut Turns::default())
+}
+
+fn chosen_in(
+    replicas: &[Facts],
+    busy: &[u32],
+    workers: usize,
+    now: Micros,
+    turns: &mut Turns,
+) -> Vec<(u32, Reason)> {
+    let busy: Vec<Busy> = busy.iter().map(|id| Busy { id: *id, full: false, over: false }).collect();
     let mut starts = Vec::new();
-    choose(replicas, &busy, workers, now, &mut Turns::default(), |start| {
+    choose(replicas, &busy, workers, now, turns, |start| {
         starts.push((start.id, start.reason));
         Begun::Yes
     });
@@ -70,7 +80,8 @@ fn simulate(
             let Some(facts) = replicas.iter_mut().find(|r| r.id == id) else { continue };
             if ok { succeeded(facts, began, ended) } else { failed(facts, ended, true, reason) }
         }
-        let busy: Vec<Busy> = under_way.iter().map(|run| Busy { id: run.0, full: false }).collect();
+        let busy: Vec<Busy> =
+            under_way.iter().map(|run| Busy { id: run.0, full: false, over: false }).collect();
         choose(replicas, &busy, workers, now, &mut turns, |Start { id, reason, .. }| {
             let (takes, ok) = outcome(id, now);
             runs.push((id, now, reason));
@@ -205,17 +216,15 @@ const GROUP: Option<Group> = Some(Group { owner: 10, schema: 3 });
 
 /// Runs a group's replicas as the worker does: the one that is chosen takes along those that join.
 fn simulate_group(replicas: &mut [Facts], span: Micros) -> Vec<(Micros, Vec<u32>)> {
-    let mut runs = Vec::new();
+    let (mut runs, mut turns) = (Vec::new(), Turns::default());
     for now in (0..span).step_by(SECOND as usize) {
-        for (leader, _) in chosen(replicas, &[], 4, now) {
+        for (leader, _) in chosen_in(replicas, &[], 4, now, &mut turns) {
             let party: Vec<u32> =
                 replicas.iter().filter(|r| r.id == leader || joins(r)).map(|r| r.id).collect();
             let base = replicas.iter().find(|r| r.id == leader).map(|r| next_base(r.base, r.every, now));
             for facts in replicas.iter_mut().filter(|r| party.contains(&r.id)) {
-                let before = facts.base;
                 succeeded(facts, now, now);
-                // One that is to be compared in full and was not is as due as before.
-                facts.base = if facts.full && facts.id != leader { before } else { base };
+                facts.base = base;
                 facts.full &= facts.id != leader;
             }
             runs.push((now, party));

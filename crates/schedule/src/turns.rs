@@ -9,7 +9,7 @@
 //! | `Waiting` | fails, or was never loaded, and is late by half its own measure |
 //! | `Asked` | `request_refresh()`; who has waited longest first |
 //! | `Due` | everybody else that is due; the latest first |
-//! | `Kept` | was refused a full comparison before, since too many were under way, and is not due otherwise |
+//! | `Kept` | was refused a full comparison before, since another one was under way or begun, and is not due otherwise |
 //!
 //! So a request is served at once as long as nobody is late, and however many there are, they hold up a schedule by
 //! no more than itself: nobody waits longer than three times its `every` and a run's length, if the schedules
@@ -17,8 +17,9 @@
 //! rest, so that a request or a retry is not put off for ever.
 //!
 //! Full comparisons are long. One worker is kept free of them, as long as somebody can be refreshed without one; a
-//! group whose turn it is gets its changes meanwhile, and its comparison next, before any that is due after it. While
-//! one of a group is compared, the others are refreshed without it, if it takes long: whoever starts them says when
+//! group whose turn it is gets its changes meanwhile, and its comparison next, before any that is due after it. Where
+//! several of a group are to be compared, that goes on one after the other, and the group is not refreshed more often
+//! than its schedule has it while they wait. While one of a group is compared, the others are refreshed without it, if it takes long: whoever starts them says when
 //! ([`Begun::Taken`] until then).
 
 use super::{Facts, Group, Micros, Reason, SHORTEST_EVERY, due, full_pause};
@@ -35,6 +36,8 @@ pub struct Busy {
     pub id: u32,
     /// It compares everything.
     pub full: bool,
+    /// What it was for is done; only its process is still there, and takes up a worker.
+    pub over: bool,
 }
 
 /// A run that is to begin.
@@ -141,9 +144,10 @@ pub fn choose(
     mut start: impl FnMut(Start) -> Begun,
 ) {
     turns.refused.retain(|id| replicas.iter().any(|r| r.id == *id && r.full));
-    let is_busy = |id: u32| busy.iter().any(|run| run.id == id);
+    let going: Vec<&Busy> = busy.iter().filter(|run| !run.over).collect();
+    let is_busy = |id: u32| going.iter().any(|run| run.id == id);
     let parties_of = |full: bool| -> Vec<(u32, Group)> {
-        let runs = busy.iter().filter(|run| run.full == full);
+        let runs = going.iter().filter(|run| run.full == full);
         runs.filter_map(|run| replicas.iter().find(|r| r.id == run.id)?.party()).collect()
     };
     let (under_way, compared) = (parties_of(false), parties_of(true));
@@ -172,7 +176,7 @@ pub fn choose(
     }
     let mut free = max_workers.saturating_sub(busy.len());
     let mut fulls =
-        most_fulls(replicas, max_workers).saturating_sub(busy.iter().filter(|run| run.full).count());
+        most_fulls(replicas, max_workers).saturating_sub(going.iter().filter(|run| run.full).count());
     while free > 0 && !parties.is_empty() {
         let (first, first_full) = (&parties[0].first, parties[0].full);
         let lost = first.tier == Tier::Late && first.lateness >= LOST && turns.late;
@@ -183,11 +187,12 @@ pub fn choose(
         let refused = room.then(|| turns.refused.iter().find_map(is_next)).flatten();
         let party = parties.remove(refused.or(rest).unwrap_or(0));
         let full = party.full.filter(|_| fulls > 0);
-        if let (Some(wanted), None) = (party.full, full)
-            && wanted.group.is_some()
-            && !turns.refused.contains(&wanted.id)
-        {
-            turns.refused.push(wanted.id);
+        // Whoever is to be compared as well comes along with the others now, and its schedule goes on with theirs.
+        for one in std::iter::once(&party.first).chain(&party.rest).map(|c| c.facts) {
+            let granted = full.is_some_and(|full| full.id == one.id);
+            if one.full && one.group.is_some() && !granted && !turns.refused.contains(&one.id) {
+                turns.refused.push(one.id);
+            }
         }
         // Without a comparison: whoever can be refreshed in another way, and is due. Somebody else may be at one of them,
         // for long.

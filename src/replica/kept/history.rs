@@ -9,7 +9,7 @@ use schedule::Micros;
 use super::jobs::Job;
 use crate::gucs;
 use crate::sql::failure::Failure;
-use crate::sql::spi::{Connected, as_extension, connected, execute, query_one, with_latest_snapshot};
+use crate::sql::spi::{Connected, as_extension, connected, execute, query, query_one, with_latest_snapshot};
 
 /// What a run did.
 #[derive(Debug, Clone, Copy, Default)]
@@ -163,6 +163,14 @@ pub fn turned(run: &Run) {
     let sql = "UPDATE assets_fdw.replica_run SET mode = $2, note = $3 WHERE id = $1";
     let args = [run.id.into(), run.mode.as_str().into(), run.note.as_deref().into()];
     as_extension(|| execute(sql, &args));
+}
+
+/// What some runs have noted of themselves, by number: whether each compares everything, and whether it has ended. One
+/// that has not begun has noted nothing.
+pub fn notes_of(runs: &[i64]) -> Vec<(i64, bool, bool)> {
+    let sql =
+        "SELECT id, mode = 'full', outcome <> 'running' FROM assets_fdw.replica_run WHERE id = ANY ($1)";
+    as_extension(|| query(sql, &[runs.to_vec().into()], |row| (row.must(1), row.must(2), row.must(3))))
 }
 
 /// What a note begins with that names replicas of the group that a run went on without.

@@ -34,8 +34,10 @@ struct Launched {
     target: pg_sys::Oid,
     run: i64,
     reason: &'static str,
-    /// It compares everything.
+    /// It compares everything: as far as the run itself has noted, else as it was meant.
     full: bool,
+    /// It has ended, and its process has not.
+    over: bool,
     handle: DynamicBackgroundWorker,
 }
 
@@ -99,6 +101,7 @@ impl Scheduler {
         }
         let Some(mut jobs) = transaction(jobs_here) else { return self.leave() };
         transaction(jobs::forget_requests);
+        self.see_how_they_go();
         self.find_dead(&jobs);
         let now = clock::now();
         let all: Vec<schedule::Facts> = jobs.iter().map(|job| job.facts).collect();
@@ -136,8 +139,23 @@ impl Scheduler {
         }
     }
 
+    /// Whether a run that we have started is at a replica.
     fn is_launched(&self, target: pg_sys::Oid) -> bool {
-        self.launched.iter().any(|launched| launched.target == target)
+        self.launched.iter().any(|launched| !launched.over && launched.target == target)
+    }
+
+    /// What runs do turns out when they begin, and may change; a process that is left with statistics to make is in
+    /// nobody's way.
+    fn see_how_they_go(&mut self) {
+        let runs: Vec<i64> = self.launched.iter().map(|launched| launched.run).collect();
+        if runs.is_empty() {
+            return;
+        }
+        for (run, full, over) in transaction(|| history::notes_of(&runs)) {
+            if let Some(launched) = self.launched.iter_mut().find(|launched| launched.run == run) {
+                (launched.full, launched.over) = (full, over);
+            }
+        }
     }
 
     /// Whether the extension, if it is there, is the one that this library is made for. If not, nothing is
@@ -211,7 +229,7 @@ impl Scheduler {
     /// A job that cannot run is noted when it is due, and stopped where that will not change by itself.
     fn report(&self, scheduled: &Scheduled, obstacle: &Obstacle, now: i64) {
         let (at, reason) = schedule::due(&scheduled.facts, None, now);
-        if at > now || scheduled.run.is_some() || self.launched.iter().any(|l| l.target == scheduled.target) {
+        if at > now || scheduled.run.is_some() || self.is_launched(scheduled.target) {
             return;
         }
         note(|| {
@@ -236,8 +254,11 @@ impl Scheduler {
     /// Starts what is due. False where the database has become one that nothing is to be written to.
     fn start(&mut self, jobs: &[Scheduled], now: i64) -> bool {
         let facts: Vec<schedule::Facts> = self.free(jobs, now).iter().map(|job| job.facts).collect();
-        let busy: Vec<Busy> =
-            self.launched.iter().map(|l| Busy { id: l.target.to_u32(), full: l.full }).collect();
+        let busy: Vec<Busy> = self
+            .launched
+            .iter()
+            .map(|l| Busy { id: l.target.to_u32(), full: l.full, over: l.over })
+            .collect();
         let most = usize::try_from(gucs::MAX_WORKERS.get()).unwrap_or(1);
         let mut turns = std::mem::take(&mut self.turns);
         let (mut held, mut read_only) = (None, None);
@@ -284,7 +305,7 @@ impl Scheduler {
             let of_group = (other.facts.server, other.facts.group) == (job.facts.server, Some(group));
             // One of ours may not have begun yet.
             let begun = held.replica(other.target);
-            let ours = self.launched.iter().any(|launched| launched.target == other.target);
+            let ours = self.is_launched(other.target);
             if !(of_group && schedule::joins(&other.facts) && (begun || ours)) {
                 continue;
             }
@@ -329,7 +350,7 @@ impl Scheduler {
             Some(handle) => {
                 self.starved.remove(&start.id);
                 let (target, reason, full) = (job.target, start.reason.as_str(), start.full);
-                self.launched.push(Launched { target, run, reason, full, handle });
+                self.launched.push(Launched { target, run, reason, full, over: false, handle });
                 Begun::Yes
             }
             None => {
@@ -343,8 +364,9 @@ impl Scheduler {
     /// nothing. Each is due until it is free, and the history says so once.
     fn free<'a>(&mut self, jobs: &'a [Scheduled], now: i64) -> Vec<&'a Scheduled> {
         let is_due = |job: &Scheduled| {
-            let ours = self.launched.iter().any(|l| l.target == job.target);
-            !ours && job.run.is_none() && schedule::due(&job.facts, None, now).0 <= now
+            !self.is_launched(job.target)
+                && job.run.is_none()
+                && schedule::due(&job.facts, None, now).0 <= now
         };
         let due: Vec<&Scheduled> = jobs.iter().filter(|job| is_due(job)).collect();
         let locked: Vec<&Scheduled> = match due.is_empty() {

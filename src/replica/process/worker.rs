@@ -70,6 +70,8 @@ pub fn connect(database: pg_sys::Oid, role: pg_sys::Oid, name: &std::ffi::CStr) 
         (c"default_transaction_deferrable", c"off"),
         (c"statement_timeout", c"0"),
         (c"lock_timeout", c"0"),
+        // From PostgreSQL 17 on.
+        (c"transaction_timeout", c"0"),
         // Texts of values are compared with what Assets gave; the order of days and months is the owner's.
         (c"datestyle", c"ISO"),
         (c"intervalstyle", c"postgres"),
@@ -80,8 +82,11 @@ pub fn connect(database: pg_sys::Oid, role: pg_sys::Oid, name: &std::ffi::CStr) 
     for (setting, value) in
         settings.into_iter().filter(|(s, _)| !reads || *s != c"default_transaction_read_only")
     {
-        // SAFETY: both are C strings; the process has read its roles' settings by now.
+        // SAFETY: both are C strings; the process has read its roles' settings by now. What is not a setting reads as null.
         unsafe {
+            if pg_sys::GetConfigOption(setting.as_ptr(), true, false).is_null() {
+                continue;
+            }
             pg_sys::SetConfigOption(
                 setting.as_ptr(),
                 value.as_ptr(),

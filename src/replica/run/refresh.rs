@@ -4,7 +4,7 @@
 //!  lock the replica · note "running"     short transaction
 //!  what changed, or everything           no transaction while the network is waited for
 //!  difference, result, NOTIFY            one short transaction
-//!  ANALYZE                               one more, if enough changed
+//!  ANALYZE                               one more, if enough changed, with no lock of a run held
 //! ```
 //!
 //! [`super::full`] compares everything of one replica. [`super::incremental`] asks for what changed and
@@ -29,7 +29,7 @@ use crate::replica::process::shared;
 use crate::replica::process::worker::{self, Task};
 use crate::sql::clock;
 use crate::sql::failure::{self, Failure};
-use crate::sql::spi::execute;
+use crate::sql::spi::{execute, lock_timeout};
 use crate::sql::txn::{make_durable, transaction};
 
 /// When an object was last changed.
@@ -156,14 +156,17 @@ pub fn notify(run: &Run, figures: &Figures) {
     }
 }
 
-/// New statistics where more than a tenth of the rows changed. The refresh has succeeded by then: a
-/// failure here is only logged.
-pub fn analyze(job: &Job, figures: &Figures) {
-    if figures.changed() == 0 || figures.changed() * 10 < figures.rows {
-        return;
-    }
+/// Whether so many rows changed, more than a tenth, that statistics are outdated.
+pub fn changed_much(figures: &Figures) -> bool {
+    figures.changed() > 0 && figures.changed() * 10 >= figures.rows
+}
+
+/// New statistics. The refresh has succeeded by then: a failure here is only logged, and whoever has the table locked
+/// against it (VACUUM, for one) is not waited for.
+pub fn analyze(job: &Job) {
     let analyzed = failure::catch(|| {
         transaction(|| {
+            lock_timeout(incremental::PATIENCE);
             if let Some(job) = jobs::usable(job.target) {
                 execute(&format!("ANALYZE {}", job.name), &[]);
             }

@@ -16,6 +16,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tables::ddl::ident;
 
+use super::triggers;
 use crate::error;
 use crate::replica::kept::jobs::{self, Job};
 use crate::sql::roles::acts_for;
@@ -119,8 +120,11 @@ pub fn require_source(source: pg_sys::Oid, owner: pg_sys::Oid, name: &str) {
 /// has locked them; what writing to them leads to is locked here.
 pub fn require(tables: &Tables<'_>, how: Use) {
     let own: Vec<pg_sys::Oid> = [Some(tables.target), tables.history].into_iter().flatten().collect();
-    let plain = own.iter().all(|oid| {
-        look(*oid).is_some_and(|look| look.owner == tables.owner && look.plain && look.own_types_only)
+    let looks: Vec<Option<Look>> = own.iter().map(|oid| look(*oid)).collect();
+    let is_secured = |look: &Option<Look>| look.as_ref().is_some_and(|look| look.secured);
+    own.iter().zip(&looks).filter(|(_, look)| is_secured(look)).for_each(|(oid, _)| refuse_hidden(*oid));
+    let plain = looks.iter().all(|look| {
+        look.as_ref().is_some_and(|look| look.owner == tables.owner && look.plain && look.own_types_only)
     });
     if !plain || !own.iter().all(|oid| keeps_its_name(*oid, tables.owner)) {
         keep_names(tables.owner, &own);
@@ -137,7 +141,7 @@ pub fn require(tables: &Tables<'_>, how: Use) {
     }
     refuse_foreign_tables(tables, &own);
     if how == Use::Write {
-        refuse_conditions(tables.name, &own);
+        triggers::require(tables.name, &own);
     }
     refuse_foreign_code(tables.name, tables.owner, &own, PARTS);
     SEEN.with_borrow_mut(|seen| seen.extend(known().flatten()));
@@ -155,6 +159,8 @@ struct Look {
     heirs: bool,
     /// Nothing but columns and indexes over them.
     plain: bool,
+    /// It has row-level security, for whomever that holds.
+    secured: bool,
     /// No column's type, and no index' way of comparing, is anybody's but the system's.
     own_types_only: bool,
 }
@@ -180,6 +186,7 @@ fn look(relation: pg_sys::Oid) -> Option<Look> {
         Some(Look {
             owner: row.relowner,
             heirs: row.relhassubclass,
+            secured: row.relrowsecurity,
             plain: row.relkind as u8 == pg_sys::RELKIND_RELATION
                 && alone
                 && !made
@@ -241,6 +248,28 @@ fn keep_names(owner: pg_sys::Oid, tables: &[pg_sys::Oid]) {
     as_extension(|| query(&sql, &[tables.to_vec().into(), owner.into()], |_| ()));
 }
 
+/// An ERROR where row-level security holds for this process, as PostgreSQL's own logical replication has it: policies
+/// hide rows, so that they would be taken for missing and written twice, or never be deleted, and are code besides. Our
+/// workers read with `row_security` off, which only says that something is hidden; a session may have it on.
+fn refuse_hidden(table: pg_sys::Oid) {
+    // SAFETY: a look into the catalogue inside a transaction, for the current user; raises nothing.
+    let holds = unsafe { pg_sys::check_enable_rls(table, pg_sys::InvalidOid, true) };
+    if holds != pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
+        return;
+    }
+    let name = jobs::relation_name(table);
+    let sql = "SELECT pg_get_userbyid($1)::text";
+    let user = as_extension(|| query(sql, &[user().into()], |row| row.must::<String>(1))).concat();
+    error::raise_hint(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!(
+            "{name} cannot be refreshed: its row-level security holds for \"{user}\", whom a refresh runs as"
+        ),
+        "Policies are for readers; a refresh has to see every row. ALTER TABLE … NO FORCE ROW LEVEL SECURITY exempts the \
+         table's owner; or give the role BYPASSRLS.",
+    );
+}
+
 /// The tables themselves, and those that inherit from them, are of roles that the owner acts for.
 fn refuse_foreign_tables(tables: &Tables<'_>, own: &[pg_sys::Oid]) {
     let sql = format!(
@@ -268,7 +297,7 @@ fn refuse_foreign_tables(tables: &Tables<'_>, own: &[pg_sys::Oid]) {
 
 /// What writing to the tables `$1` leads to: those that inherit from them, what their rules name, what a foreign key
 /// has changed along.
-const WRITTEN: &str = "
+pub(super) const WRITTEN: &str = "
     written(oid) AS (
         SELECT unnest($1::oid[])
         UNION
@@ -331,33 +360,6 @@ const PARTS: &str = "
     UNION SELECT 'pg_class'::regclass, a.relid::oid FROM written AS w, pg_partition_ancestors(w.oid) AS a(relid)
     UNION SELECT 'pg_class'::regclass, i.indexrelid FROM pg_index AS i JOIN seen AS s ON s.oid = i.indrelid
     UNION SELECT 'pg_statistic_ext'::regclass, e.oid FROM pg_statistic_ext AS e JOIN seen AS s ON s.oid = e.stxrelid";
-
-/// An ERROR where a trigger's condition calls what is not immutable. Whoever may put a trigger on a table writes its
-/// condition, and calls of the system's own functions stand in no pg_depend: some of them run SQL that they are given
-/// (query_to_xml, ts_rewrite), or change settings.
-fn refuse_conditions(name: &str, own: &[pg_sys::Oid]) {
-    let sql = format!(
-        "WITH RECURSIVE {WRITTEN}
-         SELECT pg_describe_object('pg_trigger'::regclass, t.oid, 0), p.oid::regprocedure::text
-         FROM written AS w JOIN pg_trigger AS t ON t.tgrelid = w.oid AND t.tgenabled <> 'D' AND t.tgqual IS NOT NULL
-         CROSS JOIN LATERAL regexp_matches(t.tgqual::text, ':(?:op)?funcid ([0-9]+)', 'g') AS called(f)
-         JOIN pg_proc AS p ON p.oid = called.f[1]::oid
-         WHERE p.provolatile <> 'i' AND p.oid <> 'now()'::regprocedure LIMIT 1"
-    );
-    let found = as_extension(|| {
-        query(&sql, &[own.to_vec().into()], |row| (row.must::<String>(1), row.must::<String>(2)))
-    });
-    if let Some((trigger, function)) = found.into_iter().next() {
-        error::raise_hint(
-            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!(
-                "{name} cannot be refreshed: the condition of {trigger} calls {function}, which is not immutable"
-            ),
-            "Whoever may make triggers on a table writes their conditions, and a refresh would evaluate them with its \
-             owner's rights. Put the call into the trigger's function.",
-        );
-    }
-}
 
 /// An ERROR that names something of a role whom `owner` does not act for, and that is no superuser's, among what
 /// `parts` of the tables depend on.

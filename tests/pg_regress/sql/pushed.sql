@@ -19,6 +19,18 @@ BEGIN
     END LOOP;
 END
 $$;
+-- The same of a whole query.
+CREATE FUNCTION planned(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+        IF line ~ '^ *(AQL|Count|Order)' THEN
+            RETURN NEXT ltrim(line);
+        END IF;
+    END LOOP;
+END
+$$;
 \set ECHO all
 \pset format unaligned
 \pset tuples_only on
@@ -29,6 +41,15 @@ SELECT asked('server', 'id > 1001 AND id <= 2000');
 SELECT asked('server', '1001 < id');
 SELECT asked('server', 'id + 0 = 1001');
 SELECT asked('server', 'id = 1001.5');
+SELECT asked('server', 'id = 1001::numeric');
+SELECT asked('server', 'id <= 1001.5');
+SELECT asked('server', 'id IS NOT NULL AND memory_gb > 64.0');
+SELECT asked('server', 'memory_gb NOT IN (64.0, 1.5)');
+SELECT asked('server', $$memory_gb < 'NaN'::numeric$$);
+SELECT asked('server', $$created >= timestamp '2024-03-01 12:00'$$);
+SELECT asked('server', $$purchased > timestamp '2024-03-01 12:00'$$);
+SELECT asked('server', $$purchased <= timestamptz '2024-03-01 12:00+00'$$);
+SELECT asked('server', $$created::date > date '2024-03-01'$$);
 -- Key: exact in any case; no order, no pattern.
 SELECT asked('server', $$key = 'ITSM-1001'$$);
 SELECT asked('server', $$key IN ('ITSM-1001', 'itsm-1001', 'ITSM-1002')$$);
@@ -160,6 +181,11 @@ SELECT asked('hardware', $$object_type = 'Server'$$);
 SELECT asked('hardware', $$label = 'x'$$);
 SELECT asked('server', $$label = 'x'$$);
 SELECT asked('server', $$url = 'x'$$);
+-- The number of rows in any dress, and extremes of what every object has, beside what only looks like them.
+SELECT planned($$SELECT 'servers', count(1), count(id)::int FROM itsm.server WHERE memory_gb > 64.5 HAVING count(*) > 5$$);
+SELECT planned('SELECT count(memory_gb), count(*) FROM itsm.server');
+SELECT planned('SELECT max(updated) FROM itsm.server');
+SELECT planned('SELECT max(id) FROM itsm.server');
 -- Switched off.
 SET assets_fdw.enable_pushdown = off;
 SELECT asked('server', $$name = 'x' AND id = 1001$$);

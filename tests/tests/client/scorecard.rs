@@ -26,6 +26,8 @@ struct Group {
 
 /// Shown where no request is made, because no object can satisfy the condition.
 const NOTHING: &str = "(nothing)";
+/// What is shown of a condition that every object satisfies.
+const EVERYTHING: &str = "(everything)";
 
 const CAN: bool = true;
 const CANNOT: bool = false;
@@ -114,6 +116,8 @@ fn judge(client: &mut Client, group: &Group, form: &Form) -> Line {
     let rest = if aql.starts_with("none") { NOTHING.to_owned() } else { without_base(&aql) };
     let counted = plan(client, &format!("SELECT count(*) {from}"));
     let exact = !find(&counted, "Count: ").is_empty() || rest == NOTHING;
+    // Every object satisfies it: it needs no words.
+    let rest = if rest.is_empty() && exact && why.is_empty() { EVERYTHING.to_owned() } else { rest };
     let word = match (rest.is_empty(), exact) {
         (true, _) => "local",
         (false, true) => "exact",

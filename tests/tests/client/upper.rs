@@ -20,6 +20,29 @@ const COUNTS: &[&str] = &[
     "SELECT count(*) FROM itsm.server WHERE memory_gb > (SELECT 100)",
     "SELECT count(*) FROM itsm.server WHERE memory_gb IS NULL",
     "SELECT count(*) FROM itsm.server WHERE memory_gb = NULL",
+    "SELECT count(1) FROM itsm.server",
+    "SELECT count('x'), count(*) FROM itsm.server WHERE memory_gb > 64.5",
+    "SELECT count(id) FROM itsm.server",
+    "SELECT count(key), count(updated) AS n FROM itsm.hardware WHERE created IS NOT NULL",
+    "SELECT count(s) FROM itsm.server s",
+    "SELECT count(*)::int FROM itsm.server",
+    "SELECT 'servers' AS what, count(*), now() IS NULL AS no FROM itsm.server",
+    "SELECT json_build_object('n', count(*), 'half', count(*) / 2.0) FROM itsm.server",
+    "SELECT CASE WHEN count(*) > 5 THEN 'many' ELSE 'few' END FROM itsm.server",
+    "SELECT count(*) FROM itsm.server HAVING count(*) > 5",
+    "SELECT 'none' AS what FROM itsm.server HAVING count(id) < 5",
+    "SELECT count(*) FROM itsm.server HAVING count(1) > (SELECT 5)",
+    "SELECT (SELECT count(*) FROM itsm.server) > 1 AS more",
+    "SELECT DISTINCT count(*) FROM itsm.server ORDER BY count(*) LIMIT 1",
+    "SELECT count(*) FROM itsm.server WHERE id IS NOT NULL AND key IS NOT NULL AND updated IS NOT NULL",
+];
+
+/// The last change and its like, as who asks whether data are fresh wants them.
+const EXTREMES: &[&str] = &[
+    "SELECT max(updated) FROM itsm.server",
+    "SELECT min(created) FROM itsm.hardware",
+    "SELECT max(updated)::date AS day FROM itsm.server WHERE memory_gb >= 64",
+    "SELECT updated FROM itsm.server WHERE updated IS NOT NULL ORDER BY updated DESC LIMIT 1",
 ];
 
 const FIRST: &[&str] = &[
@@ -32,9 +55,9 @@ const FIRST: &[&str] = &[
 #[test]
 fn counts_and_first_rows_are_those_of_a_query_without_pushdown() {
     for profile in PROFILES {
-        let live = Live::imported(profile, 1500);
+        let live = Live::imported(profile, 600);
         let mut client = live.connect();
-        for sql in COUNTS.iter().chain(FIRST) {
+        for sql in COUNTS.iter().chain(FIRST).chain(EXTREMES) {
             let plain = unpushed(&mut client, |client| rows(client, sql));
             assert_eq!(rows(&mut client, sql), plain, "{profile:?}: {sql}");
         }
@@ -55,7 +78,13 @@ fn a_count_is_one_request_and_so_are_the_first_rows_in_an_order() {
             assert!(explain(&mut client, sql).contains("Count: "), "{sql}");
         }
     }
-    for sql in FIRST {
+    for (sql, wanted) in [
+        ("SELECT 'a', count(*) FROM itsm.server UNION ALL SELECT 'b', count(1) FROM itsm.hardware", 2),
+        ("SELECT max(updated), min(created) FROM itsm.server", 2),
+    ] {
+        assert_eq!(live.requests(&mut client, sql), wanted, "{sql}");
+    }
+    for sql in FIRST.iter().chain(EXTREMES) {
         assert_eq!(live.requests(&mut client, sql), 1, "{sql}");
         assert!(explain(&mut client, sql).contains("Order: "), "{sql}");
     }
@@ -96,7 +125,22 @@ fn what_is_not_exact_is_neither_counted_nor_ordered_by_the_service() {
         "SELECT count(DISTINCT memory_gb) FROM itsm.server",
         "SELECT count(*), max(id) FROM itsm.server",
         "SELECT virtual, count(*) FROM itsm.server GROUP BY virtual",
-        "SELECT count(*) FROM itsm.server HAVING count(*) > 1",
+        "SELECT count(NULL) FROM itsm.server",
+        "SELECT count(nullif(1, 1)), count(purchased) FROM itsm.server",
+        "SELECT count(DISTINCT id), count(*) FROM itsm.server",
+        "SELECT count(id) FILTER (WHERE virtual) FROM itsm.server",
+        "SELECT count(id ORDER BY key) FROM itsm.server",
+        "SELECT count(*) OVER () FROM itsm.server",
+        "SELECT count(*), count(*) OVER () FROM itsm.server",
+        "SELECT count(*), generate_series(1, 2) FROM itsm.server",
+        "SELECT count(*) FROM itsm.server GROUP BY ROLLUP (virtual)",
+        "SELECT count(*) FROM itsm.server HAVING max(id) > 1",
+        "SELECT count(*) FROM itsm.server HAVING false",
+        "SELECT count(random()) FROM itsm.server",
+        "SELECT max(name), min(tags) FROM itsm.server",
+        "SELECT max(id) FROM itsm.server",
+        "SELECT max(updated) FROM itsm.server WHERE name LIKE 'a%'",
+        "SELECT max(updated) FILTER (WHERE virtual) FROM itsm.server",
         "SELECT count(*) FROM itsm.server a JOIN itsm.room b ON true",
         "SELECT name FROM itsm.server ORDER BY name LIMIT 3",
         "SELECT name FROM itsm.server ORDER BY purchased LIMIT 3",
@@ -108,6 +152,18 @@ fn what_is_not_exact_is_neither_counted_nor_ordered_by_the_service() {
         let plan = explain(&mut client, sql);
         assert!(!plan.contains("Count: ") && !plan.contains("Order: "), "{sql}\n{plan}");
     }
+    // What is not declared NOT NULL, and what may read as NULL, is looked at.
+    client
+        .batch_execute(
+            "ALTER FOREIGN TABLE itsm.server ALTER updated DROP NOT NULL, ALTER id DROP NOT NULL,
+                ALTER key DROP NOT NULL, ALTER key OPTIONS (ADD on_invalid 'null')",
+        )
+        .unwrap();
+    for (column, counted) in [("updated", false), ("key", false), ("id", true)] {
+        let plan = explain(&mut client, &format!("SELECT count({column}) FROM itsm.server"));
+        assert_eq!(plan.contains("Count: "), counted, "{column}: {plan}");
+    }
+    assert!(!explain(&mut client, "SELECT max(updated) FROM itsm.server").contains("Order: "));
 }
 
 #[test]
@@ -203,6 +259,9 @@ const PROVEN: &[(bool, &str)] = &[
     (true, "SELECT memory_gb FROM itsm.server WHERE memory_gb < 100 ORDER BY memory_gb DESC LIMIT 10"),
     (true, "SELECT purchased FROM itsm.server ORDER BY purchased LIMIT 7"),
     (true, "SELECT last_backup FROM itsm.server ORDER BY last_backup DESC NULLS LAST LIMIT 3"),
+    (true, "SELECT max(id) FROM itsm.server"),
+    (true, "SELECT max(memory_gb) FROM itsm.server"),
+    (true, "SELECT min(purchased) FROM itsm.server WHERE memory_gb > 64.5"),
     // Where AQL puts missing values is not known.
     (false, "SELECT memory_gb FROM itsm.server ORDER BY memory_gb DESC LIMIT 10"),
     (false, "SELECT memory_gb FROM itsm.server ORDER BY memory_gb NULLS FIRST LIMIT 10"),

@@ -169,7 +169,11 @@ impl Ordered {
         // A caller that means to stop is not overtaken.
         let limit = common.start.limit.filter(|limit| common.delivered < *limit);
         let begins = self.base_delivered + self.next_offset + 1;
-        match limit.or(common.estimate) {
+        // That it means to go on says nothing of where the objects end.
+        if limit.is_some_and(|limit| begins >= limit) {
+            return false;
+        }
+        match common.estimate {
             Some(bound) => begins < bound,
             // Not knowing the end, one page beyond the current one.
             None => common.at_least.is_some_and(|bound| begins < bound) || self.queue.len() < 2,

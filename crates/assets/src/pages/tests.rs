@@ -473,6 +473,19 @@ fn a_limit_makes_the_first_page_small_and_nothing_else_is_asked_before_it_is_rea
 }
 
 #[test]
+fn a_limit_beyond_the_last_object_asks_for_no_page_beyond_the_next() {
+    for total in [Total::Exact, Total::Capped, Total::Absent] {
+        for seed in 1..20 {
+            let mut service = Service::new(Manners { total, ..Manners::GOOD }, 1..=993, seed);
+            let outcome = run(&mut service, Start { limit: Some(5000), ..start() }, |_| {});
+            assert_eq!(outcome.result.map(|got| got.len()), Ok(993));
+            // One object of each page is the one before it: eleven pages.
+            assert!(service.pages <= 12, "{total:?}: {} pages, {} counts", service.pages, service.counted);
+        }
+    }
+}
+
+#[test]
 fn pages_ahead_grow_slowly_and_stay_within_the_bound() {
     let mut service = Service::new(Manners { total: Total::Exact, ..Manners::GOOD }, 1..=50_000, 1);
     let mut walk = Walk::new(Start { max_in_flight: 5, ..start() });

@@ -65,7 +65,8 @@ impl World {
             }
         }
         let facts: Vec<Facts> = self.actors.iter().map(|a| a.facts).collect();
-        let busy: Vec<Busy> = self.runs.iter().map(|(s, ..)| Busy { id: s.id, full: s.full }).collect();
+        let busy: Vec<Busy> =
+            self.runs.iter().map(|(s, ..)| Busy { id: s.id, full: s.full, over: false }).collect();
         let (actors, runs) = (&mut self.actors, &mut self.runs);
         choose(&facts, &busy, self.workers, now, &mut self.turns, |start| {
             let Some(leader) = actors.iter().find(|a| a.facts.id == start.id).copied() else {
@@ -231,7 +232,7 @@ fn one_worker_is_kept_free_of_full_comparisons_and_a_group_gets_its_changes_mean
         });
         starts.clone()
     };
-    let full = |id| Busy { id, full: true };
+    let full = |id| Busy { id, full: true, over: false };
     assert_eq!(look(&[], 5 * MINUTE), [(1, true), (2, false)]);
     assert_eq!(look(&[full(1)], 5 * MINUTE), [(2, false)]);
     // When there is room again, it is not their schedule that they wait for.
@@ -250,7 +251,7 @@ fn while_one_is_compared_its_group_goes_on_without_another_comparison() {
     let group = |id, full| Facts { group: GROUP, base: Some(0), full, ..replica(id) };
     let all = [group(1, true), group(2, true), group(3, false)];
     let mut starts = Vec::new();
-    choose(&all, &[Busy { id: 1, full: true }], 4, 6 * MINUTE, &mut Turns::default(), |start| {
+    choose(&all, &[Busy { id: 1, full: true, over: false }], 4, 6 * MINUTE, &mut Turns::default(), |start| {
         starts.push((start.id, start.full));
         Begun::Yes
     });
@@ -263,11 +264,48 @@ fn while_one_is_compared_its_group_goes_on_without_another_comparison() {
     });
     assert_eq!(tried, [(2, true), (2, false), (3, false)]);
     let mut starts = 0;
-    choose(&all, &[Busy { id: 2, full: false }], 4, 6 * MINUTE, &mut Turns::default(), |_| {
+    choose(&all, &[Busy { id: 2, full: false, over: false }], 4, 6 * MINUTE, &mut Turns::default(), |_| {
         starts += 1;
         Begun::Yes
     });
     assert_eq!(starts, 0);
+}
+
+/// Their comparisons wait for one that is under way; their schedule, which they share, goes on.
+#[test]
+fn a_group_of_which_many_are_to_be_compared_is_refreshed_no_more_often_than_its_schedule_has_it() {
+    let mut actors: Vec<Actor> = (1..=20).map(|id| actor(id, 5 * MINUTE, 10 * SECOND)).collect();
+    for one in &mut actors {
+        (one.facts.group, one.full_takes, one.full_every) = (GROUP, 40 * MINUTE, 10 * 60 * MINUTE);
+        one.full_at = -one.full_every;
+    }
+    let mut world = World { actors, workers: 3, runs: Vec::new(), turns: Turns::default() };
+    let (mut light, mut full) = (0, 0);
+    for now in (0..20 * 60 * MINUTE).step_by(SECOND as usize) {
+        let before = world.runs.clone();
+        world.step(now);
+        let new = world.runs.iter().filter(|run| !before.contains(run));
+        new.for_each(|run| if run.0.full { full += 1 } else { light += 1 });
+        // One after the other, without a pause.
+        assert!(now < 6 * MINUTE || full >= 20 || world.runs.iter().any(|run| run.0.full), "{now}");
+    }
+    assert!(full >= 20, "{full}");
+    assert!((200..=245).contains(&light), "{light} runs in 240 times its every");
+}
+
+#[test]
+fn a_run_whose_process_outlives_it_takes_up_a_worker_and_nothing_else() {
+    let all: Vec<Facts> = (1..=2).map(|id| Facts { group: GROUP, base: Some(0), ..replica(id) }).collect();
+    let started = |over: bool, workers: usize| {
+        let mut starts = Vec::new();
+        let busy = [Busy { id: 1, full: false, over }];
+        choose(&all, &busy, workers, 6 * MINUTE, &mut Turns::default(), |start| {
+            starts.push(start.id);
+            Begun::Yes
+        });
+        starts
+    };
+    assert_eq!((started(false, 2), started(true, 2), started(true, 1)), (vec![], vec![1], vec![]));
 }
 
 #[test]

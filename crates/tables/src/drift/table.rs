@@ -160,18 +160,25 @@ impl<'a> Comparison<'a> {
         let action = Action::SetOption { name: "children", value: "include".into(), add: set.is_none() };
         self.push(&table.relation, true, action, reason.clone(), None);
         let field = layout::fixed("object_type", "text");
-        if table.columns.iter().any(|c| option(&c.options, "field") == Some("object_type"))
-            || table.has_column(&field.name)
-        {
+        let shows = |c: &LocalColumn| match option(&c.options, "field") {
+            Some(of) => of == field.name,
+            None => c.name == field.name && c.options.is_empty(),
+        };
+        if table.columns.iter().any(shows) {
             return;
         }
+        // Somebody may have a column of that name, in a replica or a history as well.
+        let names = table.replicas.iter().flat_map(|r| r.columns.iter().map(|c| &c.name));
+        let taken: HashSet<&String> = table.columns.iter().map(|c| &c.name).chain(names).collect();
+        let name = free_name(&field.name, "", object_type.id, |name| taken.iter().any(|t| *t == name));
         let blocked = (table.slots >= MAX_COLUMNS).then(|| FULL.to_owned());
-        let column = |options| Action::AddColumn {
-            name: field.name.clone(),
-            sql_type: field.sql_type.clone(),
-            options,
-        };
+        let refused = blocked.is_some();
+        let column =
+            |options| Action::AddColumn { name: name.clone(), sql_type: field.sql_type.clone(), options };
         self.push(&table.relation, true, column(field.options.clone()), reason.clone(), blocked);
+        if refused {
+            return;
+        }
         for replica in table.replicas.iter().filter(|r| complete(r, table)) {
             self.begin(Kind::ChangedType, object_type.id, None);
             let blocked = (replica.slots >= MAX_COLUMNS).then(|| FULL.to_owned());

@@ -455,6 +455,44 @@ fn what_is_synced_is_what_import_would_make_and_nothing_is_left() {
     }
 }
 
+/// A type that became abstract gets a column for the types of its objects, whatever people have called theirs.
+#[test]
+fn a_column_of_somebodys_that_is_called_object_type_stops_nothing() {
+    let own = |name: &str| ReplicaColumn {
+        name: name.into(),
+        shows: None,
+        sql_type: "text".into(),
+        comment: None,
+        indexes: vec![],
+    };
+    for (in_table, in_replica) in [(false, true), (true, false), (true, true)] {
+        let mut world = world();
+        let mut types = world.remote.types.to_vec();
+        types[0].is_abstract = true;
+        world.remote.types = types.into();
+        let table = world.tables.iter_mut().find(|t| t.type_id() == Some(1)).expect("its table");
+        if in_table {
+            // An attribute, say, that somebody shows under that name.
+            table.columns.push(LocalColumn {
+                name: "object_type".into(),
+                sql_type: "text".into(),
+                comment: None,
+                options: vec![("attribute_id".into(), "10".into())],
+            });
+        }
+        let replica = &mut table.replicas[0];
+        if in_table || in_replica {
+            replica.columns.push(own("object_type"));
+        }
+        world.sync(&mut |_| false);
+        let table = world.tables.iter().find(|t| t.type_id() == Some(1)).expect("its table");
+        let is_it = |c: &&LocalColumn| option(&c.options, "field") == Some("object_type");
+        let shown = table.columns.iter().find(is_it).expect("a column for the type");
+        assert_eq!(shown.name, "object_type_1");
+        assert!(table.replicas[0].columns.iter().any(|c| c.name == "object_type_1"));
+    }
+}
+
 #[test]
 fn with_peoples_changes_and_blocked_statements_exactly_those_are_left() {
     for seed in 1..150 {

@@ -38,7 +38,8 @@ use super::outcome::{self, Cause};
 use super::refresh;
 use crate::replica::kept::history::{self, Run};
 use crate::replica::kept::jobs::{self, Job};
-use crate::replica::process::locks::GroupLock;
+use crate::replica::process::locks::{self, GroupLock};
+use crate::replica::process::shared;
 use crate::session::Connection;
 use crate::sql::failure::{self, Failure};
 use crate::sql::txn::transaction;
@@ -192,7 +193,7 @@ impl Group {
     /// Runs the course to its end: whatever is raised meanwhile ends it for everybody.
     fn take_course(&mut self, body: impl FnOnce(&mut Self) -> Result<(), Stop>) {
         match failure::catch(|| body(&mut *self)) {
-            Ok(Ok(()) | Err(Stop::Over)) => self.analyze(),
+            Ok(Ok(()) | Err(Stop::Over)) => {}
             Ok(Err(Stop::Unaskable { why, .. })) => {
                 let verdicts = self.course.unaskable(&why);
                 self.why_full = Some(why.clone());
@@ -207,7 +208,6 @@ impl Group {
                     if let Err(failure) = failure::catch(|| self.write(&[])) {
                         self.broken(&failure);
                     }
-                    self.analyze();
                 }
             }
             Err(failure) => self.broken(&failure),
@@ -215,6 +215,7 @@ impl Group {
         if let Some(lock) = self.lock.take() {
             lock.release();
         }
+        self.analyze();
     }
 
     /// Something that concerns everybody failed.
@@ -256,13 +257,23 @@ impl Group {
         }
     }
 
-    /// New statistics for those that changed much.
+    /// New statistics for those that changed much. That may take long, and nothing is held meanwhile: the group goes on.
     fn analyze(&self) {
-        for (n, member) in self.members.iter().enumerate() {
-            if self.course.became(n) == Some(course::Becomes::Refreshed) {
-                refresh::analyze(&member.job, &member.figures);
-            }
+        let refreshed = || {
+            let members = self.members.iter().enumerate();
+            members
+                .filter(|(n, _)| self.course.became(*n) == Some(course::Becomes::Refreshed))
+                .map(|(_, m)| m)
+        };
+        let changed = || refreshed().filter(|member| refresh::changed_much(&member.figures));
+        if changed().next().is_none() {
+            return;
         }
+        refreshed().for_each(|member| locks::unlock(member.job.target));
+        // SAFETY: no preconditions.
+        #[allow(unsafe_code)]
+        shared::nudge(unsafe { pgrx::pg_sys::MyDatabaseId });
+        changed().for_each(|member| refresh::analyze(&member.job));
     }
 
     /// Those whose rows are refreshed.

@@ -121,8 +121,8 @@ impl Group {
             member.warn();
             member.figures.apply_seconds = applying.elapsed().as_secs_f64();
             refresh::notify(run, &member.figures);
-            // One that is to be compared in full is as due for that as before.
-            let kept = history::base(&member.job).filter(|_| n > 0 && member.wants_full());
+            // One that is to be compared in full is as due for that as before; the scheduler knows it of its own runs.
+            let kept = history::base(&member.job).filter(|_| n > 0 && self.by_hand && member.wants_full());
             let base = kept.unwrap_or(base);
             match &member.kept {
                 None => history::succeeded(&member.job, run, base, &member.figures),

@@ -40,7 +40,21 @@ impl<'a> Author<'a> {
         let distinct = if vague { ids.clone() } else { column.clone() };
         let direction = self.maker.dice.pick(&["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]);
         match kind {
-            0 | 1 => (format!("SELECT count(*){from}"), String::new(), Compare::Bag),
+            0 => (format!("SELECT count(*){from}"), String::new(), Compare::Bag),
+            1 => {
+                // The number of rows in other dress, and what only looks like it.
+                let text = match self.dice().below(8) {
+                    0 => format!("SELECT count(1), 'all' AS what{from}"),
+                    1 => format!("SELECT count({alias}.id)::int, count({alias}.key){from}"),
+                    2 => format!("SELECT count({alias}) + 1{from}"),
+                    3 => format!("SELECT json_build_object('n', count(*))::text, count({column}){from}"),
+                    4 => format!("SELECT count(*){from} HAVING count(*) > {}", self.dice().below(9)),
+                    5 => format!("SELECT 'few' AS what{from} HAVING count({alias}.updated) < 5"),
+                    6 => format!("SELECT max({alias}.updated), min({alias}.created){from}"),
+                    _ => format!("SELECT count(NULL), count({column}){from}"),
+                };
+                (text, String::new(), Compare::Bag)
+            }
             2 => (
                 format!(
                     "SELECT count(*), count({column}), min({alias}.id), max({alias}.id), count(DISTINCT {alias}.id){from}"

@@ -122,10 +122,7 @@ fn a_full_comparison_holds_up_neither_another_group_nor_for_long_its_own() {
         "the first loads",
         "SELECT bool_and(last_success IS NOT NULL) FROM assets_fdw.materializations",
     );
-    let plan = client.query("EXPLAIN (VERBOSE) SELECT id FROM itsm.laptop", &[]).unwrap();
-    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
-    let laptops = plan.iter().find_map(|line| line.split_once("objectTypeId = ")).expect("its type").1;
-    let laptops: String = laptops.chars().take_while(char::is_ascii_digit).collect();
+    let laptops = type_of(&mut client, "laptop");
     sim.fault(
         Fault::new(FaultKind::StallBefore { ms: 120_000 })
             .on(Endpoint::ObjectAql)
@@ -162,6 +159,120 @@ fn a_full_comparison_holds_up_neither_another_group_nor_for_long_its_own() {
         "it comes along again",
         "SELECT note IS NULL FROM assets_fdw.refresh_history WHERE outcome = 'ok' AND target LIKE 'itsm%' ORDER BY id DESC LIMIT 1",
     );
+}
+
+/// The id of a type, as the query of its foreign table has it.
+fn type_of(client: &mut Client, table: &str) -> String {
+    let plan = client.query(&format!("EXPLAIN (VERBOSE) SELECT id FROM itsm.{table}"), &[]).unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    let id = plan.iter().find_map(|line| line.split_once("objectTypeId = ")).expect("its type").1;
+    id.chars().take_while(char::is_ascii_digit).collect()
+}
+
+/// What a run was started for is not always what it does.
+#[test]
+fn a_run_that_turns_into_a_comparison_of_everything_counts_as_one() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.max_workers", "2")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    client.batch_execute("SELECT assets_fdw.materialize('itsm.laptop', every => '1 second')").unwrap();
+    let identity = &sim.identities()[0];
+    for (role, table) in [("one", "server"), ("other", "employee")] {
+        client
+            .batch_execute(&format!(
+                "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA itsm TO {role}; GRANT SELECT ON itsm.{table} TO {role};
+                 GRANT CREATE ON DATABASE {} TO {role};
+                 CREATE USER MAPPING FOR {role} SERVER assets OPTIONS (email '{}', api_token '{}')",
+                database.name(),
+                identity.name,
+                identity.secret
+            ))
+            .unwrap();
+        let make =
+            format!("SELECT assets_fdw.materialize('itsm.{table}', '{role}.{table}', every => '1 second')");
+        database.connect_as(role).batch_execute(&make).unwrap();
+    }
+    let loaded =
+        "SELECT bool_and(last_success IS NOT NULL) AND count(*) = 3 FROM assets_fdw.materializations";
+    wait_for(&mut client, "the first loads", loaded);
+    for table in ["laptop", "server"] {
+        let asked = format!("objectTypeId = {}", type_of(&mut client, table));
+        sim.fault(Fault::new(FaultKind::StallBefore { ms: 120_000 }).on(Endpoint::ObjectAql).about(&asked));
+    }
+    // Nothing is known any more that it could be asked for changes by; a run under way may know it once more.
+    wait_for(
+        &mut client,
+        "it is compared",
+        "WITH unknown AS (
+             UPDATE assets_fdw.replica_state SET since_here = NULL
+             WHERE target = 'itsm_replica.laptop'::regclass AND since_here IS NOT NULL)
+         SELECT count(*) > 0 FROM assets_fdw.refresh_history
+         WHERE target = 'itsm_replica.laptop' AND outcome = 'running' AND mode = 'full'",
+    );
+    let runs = |target: &str| {
+        format!(
+            "SELECT count(*) FROM assets_fdw.refresh_history WHERE target = '{target}' AND outcome = 'ok'"
+        )
+    };
+    database
+        .connect_as("one")
+        .batch_execute("SELECT assets_fdw.alter_materialization('one.server', full_every => '1 second')")
+        .unwrap();
+    for target in ["one.server", "other.employee"] {
+        let before = number(&mut client, &runs(target));
+        wait_for(&mut client, target, &format!("SELECT ({}) > {before} + 3", runs(target)));
+    }
+}
+
+/// A process that makes statistics is done with what it was started for.
+#[test]
+fn statistics_that_take_long_hold_up_no_refresh_of_their_group() {
+    let (sim, server) = (small(), preloaded(&[("assets_fdw.max_workers", "2")]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    for table in ["server", "employee"] {
+        client
+            .batch_execute(&format!("SELECT assets_fdw.materialize('itsm.{table}', every => '1 second')"))
+            .unwrap();
+    }
+    let loaded = "SELECT bool_and(last_success IS NOT NULL) FROM assets_fdw.materializations";
+    wait_for(&mut client, "the first loads", loaded);
+    let mut other = database.connect();
+    other.batch_execute("SELECT pg_advisory_lock(42)").unwrap();
+    client
+        .batch_execute(
+            "CREATE FUNCTION itsm_replica.slowly(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+                 LOOP EXIT WHEN pg_try_advisory_xact_lock_shared(42); PERFORM pg_sleep(0.05); END LOOP;
+                 RETURN $1; END $$;
+             CREATE STATISTICS itsm_replica.slow ON (itsm_replica.slowly(key)) FROM itsm_replica.server;
+             DELETE FROM itsm_replica.server; SELECT assets_fdw.request_refresh('itsm_replica.server')",
+        )
+        .unwrap();
+    // Asked for by hand, since a request may come while the deletion is unknown.
+    let mut waiting = database.connect();
+    let work = std::thread::spawn(move || {
+        waiting.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server', 'full')")
+    });
+    wait_for(
+        &mut client,
+        "statistics are made",
+        "SELECT count(*) > 0 FROM pg_stat_progress_analyze WHERE relid = 'itsm_replica.server'::regclass",
+    );
+    for n in 0..2 {
+        let value = format!("round {n}");
+        for table in ["server", "employee"] {
+            let key = text(&mut client, &format!("SELECT key FROM itsm_replica.{table} ORDER BY id LIMIT 1"));
+            sim.update(&key, "Name", &[&value]).unwrap();
+        }
+        let there = format!(
+            "SELECT (SELECT count(*) FROM itsm_replica.server WHERE label = '{value}')
+                  + (SELECT count(*) FROM itsm_replica.employee WHERE label = '{value}') = 2"
+        );
+        wait_for(&mut client, "the group goes on", &there);
+        client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee', 'incremental')").unwrap();
+    }
+    other.batch_execute("SELECT pg_advisory_unlock(42)").unwrap();
+    work.join().unwrap().unwrap();
 }
 
 /// Waits until more runs have succeeded.

@@ -79,7 +79,13 @@ fn a_run_has_the_owners_rights_and_nothing_of_the_owners_settings_bends_it() {
              ALTER ROLE {0} SET search_path = trap, pg_catalog;
              ALTER ROLE {0} SET default_transaction_read_only = on;
              ALTER ROLE {0} SET default_transaction_isolation = 'serializable';
-             ALTER ROLE {0} SET statement_timeout = '1ms'",
+             ALTER ROLE {0} SET statement_timeout = '1ms';
+             -- Of PostgreSQL 17 and later; a transaction of a run takes longer.
+             DO $$ BEGIN IF current_setting('transaction_timeout', true) IS NOT NULL THEN
+                 EXECUTE 'ALTER ROLE {0} SET transaction_timeout = ''200ms'''; END IF; END $$;
+             CREATE FUNCTION trap.waits() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM pg_catalog.pg_sleep(0.4); RETURN NULL; END $$;
+             CREATE TRIGGER waits AFTER INSERT ON itsm_replica.server EXECUTE FUNCTION trap.waits()",
             people.alice
         ))
         .unwrap();

@@ -251,6 +251,43 @@ fn references_to_what_is_gone_go_also_where_a_full_comparison_found_it_and_where
     GROUP.iter().for_each(|table| same(&mut client, table));
 }
 
+/// A refresh that waited for somebody's lock sees what that one has done.
+#[test]
+fn what_is_read_of_a_replica_after_its_lock_was_waited_for_is_as_it_is_then() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = group(&database, &sim, &["server", "employee"]);
+    let owner = "SELECT owner_key FROM itsm_replica.server WHERE owner_key IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1";
+    let owner = text(&mut client, owner);
+    // Somebody takes it out, and puts it back while a comparison of everything waits to see what there is.
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE aside AS SELECT * FROM itsm_replica.employee WHERE key = '{owner}';
+             DELETE FROM itsm_replica.employee WHERE key = '{owner}'"
+        ))
+        .unwrap();
+    sim.delete(&owner).unwrap();
+    sim.fault(Fault::new(FaultKind::StallBefore { ms: 1000 }).on(Endpoint::ObjectAql).times(1));
+    let mut waiting = database.connect();
+    let work = std::thread::spawn(move || {
+        waiting.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee', 'full')")
+    });
+    let asks = "SELECT count(*) > 0 FROM assets_fdw.refresh_progress WHERE phase = 'fetching'";
+    wait_for(&mut client, "the run asks", asks);
+    let mut other = database.connect();
+    other
+        .batch_execute(
+            "BEGIN; LOCK TABLE itsm_replica.employee; INSERT INTO itsm_replica.employee SELECT * FROM aside",
+        )
+        .unwrap();
+    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'itsm_replica.employee'::regclass";
+    wait_for(&mut client, "the run waits", waits);
+    other.batch_execute("COMMIT").unwrap();
+    work.join().unwrap().unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    same(&mut client, "employee");
+    same(&mut client, "server");
+}
+
 #[test]
 fn a_scheduled_run_goes_on_without_a_replica_that_is_locked_and_gets_it_when_it_is_free() {
     let (sim, server) = (small(), preloaded(&[]));

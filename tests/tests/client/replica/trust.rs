@@ -330,6 +330,82 @@ fn what_belongs_to_a_role_that_the_owner_is_a_member_of_is_the_owners_to_use() {
 }
 
 #[test]
+fn rows_that_a_policy_would_hide_and_triggers_that_do_what_their_arguments_say_are_refused_by_name() {
+    let sim = small();
+    let mut two = two(Server::shared(), &sim);
+    let low = two.low.clone();
+    let identity = &sim.identities()[0];
+    let secured = |table: &str| {
+        format!(
+            "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+             CREATE POLICY most ON {table} USING (id > 1)"
+        )
+    };
+    two.admin
+        .batch_execute(&format!(
+            "GRANT SELECT ON itsm.server TO {low};
+             CREATE USER MAPPING FOR {low} SERVER assets OPTIONS (email '{}', api_token '{}');
+             SET ROLE {low}; {BEFOREHAND}; INSERT INTO itsm_replica.server VALUES (1, 'mine');
+             {}; RESET ROLE",
+            identity.name,
+            identity.secret,
+            secured("itsm_replica.server")
+        ))
+        .unwrap();
+    let mut theirs = two.database.connect_as(&low);
+    let holds = "row-level security holds for";
+    // Before it is asked whether the table is empty, which the policy has an answer to.
+    let (state, message) = error_of(&mut theirs, "SELECT assets_fdw.materialize('itsm.server')");
+    assert!(state == "42501" && message.contains(holds) && message.contains("NO FORCE"), "{state} {message}");
+    steps(
+        &mut theirs,
+        "DROP TABLE itsm_replica.server;
+         SELECT assets_fdw.materialize('itsm.server', history => true);
+         SELECT assets_fdw.refresh('itsm_replica.server')",
+    );
+    for table in ["itsm_replica.server", "itsm_replica.server_history"] {
+        theirs.batch_execute(&secured(table)).unwrap();
+        let (state, message) = error_of(&mut theirs, "SELECT assets_fdw.refresh('itsm_replica.server')");
+        assert!(state == "42501" && message.contains(holds) && message.contains(table), "{state} {message}");
+        // Policies are for readers.
+        theirs.batch_execute(&format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")).unwrap();
+        theirs.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    }
+
+    // A superuser's replica, and a trigger of somebody's who may make triggers.
+    two.admin
+        .batch_execute(&format!(
+            "CREATE EXTENSION refint; CREATE EXTENSION lo; SELECT assets_fdw.materialize('itsm.employee');
+             GRANT TRIGGER ON itsm_replica.employee TO {low}"
+        ))
+        .unwrap();
+    two.admin.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee')").unwrap();
+    for called in [
+        format!(
+            "check_foreign_key(1, 'cascade', 'id',
+                 'pg_am WHERE false; ALTER ROLE {low} SUPERUSER; DELETE FROM pg_am', 'false AND oid')"
+        ),
+        "lo_manage('key')".to_owned(),
+    ] {
+        theirs
+            .batch_execute(&format!(
+                "CREATE TRIGGER t AFTER DELETE ON itsm_replica.employee FOR EACH ROW EXECUTE FUNCTION {called}"
+            ))
+            .unwrap();
+        let key = text(&mut two.admin, "SELECT min(key) FROM itsm_replica.employee");
+        sim.delete(&key).unwrap();
+        let (state, message) = error_of(&mut two.admin, "SELECT assets_fdw.refresh('itsm_replica.employee')");
+        let told = message.contains("does what its arguments say") && message.contains("trigger t");
+        assert!(state == "42501" && told, "{state} {message}");
+        two.admin.batch_execute("DROP TRIGGER t ON itsm_replica.employee").unwrap();
+        two.admin.batch_execute("SELECT assets_fdw.refresh('itsm_replica.employee')").unwrap();
+    }
+    drop(theirs);
+    two.admin.batch_execute("DROP EXTENSION refint; DROP EXTENSION lo").unwrap();
+    two.end();
+}
+
+#[test]
 fn whoever_may_not_have_a_database_sends_no_scheduler_away_and_what_is_read_only_is_not_written_to() {
     let (sim, server) = (small(), preloaded(&[]));
     let two = two(&server, &sim);
