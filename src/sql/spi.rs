@@ -54,6 +54,15 @@ pub fn query<T>(sql: &str, args: &[DatumWithOid], read: impl FnMut(&Row) -> T) -
     })
 }
 
+/// Runs a query that only reads, and sees everything that is committed by now, also in a transaction that keeps to the
+/// snapshot of its first statement (REPEATABLE READ): for what is looked at under a lock that was just taken.
+pub fn query_now<T>(sql: &str, args: &[DatumWithOid], read: impl FnMut(&Row) -> T) -> Vec<T> {
+    // What this transaction has done itself is seen, too.
+    // SAFETY: inside a transaction, between two of its statements.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    with_latest_snapshot(|| connected(|connection| connection.query_with_active_snapshot(sql, args, read)))
+}
+
 /// Runs a query for at most one row.
 pub fn query_one<T>(sql: &str, args: &[DatumWithOid], read: impl FnMut(&Row) -> T) -> Option<T> {
     query(sql, args, read).into_iter().next()

@@ -20,7 +20,7 @@ use super::triggers;
 use crate::error;
 use crate::replica::kept::jobs::{self, Job};
 use crate::sql::roles::acts_for;
-use crate::sql::spi::{as_extension, query};
+use crate::sql::spi::{as_extension, query, query_now};
 
 /// What a run reads and writes.
 pub struct Tables<'a> {
@@ -283,7 +283,7 @@ fn refuse_foreign_tables(tables: &Tables<'_>, own: &[pg_sys::Oid]) {
         acts_for("$2", "c.relowner")
     );
     let found = as_extension(|| {
-        query(&sql, &[own.to_vec().into(), tables.owner.into()], |row| {
+        query_now(&sql, &[own.to_vec().into(), tables.owner.into()], |row| {
             (row.must::<pg_sys::Oid>(1), row.must::<String>(2), row.must::<String>(3), row.must::<String>(4))
         })
     });
@@ -336,7 +336,7 @@ fn lock_along(owner: pg_sys::Oid, own: &[pg_sys::Oid]) {
     let mut locked = own.to_vec();
     loop {
         let args = [own.to_vec().into(), owner.into()];
-        let along: Vec<pg_sys::Oid> = as_extension(|| query(&sql, &args, |row| row.must(1)));
+        let along: Vec<pg_sys::Oid> = as_extension(|| query_now(&sql, &args, |row| row.must(1)));
         let new: Vec<pg_sys::Oid> = along.into_iter().filter(|oid| !locked.contains(oid)).collect();
         if new.is_empty() {
             return;
@@ -403,7 +403,7 @@ fn refuse_foreign_code(name: &str, owner: pg_sys::Oid, own: &[pg_sys::Oid], part
         acts_for = acts_for("$2", "r.oid"),
     );
     let found = as_extension(|| {
-        query(&sql, &[own.to_vec().into(), owner.into()], |row| {
+        query_now(&sql, &[own.to_vec().into(), owner.into()], |row| {
             (row.get::<String>(1).unwrap_or_default(), row.must::<String>(2), row.must::<String>(3))
         })
     });

@@ -11,7 +11,7 @@ use crate::error;
 use crate::replica::kept::histories;
 use crate::replica::kept::jobs;
 use crate::sql::roles::acts_for;
-use crate::sql::spi::{current_schema, execute, query, query_one};
+use crate::sql::spi::{Row, current_schema, execute, query, query_now, query_one};
 
 /// A column of the source.
 struct Column {
@@ -239,9 +239,8 @@ impl Source {
                            WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND a.attname = $2)
             FROM pg_catalog.pg_class AS c WHERE c.oid = $1", acts_for("$3", "c.relowner"));
         let args = [table.into(), id.name.as_str().into(), user.into()];
-        let (table_kind, mine, unique) =
-            query_one(&sql, &args, |row| (row.must::<bool>(1), row.must::<bool>(2), row.must::<bool>(3)))
-                .unwrap_or_default();
+        let look = |row: &Row| (row.must::<bool>(1), row.must::<bool>(2), row.must::<bool>(3));
+        let (table_kind, mine, unique) = query_now(&sql, &args, look).pop().unwrap_or_default();
         let refuse = |code, why: String| -> ! {
             error::raise_hint(
                 code,
@@ -268,7 +267,7 @@ impl Source {
                 format!("has no unique index that contains column \"{}\"", id.name),
             );
         }
-        if query_one(&format!("SELECT 1 FROM {target} LIMIT 1"), &[], |_| ()).is_some() {
+        if !query_now(&format!("SELECT 1 FROM {target} LIMIT 1"), &[], |_| ()).is_empty() {
             refuse(PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE, "holds rows".into());
         }
         let shared = super::apply::shared_columns(self.relation, table);

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 
 use super::rights::WRITTEN;
 use crate::error;
-use crate::sql::spi::{as_extension, query};
+use crate::sql::spi::{as_extension, query_now};
 
 /// An ERROR where writing to these tables would do what is written in a trigger instead of in its function.
 pub fn require(name: &str, own: &[pg_sys::Oid]) {
@@ -28,7 +28,7 @@ fn refuse_conditions(name: &str, own: &[pg_sys::Oid]) {
          WHERE p.provolatile <> 'i' AND p.oid <> 'now()'::regprocedure LIMIT 1"
     );
     let found = as_extension(|| {
-        query(&sql, &[own.to_vec().into()], |row| (row.must::<String>(1), row.must::<String>(2)))
+        query_now(&sql, &[own.to_vec().into()], |row| (row.must::<String>(1), row.must::<String>(2)))
     });
     if let Some((trigger, function)) = found.into_iter().next() {
         error::raise_hint(
@@ -54,7 +54,7 @@ fn refuse_arguments(name: &str, own: &[pg_sys::Oid]) {
          WHERE p.probin ~ '(^|/)(refint|lo)([.][a-z]+)?$' LIMIT 1"
     );
     let found = as_extension(|| {
-        query(&sql, &[own.to_vec().into()], |row| (row.must::<String>(1), row.must::<String>(2)))
+        query_now(&sql, &[own.to_vec().into()], |row| (row.must::<String>(1), row.must::<String>(2)))
     });
     if let Some((trigger, function)) = found.into_iter().next() {
         error::raise_hint(

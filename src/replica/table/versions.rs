@@ -17,7 +17,7 @@ use crate::error;
 use crate::replica::kept::histories::{self, Use};
 use crate::replica::kept::jobs;
 use crate::sql::roles::acts_for;
-use crate::sql::spi::{execute, query, query_one};
+use crate::sql::spi::{execute, query, query_now, query_one};
 
 /// The replica that a history is made for.
 pub struct Of<'a> {
@@ -121,10 +121,10 @@ fn take_over(table: pg_sys::Oid, name: &str, of: &Of) {
     );
     let look = || {
         let args = [table.into(), of.id.into(), user.into()];
-        let found = query_one(&sql, &args, |row| {
+        let found = query_now(&sql, &args, |row| {
             (row.must::<bool>(1), row.must::<bool>(2), row.must::<bool>(3), row.get::<String>(4))
         });
-        let (plain, mine, shaped, said) = found.unwrap_or_default();
+        let (plain, mine, shaped, said) = found.into_iter().next().unwrap_or_default();
         if !plain {
             refuse(name, "is no history: it is no table of its own");
         }
@@ -151,7 +151,7 @@ fn take_over(table: pg_sys::Oid, name: &str, of: &Of) {
         Use::Left(_) => {}
         // Before 0.2.0 nothing but the comment told whose it was.
         Use::Free if said.as_deref() == Some(comment(of.name).as_str()) => {}
-        Use::Free if query_one(&format!("SELECT 1 FROM {name} LIMIT 1"), &[], |_| ()).is_none() => {}
+        Use::Free if query_now(&format!("SELECT 1 FROM {name} LIMIT 1"), &[], |_| ()).is_empty() => {}
         Use::Free => refuse(name, "holds rows that are no versions of this replica's"),
     }
     follow(table, name, of.target, of.columns, of.id, true);

@@ -217,3 +217,39 @@ fn a_trigger_or_check_that_names_things_without_their_schema_fails_with_a_hint_t
     }
     assert!(number(&mut client, "SELECT count(*) FROM public.heard") > 0);
 }
+
+/// Whatever the session's snapshot shows: what is there would be taken for rows that Assets has no more.
+#[test]
+fn a_table_that_somebody_filled_a_moment_ago_is_not_taken_over_in_a_transaction_that_does_not_see_it() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let (mut client, mut other) = (import(&database, &sim), database.connect());
+    let times = "valid_from timestamptz NOT NULL, valid_to timestamptz";
+    client
+        .batch_execute(&format!(
+            "CREATE SCHEMA own; CREATE TABLE own.laptop (id bigint PRIMARY KEY, key text);
+             CREATE TABLE own.server_history (id bigint, key text, {times})"
+        ))
+        .unwrap();
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; TABLE own.laptop").unwrap();
+    other
+        .batch_execute(
+            "INSERT INTO own.laptop VALUES (-1, 'mine'); INSERT INTO own.server_history VALUES (-1, 'mine', now())",
+        )
+        .unwrap();
+    for (sql, why) in [
+        ("SELECT assets_fdw.materialize('itsm.laptop', 'own.laptop')", "holds rows"),
+        ("SELECT assets_fdw.materialize('itsm.server', 'own.server', history => true)", "holds rows"),
+    ] {
+        client.batch_execute("SAVEPOINT s").unwrap();
+        let (state, message) = error_of(&mut client, sql);
+        assert!(state == "42P07" && message.contains(why), "{sql}: {state} {message}");
+        client.batch_execute("ROLLBACK TO s").unwrap();
+    }
+    // What it makes itself it sees.
+    client
+        .batch_execute(
+            "SELECT assets_fdw.materialize('itsm.employee', 'own.employee', history => true); COMMIT",
+        )
+        .unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('own.employee')").unwrap();
+}
