@@ -1,5 +1,5 @@
-//! Planning `ORDER BY … LIMIT n` by one column that AQL orders as SQL does: a path that gives the first
-//! rows in order.
+//! Planning `ORDER BY … LIMIT n` by a column that AQL orders as SQL does, alone or before others: a path that gives
+//! the first rows in its order.
 #![allow(unsafe_code)] // the planner's nodes
 
 use aql::order::Sort;
@@ -117,13 +117,23 @@ pub unsafe fn add_path(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptI
             return;
         }
         let rows = (*root).limit_tuples.min((*rel).rows);
-        let (startup, total) = plan::cost(rel, rows);
-        let path = pg_compat::sorted_path(root, rel, rows, startup, total, (*root).query_pathkeys);
+        let (startup, first) = plan::cost(rel, rows);
+        let keys = (*root).query_pathkeys;
+        let path = if (*keys).length == 1 {
+            pg_compat::sorted_path(root, rel, rows, startup, first, keys)
+        } else {
+            // The rows that are equal by the first key are sorted by the others above, which needs all of them, but
+            // not what follows: an Incremental Sort. Whatever wants everything gets it by reading everything then.
+            let one = pg_sys::lappend(std::ptr::null_mut(), (*(*keys).elements).ptr_value);
+            let everything = plan::cost(rel, state.fetched).1;
+            pg_compat::sorted_path(root, rel, (*rel).rows, first, first + everything, one)
+        };
         pg_sys::add_path(rel, path);
     }
 }
 
-/// The order of a query that wants the first rows of this relation alone by one column, and how many.
+/// The order of a query that wants the first rows of this relation alone by a column, and by others where that is
+/// equal, and how many.
 ///
 /// # Safety
 /// As for [`add_path`].
@@ -147,7 +157,8 @@ pub unsafe fn top_of(
             return None;
         }
         let mut keys = pg::nodes::<pg_sys::PathKey>((*root).query_pathkeys);
-        let (key, None) = (keys.next()?, keys.next()) else { return None };
+        // AQL orders by one attribute only (assets-api.md 4.6).
+        let key = keys.next()?;
         let resolved = state.resolved.as_ref()?;
         let class = (*key).pk_eclass;
         if (*class).ec_has_volatile {

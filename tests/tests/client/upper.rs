@@ -50,6 +50,10 @@ const FIRST: &[&str] = &[
     "SELECT updated, key FROM itsm.server ORDER BY updated LIMIT 3 OFFSET 4",
     "SELECT created FROM itsm.hardware ORDER BY created DESC NULLS LAST LIMIT 1",
     "SELECT updated FROM itsm.server WHERE memory_gb >= 64 ORDER BY updated DESC LIMIT 5",
+    "SELECT key, updated FROM itsm.server ORDER BY updated DESC, id LIMIT 10",
+    "SELECT id FROM itsm.server ORDER BY updated DESC, id DESC LIMIT 10 OFFSET 20",
+    "SELECT key FROM itsm.hardware ORDER BY created, lower(name) NULLS FIRST, id LIMIT 5",
+    "SELECT key FROM itsm.server ORDER BY updated, id FETCH FIRST 4 ROWS WITH TIES",
 ];
 
 #[test]
@@ -144,7 +148,8 @@ fn what_is_not_exact_is_neither_counted_nor_ordered_by_the_service() {
         "SELECT count(*) FROM itsm.server a JOIN itsm.room b ON true",
         "SELECT name FROM itsm.server ORDER BY name LIMIT 3",
         "SELECT name FROM itsm.server ORDER BY purchased LIMIT 3",
-        "SELECT name FROM itsm.server ORDER BY updated, name LIMIT 3",
+        "SELECT name FROM itsm.server ORDER BY name, updated LIMIT 3",
+        "SELECT name FROM itsm.server ORDER BY updated, name",
         "SELECT name FROM itsm.server ORDER BY updated",
         "SELECT name FROM itsm.server WHERE name LIKE 'a%' ORDER BY updated LIMIT 3",
         "SELECT max(updated) FROM itsm.server GROUP BY virtual ORDER BY 1 LIMIT 3",
@@ -250,6 +255,34 @@ fn an_order_that_the_service_ignores_is_made_here() {
     assert_eq!(&first, key);
 }
 
+/// What is equal by the column that the service orders by is wanted by the other one, however much of it there is.
+#[test]
+fn rows_that_tie_are_all_looked_at_before_the_first_of_them_is_shown() {
+    let live = Live::imported(Profile::Documented, 600);
+    let mut client = live.connect();
+    let keys: Vec<String> =
+        live.sim.dump(live.sim.type_id("Server").unwrap()).iter().map(|object| object.key.clone()).collect();
+    let sql = "SELECT id, updated FROM itsm.server ORDER BY updated DESC, id LIMIT";
+    for changed in [3, 15, 70] {
+        if changed == 70 {
+            client
+                .batch_execute("ALTER FOREIGN TABLE itsm.server ALTER updated TYPE timestamptz(0)")
+                .unwrap();
+        }
+        for key in keys.iter().rev().take(changed) {
+            live.sim.update(key, "Notes", &["touched at once"]).unwrap();
+        }
+        for limit in ["1", "5", "10 OFFSET 2", "40", "10 OFFSET 60"] {
+            let sql = format!("{sql} {limit}");
+            let plain = unpushed(&mut client, |client| rows(client, &sql));
+            assert_eq!(rows(&mut client, &sql), plain, "{changed}: {sql}");
+            client.batch_execute("SET enable_incremental_sort = off").unwrap();
+            assert_eq!(rows(&mut client, &sql), plain, "{changed}, sorted as a whole: {sql}");
+            client.batch_execute("RESET enable_incremental_sort").unwrap();
+        }
+    }
+}
+
 /// Each with whether an order that is proven sends it out.
 const PROVEN: &[(bool, &str)] = &[
     (true, "SELECT id, key FROM itsm.server ORDER BY id DESC LIMIT 5"),
@@ -260,12 +293,13 @@ const PROVEN: &[(bool, &str)] = &[
     (true, "SELECT purchased FROM itsm.server ORDER BY purchased LIMIT 7"),
     (true, "SELECT last_backup FROM itsm.server ORDER BY last_backup DESC NULLS LAST LIMIT 3"),
     (true, "SELECT max(id) FROM itsm.server"),
+    (true, "SELECT id, memory_gb FROM itsm.server ORDER BY id DESC, memory_gb LIMIT 5"),
     (true, "SELECT max(memory_gb) FROM itsm.server"),
     (true, "SELECT min(purchased) FROM itsm.server WHERE memory_gb > 64.5"),
     // Where AQL puts missing values is not known.
     (false, "SELECT memory_gb FROM itsm.server ORDER BY memory_gb DESC LIMIT 10"),
     (false, "SELECT memory_gb FROM itsm.server ORDER BY memory_gb NULLS FIRST LIMIT 10"),
-    (false, "SELECT memory_gb FROM itsm.server WHERE NOT memory_gb > 5 ORDER BY memory_gb, id LIMIT 3"),
+    (false, "SELECT memory_gb FROM itsm.server ORDER BY memory_gb DESC, id LIMIT 3"),
     (false, "SELECT name FROM itsm.server ORDER BY name LIMIT 3"),
 ];
 
