@@ -63,7 +63,7 @@ const KEPT: &[&str] = &[
 
 #[test]
 fn values_of_other_types_narrow_what_is_read_and_no_row_is_lost_in_any_zone() {
-    let live = Live::imported(Profile::Documented, 600);
+    let live = Live::imported(Profile::Documented, 300);
     let mut client = live.connect();
     let table = "itsm.server";
     let sql = |condition: &str| format!("SELECT id FROM {table} WHERE {condition}");
@@ -110,7 +110,7 @@ fn values_of_other_types_narrow_what_is_read_and_no_row_is_lost_in_any_zone() {
 
 #[test]
 fn parameters_of_other_types_go_out_in_custom_and_in_generic_plans() {
-    let live = Live::imported(Profile::Documented, 600);
+    let live = Live::imported(Profile::Documented, 300);
     let mut client = live.connect();
     let forms = [
         ("timestamp", "created >= $1", "2024-06-01 10:00", "Created >= "),

@@ -258,12 +258,12 @@ fn an_order_that_the_service_ignores_is_made_here() {
 /// What is equal by the column that the service orders by is wanted by the other one, however much of it there is.
 #[test]
 fn rows_that_tie_are_all_looked_at_before_the_first_of_them_is_shown() {
-    let live = Live::imported(Profile::Documented, 600);
+    let live = Live::imported(Profile::Documented, 300);
     let mut client = live.connect();
     let keys: Vec<String> =
         live.sim.dump(live.sim.type_id("Server").unwrap()).iter().map(|object| object.key.clone()).collect();
     let sql = "SELECT id, updated FROM itsm.server ORDER BY updated DESC, id LIMIT";
-    for changed in [3, 15, 70] {
+    for changed in [15, 70] {
         if changed == 70 {
             client
                 .batch_execute("ALTER FOREIGN TABLE itsm.server ALTER updated TYPE timestamptz(0)")
@@ -272,13 +272,13 @@ fn rows_that_tie_are_all_looked_at_before_the_first_of_them_is_shown() {
         for key in keys.iter().rev().take(changed) {
             live.sim.update(key, "Notes", &["touched at once"]).unwrap();
         }
-        for limit in ["1", "5", "10 OFFSET 2", "40", "10 OFFSET 60"] {
-            let sql = format!("{sql} {limit}");
-            let plain = unpushed(&mut client, |client| rows(client, &sql));
-            assert_eq!(rows(&mut client, &sql), plain, "{changed}: {sql}");
+        let limits = ["5", "10 OFFSET 2", "10 OFFSET 60"];
+        let all = |client: &mut postgres::Client| limits.map(|limit| rows(client, &format!("{sql} {limit}")));
+        let plain = unpushed(&mut client, all);
+        assert_eq!(all(&mut client), plain, "{changed}");
+        if changed == 70 {
             client.batch_execute("SET enable_incremental_sort = off").unwrap();
-            assert_eq!(rows(&mut client, &sql), plain, "{changed}, sorted as a whole: {sql}");
-            client.batch_execute("RESET enable_incremental_sort").unwrap();
+            assert_eq!(all(&mut client), plain, "sorted as a whole");
         }
     }
 }
