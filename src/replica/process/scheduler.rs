@@ -30,6 +30,11 @@ use crate::sql::txn::transaction;
 const NAPS: i64 = 30;
 const LONGEST: i64 = 60_000;
 
+/// So often, and after so many milliseconds, it is looked whether a lock on a table was only somebody's who was
+/// committing.
+const LOOKS: usize = 5;
+const A_MOMENT: i64 = 10;
+
 struct Launched {
     target: pg_sys::Oid,
     run: i64,
@@ -369,12 +374,23 @@ impl Scheduler {
                 && schedule::due(&job.facts, None, now).0 <= now
         };
         let due: Vec<&Scheduled> = jobs.iter().filter(|job| is_due(job)).collect();
-        let locked: Vec<&Scheduled> = match due.is_empty() {
-            true => Vec::new(),
-            false => {
-                transaction(|| due.into_iter().filter(|job| !locks::table_is_free(job.target)).collect())
+        let look = || -> Vec<&Scheduled> {
+            match due.is_empty() {
+                true => Vec::new(),
+                false => transaction(|| {
+                    due.iter().copied().filter(|job| !locks::table_is_free(job.target)).collect()
+                }),
             }
         };
+        let mut locked = look();
+        // Whoever commits is heard a moment before its locks are given back, and makes its replicas so.
+        for _ in 0..LOOKS {
+            if locked.iter().all(|job| self.locked.contains(&job.facts.id)) {
+                break;
+            }
+            shared::wait(A_MOMENT);
+            locked = look();
+        }
         self.locked.retain(|id| locked.iter().any(|job| job.facts.id == *id));
         for job in &locked {
             if self.locked.insert(job.facts.id) && locks::try_lock(job.target) {

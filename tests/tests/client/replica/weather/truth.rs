@@ -28,7 +28,7 @@ pub(super) fn look_all_the_time(world: &World, over: &AtomicBool) {
     let (mut client, mut at) = (None, 0);
     let mut known = BTreeSet::new();
     while !over.load(Ordering::Relaxed) {
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(40));
         let before = world.befallen.lock().unwrap().clone();
         if client.as_ref().is_none_or(Client::is_closed) {
             client = world.server.try_connect(world.database.name(), "postgres").ok();
