@@ -80,7 +80,7 @@ fn every_kind_of_node_does_without_a_condition_that_the_service_cannot_bear() {
     let live = start(Profile::Documented, "ADD retry_timeout '1s'");
     let join = "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off; SET enable_memoize = off";
     let prepare = "SET plan_cache_mode = force_generic_plan;
-                   PREPARE q(int) AS SELECT count(id)::text FROM itsm.server WHERE memory_gb >= $1";
+                   PREPARE q(int) AS SELECT count(id + 0)::text FROM itsm.server WHERE memory_gb >= $1";
     let questions = [
         ("counted", "", "SELECT count(*)::text FROM itsm.server WHERE memory_gb >= 64", "Memory GB"),
         (

@@ -245,7 +245,7 @@ fn statement(dice: &mut Dice, live: &Live) -> (String, String) {
                 },
                 literal(&value)
             ),
-            "SELECT count(key) FROM t".into(),
+            "SELECT max(key) FROM t".into(),
         ),
         _ => (
             format!(

@@ -94,7 +94,7 @@ fn a_hidden_reference_that_no_sample_and_no_first_page_holds_is_not_proven_away(
     for key in &keys {
         let count = format!("SELECT count(*) FROM itsm.laptop WHERE used_by_key = {}", literal(key));
         let counted = one::<i64>(&mut client, &count);
-        let shown = one::<i64>(&mut client, &count.replace("count(*)", "count(id)"));
+        let shown = one::<i64>(&mut client, &count.replace("count(*)", "count(id + 0)"));
         assert_eq!(counted, shown, "{key}");
     }
 }
