@@ -53,7 +53,7 @@ fn members() -> impl Iterator<Item = &'static Member> {
 }
 
 /// So many rounds pass until the sky is clear.
-const SPELL: u64 = 5;
+const SPELL: u64 = 6;
 
 /// A server, its replicas, and what has happened so far.
 struct World<'a> {
@@ -151,18 +151,18 @@ fn settle_in(server: &Server, database: &Database, sim: &Sim) {
         .unwrap();
     for member in &GROUP {
         let sql = format!(
-            "SELECT assets_fdw.materialize('{}', '{}', every => '2 seconds', history => {})",
+            "SELECT assets_fdw.materialize('{}', '{}', every => '3 seconds', history => {})",
             member.source, member.table, member.history
         );
         client.batch_execute(&sql).unwrap();
     }
     client
-        .batch_execute("SELECT assets_fdw.materialize_schema('fac', every => '3 seconds', drift => 'apply')")
+        .batch_execute("SELECT assets_fdw.materialize_schema('fac', every => '4 seconds', drift => 'apply')")
         .unwrap();
     server
         .connect(name, "keeper")
         .batch_execute(&format!(
-            "SELECT assets_fdw.materialize('{}', '{}', every => '1 second')",
+            "SELECT assets_fdw.materialize('{}', '{}', every => '2 seconds')",
             CALM.source, CALM.table
         ))
         .unwrap();
@@ -246,7 +246,7 @@ fn in_any_weather_nobody_is_stopped_starved_mixed_up_or_blamed_and_afterwards_al
                     sky::weather(world, &mut dice, over);
                 });
                 if round % SPELL == 0 || round == count {
-                    truth::clear(&world, &mut account, dice.roll(3) > 0);
+                    truth::clear(&world, &mut account, dice.roll(4) > 0);
                 }
             }));
             let mut wrong = std::mem::take(&mut *world.wrong.lock().unwrap());

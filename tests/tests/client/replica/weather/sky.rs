@@ -55,7 +55,7 @@ const EVENTS: [Event; 28] = [
 ];
 
 /// So long runs go on under what has begun, if none ends.
-const A_WHILE: Duration = Duration::from_millis(500);
+const A_WHILE: Duration = Duration::from_millis(400);
 
 /// A few events begin, a run or two of the group ends under them, and they end. Then nothing changes any more, or whoever
 /// waits for calm would wait long.
@@ -80,7 +80,7 @@ pub(super) fn weather(world: &World, dice: &mut Dice, over: &AtomicBool) {
     while Instant::now() < deadline
         && session.query_one(&ended, &[]).is_ok_and(|row| row.get::<_, i64>(0) == 0)
     {
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(40));
     }
     ends.sort_by_key(|end| end.last);
     for end in ends {

@@ -237,11 +237,11 @@ fn is_fair(world: &World, client: &mut Client, since: i64) {
     let sql = format!(
         "WITH calm AS (SELECT id, started, outcome, lag(started) OVER w AS before, lag(outcome) OVER w AS was
                        FROM assets_fdw.refresh_history WHERE target = '{}' WINDOW w AS (ORDER BY id))
-         SELECT coalesce(string_agg(format('%s others began between %s + 3 s and %s', n, before, started), '; '), '')
+         SELECT coalesce(string_agg(format('%s others began between %s + 6 s and %s', n, before, started), '; '), '')
          FROM (SELECT c.*, (SELECT count(*) FROM assets_fdw.refresh_history AS o
                             WHERE o.target <> '{}' AND o.with_run IS NULL AND o.outcome <> 'skipped'
                               AND o.reason IN ('schedule', 'request', 'retry', 'recovery')
-                              AND o.started > c.before + interval '3 seconds' AND o.started < c.started) AS n
+                              AND o.started > c.before + interval '6 seconds' AND o.started < c.started) AS n
                FROM calm AS c WHERE id > {since} AND outcome = 'ok' AND was = 'ok') AS l WHERE n > {TURNS}",
         CALM.table, CALM.table
     );
