@@ -152,5 +152,32 @@ SELECT count(*) AS left_to_do FROM assets_fdw.sync_schema('itsm');
 SELECT count(*) AS servers, count(cost_centre) AS with_a_cost_centre, max(memory_gb) AS most_memory FROM itsm.server;
 
 \echo
-\echo '=== 11. What all of it cost, in every session ==='
+\echo '=== 11. A table that was given away: no refresh runs code of its new owner, and the reason is said ==='
+CREATE ROLE colleague;
+ALTER TABLE itsm_replica.server OWNER TO colleague;
+SELECT assets_fdw.request_refresh('itsm_replica.server');
+
+DO $$
+BEGIN
+    FOR i IN 1..200 LOOP
+        EXIT WHEN EXISTS (SELECT FROM assets_fdw.materializations WHERE last_error IS NOT NULL);
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END $$;
+
+SELECT target, state, last_error FROM assets_fdw.materializations;
+SELECT outcome, hint FROM assets_fdw.refresh_history ORDER BY id DESC LIMIT 1;
+
+ALTER TABLE itsm_replica.server OWNER TO postgres;
+DROP ROLE colleague;
+
+\echo
+\echo '=== 12. A new session begins with what the others know: it asks for its rows, and for nothing else ==='
+\c -
+SELECT requests AS before FROM assets_fdw.server_stats \gset
+SELECT name, status FROM itsm.server WHERE key = :'changed';
+SELECT requests - :before AS requests FROM assets_fdw.server_stats;
+
+\echo
+\echo '=== 13. What all of it cost, in every session ==='
 SELECT server, requests, objects, bytes >> 20 AS megabytes, retries, throttled, all_sessions FROM assets_fdw.server_stats;
