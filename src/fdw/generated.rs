@@ -58,14 +58,10 @@ impl Generated {
             (*slot).tts_tableOid = self.relation;
             (*self.context).ecxt_scantuple = slot;
             for (attnum, state) in &self.columns {
-                let Some(evaluate) = (**state).evalfunc else { continue };
-                let mut null = false;
-                // An ERROR of the expression's unwinds from here.
-                let value =
-                    pg_sys::ffi::pg_guard_ffi_boundary(|| evaluate(*state, self.context, &raw mut null));
+                let value = pg::value_of(*state, self.context);
                 let n = *attnum as usize - 1;
-                *(*slot).tts_values.add(n) = value;
-                *(*slot).tts_isnull.add(n) = null;
+                *(*slot).tts_values.add(n) = value.unwrap_or(pg_sys::Datum::null());
+                *(*slot).tts_isnull.add(n) = value.is_none();
             }
             (*self.context).ecxt_scantuple = std::ptr::null_mut();
         }

@@ -135,18 +135,31 @@ pub unsafe fn store_in_all(slot: *mut pg_sys::TupleTableSlot, value: i64) {
     }
 }
 
+/// The value of a compiled expression in a context; none for NULL. An ERROR of the expression's unwinds from here: a
+/// function behind a pointer is not guarded by itself, and would leave past the frames of this code.
+///
+/// # Safety
+/// `state` is what `ExecInitExpr` made for the node that `context` belongs to, with what the expression reads in it.
+pub unsafe fn value_of(
+    state: *mut pg_sys::ExprState,
+    context: *mut pg_sys::ExprContext,
+) -> Option<pg_sys::Datum> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let evaluate = (*state).evalfunc?;
+        let mut is_null = false;
+        let value = pg_sys::ffi::pg_guard_ffi_boundary(|| evaluate(state, context, &raw mut is_null));
+        (!is_null).then_some(value)
+    }
+}
+
 /// Whether compiled quals are all true in a context; no quals at all are.
 ///
 /// # Safety
 /// `quals` is null or what `ExecInitQual` made for the node that `context` belongs to.
 pub unsafe fn satisfied(quals: *mut pg_sys::ExprState, context: *mut pg_sys::ExprContext) -> bool {
     // SAFETY: the caller's promise.
-    unsafe {
-        let Some(state) = quals.as_mut() else { return true };
-        let Some(evaluate) = state.evalfunc else { return true };
-        let mut is_null = false;
-        evaluate(quals, context, &mut is_null).value() != 0 && !is_null
-    }
+    unsafe { quals.is_null() || value_of(quals, context).is_some_and(|value| value.value() != 0) }
 }
 
 /// A row of a table, as [`read_table`] gives it; columns count from 0.

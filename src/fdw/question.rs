@@ -386,10 +386,10 @@ impl Question {
         unsafe {
             let context = (*node).ss.ps.ps_ExprContext;
             let values = self.operands.iter().map(|(state, type_oid, class)| {
-                let mut is_null = false;
-                let evaluate = (**state).evalfunc?;
-                let value = evaluate(*state, context, &mut is_null);
-                if is_null { Some(Literal::Null) } else { compared::literal(*class, value, *type_oid) }
+                match pg::value_of(*state, context) {
+                    None => Some(Literal::Null),
+                    Some(value) => compared::literal(*class, value, *type_oid),
+                }
             });
             // An unsendable value stands as an empty text, which no rule sends.
             Some(values.map(|v| v.unwrap_or_else(|| Literal::Text(String::new()))).collect())

@@ -88,17 +88,12 @@ impl Fit {
     }
 
     fn evaluate(&self, state: *mut pg_sys::ExprState, value: pg_sys::Datum) -> Option<pg_sys::Datum> {
-        let mut null = false;
-        // SAFETY: compiled for a value of this type; the context lives as long as the expression. A function behind a
-        // pointer is not guarded by itself: an ERROR would leave past the frames of this code.
-        let made = unsafe {
+        // SAFETY: compiled for a value of this type; the context lives as long as the expression.
+        unsafe {
             (*self.context).caseValue_datum = value;
             (*self.context).caseValue_isNull = false;
-            (*state).evalfunc.map(|evaluate| {
-                pg_sys::ffi::pg_guard_ffi_boundary(|| evaluate(state, self.context, &raw mut null))
-            })
-        };
-        made.filter(|_| !null)
+            pg::value_of(state, self.context)
+        }
     }
 
     fn invalid(&self, value: pg_sys::Datum, why: &str) -> Invalid {

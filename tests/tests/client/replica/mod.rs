@@ -34,7 +34,7 @@ use assets_fdw_tests::{Database, Server, wait_until};
 use postgres::Client;
 
 /// How long a condition may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A server with the library preloaded that looks at its jobs ten times a second.
 fn preloaded(settings: &[(&str, &str)]) -> Server {
