@@ -385,12 +385,11 @@ impl Question {
         // SAFETY: the node's own expression context, with the executor's parameters in it.
         unsafe {
             let context = (*node).ss.ps.ps_ExprContext;
-            let values = self.operands.iter().map(|(state, type_oid, class)| {
-                match pg::value_of(*state, context) {
+            let values =
+                self.operands.iter().map(|(state, type_oid, class)| match pg::value_of(*state, context) {
                     None => Some(Literal::Null),
                     Some(value) => compared::literal(*class, value, *type_oid),
-                }
-            });
+                });
             // An unsendable value stands as an empty text, which no rule sends.
             Some(values.map(|v| v.unwrap_or_else(|| Literal::Text(String::new()))).collect())
         }
