@@ -99,6 +99,7 @@ impl Client {
         if let Some(schemas) = self.metadata.schemas() {
             return Ok(schemas);
         }
+        let asked = Instant::now();
         let mut schemas: Vec<ObjectSchema> = Vec::new();
         let size = SCHEMAS.to_string();
         let mut start = 0;
@@ -123,7 +124,7 @@ impl Client {
             }
         }
         let schemas: Arc<[ObjectSchema]> = schemas.into();
-        self.metadata.keep_schemas(schemas.clone());
+        self.metadata.keep_schemas(schemas.clone(), asked);
         Ok(schemas)
     }
 
@@ -132,11 +133,12 @@ impl Client {
         if let Some(types) = self.metadata.types(schema_id) {
             return Ok(types);
         }
+        let asked = Instant::now();
         let what = format!("the object types of schema {schema_id}");
         let path = format!("objectschema/{schema_id}/objecttypes/flat");
         let list: wire::List<wire::Type> = self.get(&what, &path, &[("includeObjectCounts", "true")]).await?;
         let types: Arc<[ObjectType]> = list.into_vec().into_iter().map(|t| t.into_model(true)).collect();
-        self.metadata.keep_types(schema_id, types.clone());
+        self.metadata.keep_types(schema_id, types.clone(), asked);
         Ok(types)
     }
 
@@ -176,12 +178,13 @@ impl Client {
         if let Some(attributes) = self.metadata.attributes(type_id) {
             return Ok(attributes);
         }
+        let asked = Instant::now();
         let what = format!("the attributes of object type {type_id}");
         let path = format!("objecttype/{type_id}/attributes");
         let list: wire::List<wire::Attribute> = self.get(&what, &path, &[]).await?;
         let attributes: Arc<[Attribute]> =
             list.into_vec().into_iter().map(wire::Attribute::into_model).collect();
-        self.metadata.keep_attributes(type_id, attributes.clone());
+        self.metadata.keep_attributes(type_id, attributes.clone(), asked);
         Ok(attributes)
     }
 
@@ -199,10 +202,11 @@ impl Client {
         if let Some(found) = self.metadata.object_type(type_id) {
             return Ok(found);
         }
+        let asked = Instant::now();
         let what = format!("object type {type_id}");
         let found: wire::Type = self.get(&what, &format!("objecttype/{type_id}"), &[]).await?;
         let found = found.into_model(false);
-        self.metadata.keep_object_type(type_id, found.clone());
+        self.metadata.keep_object_type(type_id, found.clone(), asked);
         Ok(found)
     }
 

@@ -33,8 +33,6 @@ pub(crate) enum Subject {
     Attributes,
     /// Whether types below one are taken in.
     Tree,
-    /// The service does not count for this identity.
-    Uncounted,
 }
 
 /// What one client shares with others of its identity.
@@ -43,6 +41,8 @@ pub(crate) struct Lore {
     shared: Arc<dyn Shared>,
     /// The options that say where the service is.
     place: [String; 5],
+    /// The workspace that this client reads from, where it is known: another one has other types.
+    workspace: Mutex<Option<Arc<str>>>,
     /// Nothing older than this is believed any more.
     floor: Mutex<Option<Instant>>,
 }
@@ -57,7 +57,12 @@ impl Lore {
             text(&config.workspace_id),
             text(&config.cloud_id),
         ];
-        Self { auth, shared, place, floor: Mutex::default() }
+        Self { auth, shared, place, workspace: Mutex::default(), floor: Mutex::default() }
+    }
+
+    /// Says from which workspace the client reads.
+    pub(crate) fn of(&self, workspace: Option<Arc<str>>) {
+        *self.workspace.lock().unwrap_or_else(PoisonError::into_inner) = workspace;
     }
 
     /// Tells others what was so at `since`.
@@ -69,7 +74,7 @@ impl Lore {
         since: Instant,
     ) {
         if let Ok(text) = serde_json::to_vec(value) {
-            self.put(self.key(&format!("{subject:?} {which}")), &text, since);
+            self.put(self.key(Some(subject), &which.to_string()), &text, since);
         }
     }
 
@@ -80,29 +85,29 @@ impl Lore {
         which: i64,
         within: Duration,
     ) -> Option<(T, Instant)> {
-        let (text, since) = self.get(self.key(&format!("{subject:?} {which}")), within)?;
+        let (text, since) = self.get(self.key(Some(subject), &which.to_string()), within)?;
         Some((serde_json::from_slice(&text).ok()?, since))
     }
 
     /// Takes a piece away from everybody.
     pub(crate) fn forget(&self, subject: Subject, which: i64) {
-        self.remove(self.key(&format!("{subject:?} {which}")));
+        self.remove(self.key(Some(subject), &which.to_string()));
     }
 
     /// Tells how many objects match.
     pub(crate) fn tell_count(&self, aql: &str, count: u64, since: Instant) {
-        self.put(self.key(&format!("Count {aql}")), &count.to_le_bytes(), since);
+        self.put(self.key(None, aql), &count.to_le_bytes(), since);
     }
 
     /// How many objects matched, within that time.
     pub(crate) fn recall_count(&self, aql: &str, within: Duration) -> Option<(u64, Instant)> {
-        let (bytes, since) = self.get(self.key(&format!("Count {aql}")), within)?;
+        let (bytes, since) = self.get(self.key(None, aql), within)?;
         Some((u64::from_le_bytes(bytes.try_into().ok()?), since))
     }
 
     /// Takes a count away from everybody.
     pub(crate) fn forget_count(&self, aql: &str) {
-        self.remove(self.key(&format!("Count {aql}")));
+        self.remove(self.key(None, aql));
     }
 
     /// Nothing that was told before now is believed in this session.
@@ -110,8 +115,9 @@ impl Lore {
         *self.floor.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// None where nobody shares anything, or there is no secret that says who asks.
-    fn key(&self, what: &str) -> Option<Key> {
+    /// The key of a piece, or of a count; none where nobody shares anything, there is no secret that says who asks, or
+    /// the workspace is not known.
+    fn key(&self, subject: Option<Subject>, which: &str) -> Option<Key> {
         let mut shares = false;
         self.shared.shelf(&mut |_, _| shares = true);
         if !shares {
@@ -120,7 +126,11 @@ impl Lore {
         let mut hasher = Hasher::new(&*self.shared, "lore");
         self.place.iter().for_each(|option| hasher.add(option));
         self.auth.identify(&mut hasher).ok()?;
-        hasher.add(what);
+        if !matches!(subject, Some(Subject::Way)) {
+            hasher.add(self.workspace.lock().unwrap_or_else(PoisonError::into_inner).as_deref()?);
+        }
+        hasher.add(&format!("{subject:?}"));
+        hasher.add(which);
         Some(hasher.key())
     }
 

@@ -38,11 +38,13 @@ struct Inner {
 }
 
 struct Kept<T> {
+    /// When it was asked for, not when the answer came: it may have changed meanwhile.
     since: Instant,
     value: T,
 }
 
 impl<T: Clone> Kept<T> {
+    /// Of this moment.
     fn new(value: T) -> Self {
         Self { since: Instant::now(), value }
     }
@@ -143,7 +145,7 @@ impl Metadata {
     }
 
     pub(crate) fn keep_tree(&self, works: bool) {
-        self.told(Subject::Tree, 0, &works);
+        self.lore.tell(Subject::Tree, 0, &works, Instant::now());
         self.lock().tree = Some(Kept::new(works));
     }
 
@@ -175,9 +177,10 @@ impl Metadata {
         self.lock().schemas = None;
     }
 
-    pub(crate) fn keep_schemas(&self, schemas: Arc<[ObjectSchema]>) {
-        self.told(Subject::Schemas, 0, &*schemas);
-        self.lock().schemas = Some(Kept::new(schemas));
+    /// `since`: when they were asked for; so below.
+    pub(crate) fn keep_schemas(&self, schemas: Arc<[ObjectSchema]>, since: Instant) {
+        self.lore.tell(Subject::Schemas, 0, &*schemas, since);
+        self.lock().schemas = Some(Kept { since, value: schemas });
     }
 
     pub(crate) fn types(&self, schema: i64) -> Option<Arc<[ObjectType]>> {
@@ -190,9 +193,9 @@ impl Metadata {
         self.known((Subject::Types, schema), |inner| inner.types.get(&schema), read, keep)
     }
 
-    pub(crate) fn keep_types(&self, schema: i64, types: Arc<[ObjectType]>) {
-        self.told(Subject::Types, schema, &*types);
-        self.lock().types.insert(schema, Kept::new(types));
+    pub(crate) fn keep_types(&self, schema: i64, types: Arc<[ObjectType]>, since: Instant) {
+        self.lore.tell(Subject::Types, schema, &*types, since);
+        self.lock().types.insert(schema, Kept { since, value: types });
     }
 
     pub(crate) fn object_type(&self, id: i64) -> Option<ObjectType> {
@@ -202,9 +205,9 @@ impl Metadata {
         known.map(|(found, _)| found)
     }
 
-    pub(crate) fn keep_object_type(&self, id: i64, object_type: ObjectType) {
-        self.told(Subject::Type, id, &object_type);
-        self.lock().single_types.insert(id, Kept::new(object_type));
+    pub(crate) fn keep_object_type(&self, id: i64, object_type: ObjectType, since: Instant) {
+        self.lore.tell(Subject::Type, id, &object_type, since);
+        self.lock().single_types.insert(id, Kept { since, value: object_type });
     }
 
     pub(crate) fn attributes(&self, object_type: i64) -> Option<Arc<[Attribute]>> {
@@ -215,9 +218,9 @@ impl Metadata {
         known.map(|(attributes, _)| attributes)
     }
 
-    pub(crate) fn keep_attributes(&self, object_type: i64, attributes: Arc<[Attribute]>) {
-        self.told(Subject::Attributes, object_type, &*attributes);
-        self.lock().keep_attributes(object_type, Kept::new(attributes));
+    pub(crate) fn keep_attributes(&self, object_type: i64, attributes: Arc<[Attribute]>, since: Instant) {
+        self.lore.tell(Subject::Attributes, object_type, &*attributes, since);
+        self.lock().keep_attributes(object_type, Kept { since, value: attributes });
     }
 
     /// Definitions of every attribute met, for pages that do not bring their own.
@@ -234,14 +237,10 @@ impl Metadata {
         Some(count)
     }
 
-    /// Whether the service would not count for us.
+    /// Whether the service would not count for us. Nobody else is told: a single 403 of something in between would have
+    /// all of them read whole tables.
     pub(crate) fn counts_refused(&self) -> bool {
-        if self.has_counted() {
-            return self.lock().uncounted.as_ref().and_then(Kept::fresh).is_some();
-        }
-        let keep = |inner: &mut Inner, kept| inner.uncounted = Some(kept);
-        let known = self.known((Subject::Uncounted, 0), |inner| inner.uncounted.as_ref(), |(): ()| (), keep);
-        known.is_some()
+        self.lock().uncounted.as_ref().and_then(Kept::fresh).is_some()
     }
 
     /// Whether it ever has.
@@ -250,18 +249,9 @@ impl Metadata {
     }
 
     pub(crate) fn keep_counts_refused(&self, refused: bool) {
-        let is_news = {
-            let mut inner = self.lock();
-            let is_news = refused || !inner.has_counted || inner.uncounted.is_some();
-            inner.uncounted = refused.then(|| Kept::new(()));
-            inner.has_counted |= !refused;
-            is_news
-        };
-        match (is_news, refused) {
-            (true, true) => self.told(Subject::Uncounted, 0, &()),
-            (true, false) => self.lore.forget(Subject::Uncounted, 0),
-            (false, _) => {}
-        }
+        let mut inner = self.lock();
+        inner.uncounted = refused.then(|| Kept::new(()));
+        inner.has_counted |= !refused;
     }
 
     /// A count that pages contradict.
@@ -290,10 +280,6 @@ impl Metadata {
         let value = read(told);
         keep(&mut self.lock(), Kept { since, value: value.clone() });
         Some((value, since))
-    }
-
-    fn told(&self, subject: Subject, which: i64, value: &(impl Serialize + ?Sized)) {
-        self.lore.tell(subject, which, value, Instant::now());
     }
 }
 

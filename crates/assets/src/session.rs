@@ -30,7 +30,7 @@ use crate::stats::{Meter, ScanStats, Stats};
 /// No longer pause is taken from an answer that is not a 429: its headers may be about another limit.
 const MINUTE: Duration = Duration::from_secs(60);
 /// So long what another session has found out of the way to the service is tried.
-const BELIEVED: Duration = Duration::from_secs(3600);
+const BELIEVED: Duration = Duration::from_secs(600);
 /// A shorter wait than this that the service asks for is none.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -58,6 +58,8 @@ struct Known {
     scoped: bool,
     /// Another session found it out, and nothing has worked with it yet in this one.
     hearsay: bool,
+    /// It is where this client is to read from, wherever the site leads by now: others find out for themselves.
+    bound: bool,
 }
 
 impl Known {
@@ -199,6 +201,7 @@ impl Session {
         let http = Http::new(&config)?;
         let lore = Arc::new(Lore::new(&config, auth.clone(), shared.clone()));
         let known = Known::recalled(&config, &lore);
+        lore.of(known.workspace.clone());
         // Redirects are followed, and a token may have to be fetched first.
         let takes = config.request_timeout.saturating_mul(4).saturating_add(MINUTE);
         let budget = Budget::new(shared.clone(), config.requests_per_minute, config.retry_timeout, takes);
@@ -229,14 +232,23 @@ impl Session {
         }
     }
 
-    /// What [`Session::whereabouts`] said in another process. What the options say comes first.
+    /// What [`Session::whereabouts`] said in another process, which holds whatever other sessions have found out since.
+    /// What the options say, and what was found out here, comes first.
     pub(crate) fn is_at(&self, there: Whereabouts) {
-        self.known().take_over(there);
+        let mut known = self.known();
+        if known.hearsay {
+            *known = Known::told(&self.config);
+        }
+        known.bound |= known.workspace.is_none();
+        known.take_over(there);
+        self.lore.of(known.workspace.clone());
     }
 
     pub(crate) fn forget_whereabouts(&self) {
         self.lore.forget(Subject::Way, 0);
-        *self.known() = Known::told(&self.config);
+        let known = Known::told(&self.config);
+        self.lore.of(known.workspace.clone());
+        *self.known() = known;
     }
 
     /// Has everything found out here that another session has only told.
@@ -247,15 +259,16 @@ impl Session {
     }
 
     /// Whether what another session told of the way may be why a call failed.
-    fn was_misled(&self, call: &Call<'_>, error: &Error) -> bool {
-        // Services that do not count for a credential say so in the same way.
-        let counts = call.endpoint == Endpoint::TotalCount;
+    fn was_misled(&self, error: &Error) -> bool {
         let astray = matches!(error.kind(), Kind::NotFound | Kind::Unauthorized | Kind::Forbidden);
-        astray && !counts && self.known().hearsay
+        astray && self.known().hearsay
     }
 
     fn found(&self, route: Route) {
         self.known().route = Some(route);
+        if self.known().bound {
+            return;
+        }
         let way = Way { whereabouts: self.whereabouts(), route };
         self.lore.tell(Subject::Way, 0, &way, Instant::now());
     }
@@ -329,7 +342,7 @@ impl Session {
                     self.known().hearsay = false;
                     return Ok(value);
                 }
-                Err(error) if self.was_misled(&call, &error) => self.forget_whereabouts(),
+                Err(error) if self.was_misled(&error) => self.forget_whereabouts(),
                 Err(error) => {
                     if error.kind() == Kind::Unauthorized {
                         // Tokens are exchanged for others; the next call looks for its route anew.

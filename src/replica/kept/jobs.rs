@@ -479,6 +479,26 @@ pub fn group_of(job: &Job, server: u32, group: Group, scheduled_run: bool) -> Ve
     found
 }
 
+/// Whether a job is still there; it stays until the transaction ends. Whoever is removing it is waited for.
+pub fn keep(target: pg_sys::Oid) -> bool {
+    let sql = "SELECT 1 FROM assets_fdw.replica_job WHERE target = $1 FOR KEY SHARE";
+    as_extension(|| query_one(sql, &[target.into()], |_| ())).is_some()
+}
+
+/// Those of a group that cannot run at all, by OID and name, and why.
+pub fn hindered(job: &Job, server: u32, group: Group) -> Vec<(pg_sys::Oid, String, String)> {
+    let of_group = |other: &Scheduled| {
+        let theirs = (other.facts.server, other.facts.group);
+        other.target != job.target && theirs == (server, Some(group))
+    };
+    let hindered = scheduled().into_iter().filter(of_group).filter_map(|other| {
+        let sql = "SELECT $1::oid::regclass::text";
+        let name = as_extension(|| query_one(sql, &[other.target.into()], |row| row.must(1)))?;
+        Some((other.target, name, other.obstacle?.message))
+    });
+    hindered.collect()
+}
+
 /// Whether two replicas are in one schema; inside a transaction.
 pub fn are_neighbours(one: &Job, other: &Job) -> bool {
     let sql = "SELECT count(DISTINCT relnamespace) = 1 FROM pg_class WHERE oid IN ($1, $2)";

@@ -76,20 +76,20 @@ pub struct Reference {
 /// Reads a job's source; inside a transaction.
 pub fn define(job: &Job) -> Definition {
     rights::lock(job.source, pg_sys::AccessShareLock);
-    // SAFETY: catalogue look-ups inside a transaction.
-    let (kind, rights) = unsafe {
-        let user = pg_sys::GetUserId();
-        (
-            pg_sys::get_rel_relkind(job.source) as u8,
-            pg_sys::pg_class_aclcheck(job.source, user, pg_sys::ACL_SELECT as pg_sys::AclMode),
-        )
-    };
-    if kind != pg_sys::RELKIND_FOREIGN_TABLE {
-        error::raise(
+    // SAFETY: a catalogue look-up inside a transaction.
+    if unsafe { pg_sys::get_rel_relkind(job.source) } as u8 != pg_sys::RELKIND_FOREIGN_TABLE {
+        error::raise_hint(
             PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
             format!("the source of {}, foreign table {}, is gone", job.name, job.source.to_u32()),
+            "The table keeps its rows. dematerialize(…, drop_table => false) makes it an ordinary table; a new foreign \
+             table needs a new materialize().",
         );
     }
+    // SAFETY: as above; the table is locked, and there.
+    let rights = unsafe {
+        let user = pg_sys::GetUserId();
+        pg_sys::pg_class_aclcheck(job.source, user, pg_sys::ACL_SELECT as pg_sys::AclMode)
+    };
     if rights != pg_sys::AclResult::ACLCHECK_OK {
         error::raise_hint(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,

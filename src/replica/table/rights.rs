@@ -258,8 +258,8 @@ fn refuse_hidden(table: pg_sys::Oid) {
         return;
     }
     let name = jobs::relation_name(table);
-    let sql = "SELECT pg_get_userbyid($1)::text";
-    let user = as_extension(|| query(sql, &[user().into()], |row| row.must::<String>(1))).concat();
+    let (sql, me) = ("SELECT pg_get_userbyid($1)::text", user());
+    let user = as_extension(|| query(sql, &[me.into()], |row| row.must::<String>(1))).concat();
     error::raise_hint(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         format!(

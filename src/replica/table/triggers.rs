@@ -43,7 +43,7 @@ fn refuse_conditions(name: &str, own: &[pg_sys::Oid]) {
 }
 
 /// An ERROR where a trigger's function is one of PostgreSQL's modules that do what they are given as arguments, with the
-/// rights of whoever writes: refint makes SQL of them, lo unlinks what a column of any name holds. What else takes
+/// rights of whoever writes: refint makes SQL of them, lo unlinks what a column of any name holds, autoinc takes from any sequence. What else takes
 /// arguments (moddatetime, tcn, tsvector_update_trigger) touches nothing but the row.
 fn refuse_arguments(name: &str, own: &[pg_sys::Oid]) {
     let sql = format!(
@@ -51,7 +51,7 @@ fn refuse_arguments(name: &str, own: &[pg_sys::Oid]) {
          SELECT pg_describe_object('pg_trigger'::regclass, t.oid, 0), p.oid::regprocedure::text
          FROM written AS w JOIN pg_trigger AS t ON t.tgrelid = w.oid AND t.tgenabled <> 'D'
          JOIN pg_proc AS p ON p.oid = t.tgfoid
-         WHERE p.probin ~ '(^|/)(refint|lo)([.][a-z]+)?$' LIMIT 1"
+         WHERE p.probin ~ '(^|/)(refint|lo|autoinc)([.][a-z]+)?$' LIMIT 1"
     );
     let found = as_extension(|| {
         query_now(&sql, &[own.to_vec().into()], |row| (row.must::<String>(1), row.must::<String>(2)))

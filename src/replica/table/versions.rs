@@ -38,13 +38,7 @@ pub struct Of<'a> {
 pub fn make(of: &Of) -> pg_sys::Oid {
     let name = tables::naming::fit(of.name, "_history");
     let table = format!("{}.{}", ident(of.schema), ident(&name));
-    if let Some(taken) = of.columns.iter().find(|n| **n == "valid_from" || **n == "valid_to") {
-        error::raise_hint(
-            PgSqlErrorCode::ERRCODE_DUPLICATE_COLUMN,
-            format!("a history cannot be kept: the source has a column \"{taken}\" of its own"),
-            "ALTER FOREIGN TABLE … RENAME COLUMN gives it another name.",
-        );
-    }
+    refuse_own(of.columns);
     let find = || {
         let sql = "SELECT c.oid FROM pg_catalog.pg_class AS c
                    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -221,15 +215,47 @@ fn retype(name: &str, column: &str, held: &str, wanted: &str) {
     execute(&format!("ALTER TABLE {name} ALTER COLUMN {quoted} TYPE {wanted} USING {quoted}::{wanted}"), &[]);
 }
 
-/// A renamed column of the replica is renamed here.
+/// An ERROR where columns that are shown have the names of a history's own.
+fn refuse_own(columns: &[&str]) {
+    if let Some(taken) = columns.iter().find(|n| **n == "valid_from" || **n == "valid_to") {
+        error::raise_hint(
+            PgSqlErrorCode::ERRCODE_DUPLICATE_COLUMN,
+            format!("a history cannot be kept: the source has a column \"{taken}\" of its own"),
+            "ALTER FOREIGN TABLE … RENAME COLUMN, and ALTER TABLE … of the replica where it has it, give it another name.",
+        );
+    }
+}
+
+/// Renamed columns of the replica are renamed here, also where they took each other's names.
 fn renamed(history: pg_sys::Oid, name: &str, columns: &[Column]) {
     let sql = "SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND NOT attisdropped";
-    for (column, was) in columns.iter().filter_map(|c| Some((&c.name, c.was.as_ref()?))) {
-        let there: Vec<String> = query(sql, &[history.into()], |row| row.must(1));
-        if there.contains(was) && !there.contains(column) {
-            execute(&format!("ALTER TABLE {name} RENAME COLUMN {} TO {}", ident(was), ident(column)), &[]);
+    let there: Vec<String> = query(sql, &[history.into()], |row| row.must(1));
+    let mut pairs: Vec<(&String, &String)> = columns
+        .iter()
+        .filter_map(|column| Some((column.was.as_ref()?, &column.name)))
+        .filter(|(was, column)| was != column && there.contains(was))
+        .collect();
+    // A name that is taken and stays so is not to be had, nor is then that of whoever waits for it.
+    loop {
+        let before = pairs.len();
+        let leave: Vec<&String> = pairs.iter().map(|(was, _)| *was).collect();
+        pairs.retain(|(_, column)| !there.contains(column) || leave.contains(column));
+        if pairs.len() == before {
+            break;
         }
     }
+    let rename = |from: &str, to: &str| {
+        execute(&format!("ALTER TABLE {name} RENAME COLUMN {} TO {}", ident(from), ident(to)), &[]);
+    };
+    let free = |n: usize| {
+        let mut free = format!("assets_fdw_renamed_{n}");
+        while there.contains(&free) {
+            free.push('_');
+        }
+        free
+    };
+    pairs.iter().enumerate().for_each(|(n, (was, _))| rename(was, &free(n)));
+    pairs.iter().enumerate().for_each(|(n, (_, column))| rename(&free(n), column));
 }
 
 /// Brings the history up to date with the replica: for the rows `touched`, or, without, for all.
@@ -320,6 +346,7 @@ fn shared(history: pg_sys::Oid, target: &str, columns: &[Column], id: &str) -> O
     })?;
     require_own(history, target);
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+    refuse_own(&names);
     renamed(history, &table, columns);
     follow(history, &table, target, &names, id, false);
     let sql = "SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute

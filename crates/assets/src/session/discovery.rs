@@ -147,6 +147,7 @@ impl Session {
                 }
                 let workspace = self.plain_id(ids.pop().ok_or_else(|| none(None))?, "the workspace id")?;
                 self.known().workspace = Some(workspace.clone());
+                self.lore.of(Some(workspace.clone()));
                 Ok(workspace)
             }
             Err(error) if error.kind() == Kind::NotFound => Err(none(error.detail())),

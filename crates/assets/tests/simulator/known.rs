@@ -117,3 +117,53 @@ async fn a_way_that_leads_nowhere_any_more_is_found_anew_by_the_same_request() {
     }
     assert!(asked[0] <= 4 && asked[1] == 1, "{asked:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_for_before_is_no_newer_for_arriving_later() {
+    let sim = sim_with(Options { objects: 600, latency: Duration::from_millis(400), ..Options::default() });
+    let server = i64::from(type_id(&sim, "Server"));
+    let sharers = Sharers::new();
+    let first = sharers.client(config(&sim), classic());
+    let schema = first.object_type(server).await.expect("the type").schema_id;
+    let asking = tokio::spawn({
+        let first = first.clone();
+        async move { first.types(schema).await.map(drop) }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let moment = tokio::time::Instant::now();
+    asking.await.expect("a task").expect("types");
+    for client in [first, sharers.client(config(&sim), classic())] {
+        let since = client.known_since(Some(schema), &[]);
+        assert!(since.is_none_or(|since| since < moment));
+        sim.clear_log();
+        client.types_as_of(schema, moment).await.expect("types");
+        let anew = client.known_since(Some(schema), &[]).expect("it is known");
+        assert!(anew >= moment);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_remembers_of_its_way_holds_whatever_others_have_found_out() {
+    let sim = sim(Profile::Documented, 600);
+    let sharers = Sharers::new();
+    let first = sharers.client(config(&sim), classic());
+    first.schemas().await.expect("schemas");
+    let memory = first.memory();
+    sim.switches(|switches| switches.restored = true);
+    // Nobody has found the new workspace yet; then somebody has.
+    for found in [false, true] {
+        if found {
+            let other = sharers.client(config(&sim), classic());
+            other.forget_metadata();
+            other.schemas().await.expect("the new workspace");
+        }
+        let bound = sharers.client(config(&sim), classic());
+        assert!(bound.remember(&memory));
+        bound.forget_metadata();
+        assert_eq!(bound.schemas().await.expect_err("it is gone").kind(), Kind::NotFound, "{found}");
+        // Nor are others led there.
+        let other = sharers.client(config(&sim), classic());
+        other.forget_metadata();
+        other.schemas().await.expect("the new workspace");
+    }
+}

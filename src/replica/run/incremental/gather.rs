@@ -40,6 +40,11 @@ pub(super) fn look_up(party: &Party<'_>, mut lock: Option<GroupLock>) -> Result<
                     // Somebody waits for this one; its group does not.
                     Err(failure) if !party.scheduled && Cause::of(&failure) == Cause::Locked => {
                         locks::wait_for_tables(party.job);
+                        // What else it may be: names of schemas, rows of the catalogue.
+                        transaction(|| {
+                            lock_timeout(0);
+                            source::define(party.job);
+                        });
                         lock = lock.map(|lock| GroupLock::take(lock.server, lock.group));
                     }
                     Err(failure) => failure.raise(None),
@@ -95,6 +100,9 @@ pub(super) fn gather_around(party: &Party<'_>, group: &mut Group) {
             Some(_) => jobs::group_of(party.job, lock.server, lock.group, party.scheduled),
             None => Vec::new(),
         });
+        for (target, name, why) in transaction(|| jobs::hindered(party.job, lock.server, lock.group)) {
+            group.course.outsider(target.to_u32(), &name, &why);
+        }
         let held = match worker::awaited_by().filter(|_| !party.scheduled) {
             Some(pid) => transaction(|| jobs::locked_by(pid)),
             None => Vec::new(),
@@ -127,6 +135,8 @@ pub(super) fn gather_around(party: &Party<'_>, group: &mut Group) {
     group.columns = columns.into();
 }
 
+const IN_FULL: &str = "it is to be compared in full";
+
 /// Takes another one of the group along, whose lock this process has. `Err` says why it cannot be; what becomes of
 /// its run is noted then.
 fn join(party: &Party<'_>, job: &Job, apart: Option<Apart>, group: &mut Group) -> Result<(), String> {
@@ -134,10 +144,13 @@ fn join(party: &Party<'_>, job: &Job, apart: Option<Apart>, group: &mut Group) -
         transaction(|| {
             // Whoever is removing it is not waited for.
             lock_timeout(PATIENCE);
-            let standing = standing::read(job.target)?;
+            if !jobs::keep(job.target) {
+                return Err("it was removed");
+            }
+            let Some(standing) = standing::read(job.target) else { return Err(IN_FULL) };
             let usable = standing.schema == Some(group.schema) && standing.manner == Some(group.manner);
             if !usable || standing.since.is_none() {
-                return None;
+                return Err(IN_FULL);
             }
             let run = apart.is_none().then(|| Run {
                 id: history::next_run(),
@@ -151,16 +164,13 @@ fn join(party: &Party<'_>, job: &Job, apart: Option<Apart>, group: &mut Group) -
                 history::begin(job, run);
                 make_durable();
             }
-            Some((run, standing))
+            Ok((run, standing))
         })
     });
-    let begun = match begun {
-        Ok(begun) => begun,
+    let (run, standing) = match begun {
+        Ok(begun) => begun?,
         Err(failure) if Cause::of(&failure) == Cause::Locked => return Err(outcome::locked().message),
         Err(failure) => failure.raise(None),
-    };
-    let Some((run, standing)) = begun else {
-        return Err("it is to be compared in full".to_owned());
     };
     match failure::catch(|| bound(job)) {
         Ok(Some((bound, _))) if bound.schema_id == group.schema => {

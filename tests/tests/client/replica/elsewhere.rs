@@ -81,13 +81,26 @@ fn a_dump_brings_jobs_back_paused_and_enabling_one_goes_on_with_its_rows() {
 
 #[test]
 fn a_site_that_was_restored_is_another_workspace_and_deletes_nothing_until_somebody_says_so() {
-    let (sim, database) = (small(), Server::shared().create_database());
+    restored(Server::shared(), false);
+    // Where sessions tell each other the way to the service, and nothing is scheduled.
+    let telling = [("shared_preload_libraries", "assets_fdw"), ("assets_fdw.databases", "nowhere")];
+    let telling = Server::start(&telling);
+    restored(&telling, false);
+    restored(&telling, true);
+}
+
+/// `found`: another session has found the new workspace before.
+fn restored(server: &Server, found: bool) {
+    let (sim, database) = (small(), server.create_database());
     let mut client = super::incremental::group(&database, &sim, &["server", "employee"]);
     let rows = number(&mut client, "SELECT count(*) FROM itsm_replica.server");
     sim.switches(|switches| switches.restored = true);
     let servers = sim.dump(sim.type_id("Server").unwrap());
     servers[..2].iter().for_each(|server| drop(sim.delete(&server.key).unwrap()));
-    for mode in ["auto", "full", "incremental"] {
+    if found {
+        database.connect().batch_execute("SELECT name FROM itsm.server").unwrap();
+    }
+    for mode in ["incremental", "auto", "full", "incremental"] {
         let sql = format!("SELECT assets_fdw.refresh('itsm_replica.server', '{mode}')");
         let (state, message) = error_of(&mut client, &sql);
         assert!(

@@ -252,6 +252,9 @@ fn a_table_given_to_another_role_stops_until_that_role_takes_its_replica_over() 
     let mut theirs = two.database.connect_as(&low);
     two.admin.batch_execute("SELECT assets_fdw.materialize('itsm.server', history => true)").unwrap();
     two.admin.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
+    let neighbour = "SELECT assets_fdw.refresh('itsm_replica.laptop')";
+    two.admin.batch_execute("SELECT assets_fdw.materialize('itsm.laptop')").unwrap();
+    two.admin.batch_execute(neighbour).unwrap();
     two.admin
         .batch_execute(&format!(
             "CREATE USER MAPPING FOR {low} SERVER assets OPTIONS (email '{}', api_token '{}');
@@ -280,10 +283,20 @@ fn a_table_given_to_another_role_stops_until_that_role_takes_its_replica_over() 
         assert_eq!(text(client, sql), "failing");
     }
     assert_eq!(number(&mut theirs, "SELECT count(*) FROM lair.fired"), 0);
+    // Those of its group go on without it, and say so.
+    two.admin.batch_execute(neighbour).unwrap();
+    let sql = "SELECT note FROM assets_fdw.refresh_history WHERE target = 'itsm_replica.laptop' ORDER BY id DESC LIMIT 1";
+    let note: Option<String> = two.admin.query_one(sql, &[]).unwrap().get(0);
+    assert!(
+        note.as_deref()
+            .is_some_and(|n| n.contains("without itsm_replica.server (") && n.contains("belongs to")),
+        "{note:?}"
+    );
     // The superuser's word is enough: the replica becomes that of its table's owner, not the superuser's.
     for by in 0..2 {
         if by == 1 {
-            let sql = "UPDATE assets_fdw.replica_job SET owner = 'postgres'::regrole";
+            let sql = "UPDATE assets_fdw.replica_job SET owner = 'postgres'::regrole
+                       WHERE target = 'itsm_replica.server'::regclass";
             two.admin.batch_execute(sql).unwrap();
         }
         let client = if by == 0 { &mut theirs } else { &mut two.admin };
@@ -291,7 +304,7 @@ fn a_table_given_to_another_role_stops_until_that_role_takes_its_replica_over() 
             .batch_execute("SELECT assets_fdw.alter_materialization('itsm_replica.server', enabled => true)")
             .unwrap();
         theirs.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
-        let sql = "SELECT owner::text FROM assets_fdw.materializations";
+        let sql = "SELECT owner::text FROM assets_fdw.materializations WHERE target = 'itsm_replica.server'";
         assert_eq!(text(&mut theirs, sql), low);
     }
     let sql = "SELECT string_agg(DISTINCT by::text, ',') FROM lair.fired";

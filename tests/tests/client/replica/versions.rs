@@ -293,3 +293,54 @@ fn a_publication_for_all_tables_stops_no_refresh_and_no_version_from_being_close
           AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary)";
     assert_eq!(number(&mut client, without), 0);
 }
+
+#[test]
+fn a_history_follows_names_that_columns_took_from_each_other_and_keeps_its_own() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    let refresh = "SELECT assets_fdw.refresh('itsm_replica.server')";
+    client.batch_execute("SELECT assets_fdw.materialize('itsm.server', history => true)").unwrap();
+    client.batch_execute(refresh).unwrap();
+    // Each row's open version is the row, and so are versions that were closed, under the names of now.
+    let agree = "SELECT count(*) FROM itsm_replica.server AS s LEFT JOIN itsm_replica.server_history AS h
+                 ON h.id = s.id AND h.valid_to IS NULL
+                 WHERE (h.name, h.notes, h.os, h.support_group) IS DISTINCT FROM (s.name, s.notes, s.os, s.support_group)";
+    // A chain, a swap, and a circle of three.
+    for (n, names) in [
+        "operating_system os; serial_number operating_system",
+        "name t; notes name; t notes",
+        "name t; notes name; support_group notes; t support_group",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let renames = names.split("; ").map(|pair| {
+            let (from, to) = pair.split_once(' ').unwrap();
+            format!("ALTER TABLE itsm_replica.server RENAME COLUMN {from} TO {to};")
+        });
+        client.batch_execute(&renames.collect::<String>()).unwrap();
+        client.batch_execute(refresh).unwrap();
+        assert_eq!(number(&mut client, agree), 0, "{names}");
+        let versions = "SELECT count(*) FROM itsm_replica.server_history";
+        let before = number(&mut client, versions);
+        let key = text(&mut client, "SELECT min(key) FROM itsm_replica.server");
+        sim.update(&key, "Support Group", &[["Storage", "Network", "Storage"][n]]).unwrap();
+        client.batch_execute(refresh).unwrap();
+        assert_eq!((number(&mut client, agree), number(&mut client, versions)), (0, before + 1), "{names}");
+    }
+    // The history's own names are nobody else's.
+    for name in ["valid_to", "valid_from"] {
+        let rename =
+            |from: &str, to: &str| format!("ALTER TABLE itsm_replica.server RENAME COLUMN {from} TO {to}");
+        client.batch_execute(&rename("last_backup", name)).unwrap();
+        let open = "SELECT count(*) FROM itsm_replica.server_history WHERE valid_to IS NULL";
+        let before = number(&mut client, open);
+        let key = text(&mut client, "SELECT max(key) FROM itsm_replica.server");
+        sim.update(&key, "Operating System", &[name]).unwrap();
+        let (state, message) = error_of(&mut client, refresh);
+        assert!(state == "42701" && message.contains(name), "{state} {message}");
+        client.batch_execute(&rename(name, "last_backup")).unwrap();
+        client.batch_execute(refresh).unwrap();
+        assert_eq!(number(&mut client, open), before);
+    }
+}
