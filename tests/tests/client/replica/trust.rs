@@ -304,7 +304,7 @@ fn a_table_given_to_another_role_stops_until_that_role_takes_its_replica_over() 
             .batch_execute("SELECT assets_fdw.alter_materialization('itsm_replica.server', enabled => true)")
             .unwrap();
         theirs.batch_execute("SELECT assets_fdw.refresh('itsm_replica.server')").unwrap();
-        let sql = "SELECT owner::text FROM assets_fdw.materializations WHERE target = 'itsm_replica.server'";
+        let sql = "SELECT owner::text FROM assets_fdw.materializations WHERE target = 'itsm_replica.server'::regclass";
         assert_eq!(text(&mut theirs, sql), low);
     }
     let sql = "SELECT string_agg(DISTINCT by::text, ',') FROM lair.fired";
