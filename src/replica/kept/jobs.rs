@@ -444,19 +444,35 @@ pub fn loads_wait(job: &Job) -> bool {
 /// Why a run does not take a replica of its group along.
 pub type Apart = &'static str;
 
-/// The others of a replica's group, by their OIDs, and why a run of it does not take each along: all come whose
-/// schedule is on, but those that fail by themselves, and a scheduled run of such a one takes nobody.
-pub fn group_of(job: &Job, server: u32, group: Group, scheduled_run: bool) -> Vec<(Job, Option<Apart>)> {
+/// The others of a replica's group whose schedule is on.
+#[derive(Default)]
+pub struct Others {
+    /// By their OIDs, and why a run of the replica does not take each along: those that fail by themselves, and a
+    /// scheduled run of such a one takes nobody.
+    pub able: Vec<(Job, Option<Apart>)>,
+    /// Those that cannot run at all, by OID and name, and why.
+    pub hindered: Vec<(pg_sys::Oid, String, String)>,
+}
+
+/// The others of a replica's group.
+pub fn group_of(job: &Job, server: u32, group: Group, scheduled_run: bool) -> Others {
     let all = scheduled();
     // One whose first load this is has no group yet, and is in good health all the same.
     let healthy = all
         .iter()
         .find(|other| other.target == job.target)
         .is_none_or(|mine| schedule::is_healthy(&mine.facts));
-    let along: HashMap<u32, Option<Apart>> = all
+    let others = all
         .iter()
-        .filter(|other| other.target != job.target && other.obstacle.is_none())
-        .filter(|other| other.facts.server == server && other.facts.group == Some(group))
+        .filter(|other| other.target != job.target)
+        .filter(|other| other.facts.server == server && other.facts.group == Some(group));
+    let hindered = others.clone().filter_map(|other| {
+        let why = other.obstacle.as_ref()?.message.clone();
+        Some((other.target, as_extension(|| relation_name(other.target)), why))
+    });
+    let hindered = hindered.collect();
+    let along: HashMap<u32, Option<Apart>> = others
+        .filter(|other| other.obstacle.is_none())
         .map(|other| {
             let apart = if !schedule::joins(&other.facts) {
                 Some("it fails by itself")
@@ -471,32 +487,18 @@ pub fn group_of(job: &Job, server: u32, group: Group, scheduled_run: bool) -> Ve
     let targets: Vec<i64> = along.keys().copied().map(i64::from).collect();
     let sql = format!("{JOB} WHERE j.target::oid = ANY ($1::bigint[]::oid[])");
     let jobs = as_extension(|| query(&sql, &[targets.into()], read_job));
-    let mut found: Vec<(Job, Option<Apart>)> = jobs
+    let mut able: Vec<(Job, Option<Apart>)> = jobs
         .into_iter()
         .filter_map(|job| along.get(&job.target.to_u32()).map(|apart| (job, *apart)))
         .collect();
-    found.sort_by_key(|(job, apart)| (apart.is_some(), job.target.to_u32()));
-    found
+    able.sort_by_key(|(job, apart)| (apart.is_some(), job.target.to_u32()));
+    Others { able, hindered }
 }
 
 /// Whether a job is still there; it stays until the transaction ends. Whoever is removing it is waited for.
 pub fn keep(target: pg_sys::Oid) -> bool {
     let sql = "SELECT 1 FROM assets_fdw.replica_job WHERE target = $1 FOR KEY SHARE";
     as_extension(|| query_one(sql, &[target.into()], |_| ())).is_some()
-}
-
-/// Those of a group that cannot run at all, by OID and name, and why.
-pub fn hindered(job: &Job, server: u32, group: Group) -> Vec<(pg_sys::Oid, String, String)> {
-    let of_group = |other: &Scheduled| {
-        let theirs = (other.facts.server, other.facts.group);
-        other.target != job.target && theirs == (server, Some(group))
-    };
-    let hindered = scheduled().into_iter().filter(of_group).filter_map(|other| {
-        let sql = "SELECT $1::oid::regclass::text";
-        let name = as_extension(|| query_one(sql, &[other.target.into()], |row| row.must(1)))?;
-        Some((other.target, name, other.obstacle?.message))
-    });
-    hindered.collect()
 }
 
 /// Whether two replicas are in one schema; inside a transaction.

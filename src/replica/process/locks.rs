@@ -164,7 +164,8 @@ pub fn turn(job: &Job, scheduled: bool, waited: bool) -> Option<Option<GroupLock
         let Some((server, group)) = known else { return Some(None) };
         if let Some(lock) = GroupLock::try_take(server, group) {
             let others = transaction(|| jobs::group_of(job, server, group, scheduled));
-            let along = others.iter().filter(|(_, apart)| apart.is_none()).map(|(other, _)| other.target);
+            let along =
+                others.able.iter().filter(|(_, apart)| apart.is_none()).map(|(other, _)| other.target);
             let ready = scheduled || transaction(|| tables_are_free(job));
             if ready && (began.elapsed() > patience || along.into_iter().all(is_free)) {
                 return Some(Some(lock));

@@ -19,18 +19,11 @@ pub fn require(name: &str, own: &[pg_sys::Oid]) {
 /// condition, and calls of the system's own functions stand in no pg_depend: some of them run SQL that they are given
 /// (query_to_xml, ts_rewrite), or change settings.
 fn refuse_conditions(name: &str, own: &[pg_sys::Oid]) {
-    let sql = format!(
-        "WITH RECURSIVE {WRITTEN}
-         SELECT pg_describe_object('pg_trigger'::regclass, t.oid, 0), p.oid::regprocedure::text
-         FROM written AS w JOIN pg_trigger AS t ON t.tgrelid = w.oid AND t.tgenabled <> 'D' AND t.tgqual IS NOT NULL
-         CROSS JOIN LATERAL regexp_matches(t.tgqual::text, ':(?:op)?funcid ([0-9]+)', 'g') AS called(f)
+    let calls =
+        "CROSS JOIN LATERAL regexp_matches(t.tgqual::text, ':(?:op)?funcid ([0-9]+)', 'g') AS called(f)
          JOIN pg_proc AS p ON p.oid = called.f[1]::oid
-         WHERE p.provolatile <> 'i' AND p.oid <> 'now()'::regprocedure LIMIT 1"
-    );
-    let found = as_extension(|| {
-        query_now(&sql, &[own.to_vec().into()], |row| (row.must::<String>(1), row.must::<String>(2)))
-    });
-    if let Some((trigger, function)) = found.into_iter().next() {
+         WHERE t.tgqual IS NOT NULL AND p.provolatile <> 'i' AND p.oid <> 'now()'::regprocedure";
+    if let Some((trigger, function)) = trigger_and_function(own, calls) {
         error::raise_hint(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             format!(
@@ -43,20 +36,12 @@ fn refuse_conditions(name: &str, own: &[pg_sys::Oid]) {
 }
 
 /// An ERROR where a trigger's function is one of PostgreSQL's modules that do what they are given as arguments, with the
-/// rights of whoever writes: refint makes SQL of them, lo unlinks what a column of any name holds, autoinc takes from any sequence. What else takes
-/// arguments (moddatetime, tcn, tsvector_update_trigger) touches nothing but the row.
+/// rights of whoever writes: refint makes SQL of them, lo unlinks what a column of any name holds, autoinc takes from
+/// any sequence. What else takes arguments (moddatetime, tcn, tsvector_update_trigger) touches nothing but the row.
 fn refuse_arguments(name: &str, own: &[pg_sys::Oid]) {
-    let sql = format!(
-        "WITH RECURSIVE {WRITTEN}
-         SELECT pg_describe_object('pg_trigger'::regclass, t.oid, 0), p.oid::regprocedure::text
-         FROM written AS w JOIN pg_trigger AS t ON t.tgrelid = w.oid AND t.tgenabled <> 'D'
-         JOIN pg_proc AS p ON p.oid = t.tgfoid
-         WHERE p.probin ~ '(^|/)(refint|lo|autoinc)([.][a-z]+)?$' LIMIT 1"
-    );
-    let found = as_extension(|| {
-        query_now(&sql, &[own.to_vec().into()], |row| (row.must::<String>(1), row.must::<String>(2)))
-    });
-    if let Some((trigger, function)) = found.into_iter().next() {
+    let calls = "JOIN pg_proc AS p ON p.oid = t.tgfoid
+         WHERE p.probin ~ '(^|/)(refint|lo|autoinc)([.][a-z]+)?$'";
+    if let Some((trigger, function)) = trigger_and_function(own, calls) {
         error::raise_hint(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             format!(
@@ -66,4 +51,16 @@ fn refuse_arguments(name: &str, own: &[pg_sys::Oid]) {
              owner's rights. Use a foreign key, or a function of your own.",
         );
     }
+}
+
+/// One trigger `t` of the tables that writing to these reaches, and the function `p` that it calls, by what joins them.
+fn trigger_and_function(own: &[pg_sys::Oid], calls: &str) -> Option<(String, String)> {
+    let sql = format!(
+        "WITH RECURSIVE {WRITTEN}
+         SELECT pg_describe_object('pg_trigger'::regclass, t.oid, 0), p.oid::regprocedure::text
+         FROM written AS w JOIN pg_trigger AS t ON t.tgrelid = w.oid AND t.tgenabled <> 'D'
+         {calls} LIMIT 1"
+    );
+    let found = as_extension(|| query_now(&sql, &[own.to_vec().into()], |row| (row.must(1), row.must(2))));
+    found.into_iter().next()
 }

@@ -13,7 +13,7 @@ use super::fates::PATIENCE;
 use super::{Group, Party};
 use crate::gucs;
 use crate::replica::kept::history::{self, Figures, Mode, Run};
-use crate::replica::kept::jobs::{self, Apart, Job};
+use crate::replica::kept::jobs::{self, Apart, Job, Others};
 use crate::replica::kept::standing::{self, Standing};
 use crate::replica::process::locks::{self, GroupLock};
 use crate::replica::process::worker;
@@ -98,16 +98,16 @@ pub(super) fn gather_around(party: &Party<'_>, group: &mut Group) {
     if let Some(lock) = group.lock {
         let others = transaction(|| match jobs::usable(party.job.target) {
             Some(_) => jobs::group_of(party.job, lock.server, lock.group, party.scheduled),
-            None => Vec::new(),
+            None => Others::default(),
         });
-        for (target, name, why) in transaction(|| jobs::hindered(party.job, lock.server, lock.group)) {
+        for (target, name, why) in others.hindered {
             group.course.outsider(target.to_u32(), &name, &why);
         }
         let held = match worker::awaited_by().filter(|_| !party.scheduled) {
             Some(pid) => transaction(|| jobs::locked_by(pid)),
             None => Vec::new(),
         };
-        for (job, apart) in others {
+        for (job, apart) in others.able {
             let id = job.target.to_u32();
             if held.contains(&job.target) {
                 group.course.outsider(id, &job.name, "the session that asked holds a lock on it");

@@ -145,17 +145,16 @@ fn a_neighbours_new_row_is_there_when_deferred_constraints_are_checked_and_a_com
     assert!(note(&mut client).contains("laptop (it failed: the log is full)"), "{}", note(&mut client));
 }
 
+/// A table with a condition of its own.
+const BIG: &str = "CREATE FOREIGN TABLE itsm.big (id bigint, key text, label text) SERVER assets
+                       OPTIONS (object_schema 'ITSM', object_type 'Server', aql '\"Memory GB\" > 16')";
+
 #[test]
 fn a_condition_that_the_service_refuses_is_its_own_replicas_failure() {
     let (sim, server) = (small(), preloaded(&[]));
     let database = server.create_database();
     let mut client = import(&database, &sim);
-    client
-        .batch_execute(
-            "CREATE FOREIGN TABLE itsm.big (id bigint, key text, label text) SERVER assets
-                 OPTIONS (object_schema 'ITSM', object_type 'Server', aql '\"Memory GB\" > 16')",
-        )
-        .unwrap();
+    client.batch_execute(BIG).unwrap();
     for table in ["big", "server", "employee"] {
         client
             .batch_execute(&format!("SELECT assets_fdw.materialize('itsm.{table}', every => '1 second')"))
@@ -192,12 +191,7 @@ fn a_condition_that_the_service_refuses_is_its_own_replicas_failure() {
 fn what_passes_a_condition_is_there_once_however_often_it_changed_and_however_late_that_is_asked() {
     let (sim, database) = (small(), Server::shared().create_database());
     let mut client = import(&database, &sim);
-    client
-        .batch_execute(
-            "CREATE FOREIGN TABLE itsm.big (id bigint, key text, label text) SERVER assets
-                 OPTIONS (object_schema 'ITSM', object_type 'Server', aql '\"Memory GB\" > 16')",
-        )
-        .unwrap();
+    client.batch_execute(BIG).unwrap();
     for table in ["big", "server"] {
         steps(
             &mut client,

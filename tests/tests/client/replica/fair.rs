@@ -282,6 +282,13 @@ fn goes_on(client: &mut Client, what: &str) {
     wait_for(client, what, &format!("SELECT ({OK_RUNS}) > {runs} + 1"));
 }
 
+/// Whether no process of ours is in a database.
+fn nobody_is_in(database: &str) -> String {
+    format!(
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '{database}' AND backend_type LIKE 'assets_fdw%'"
+    )
+}
+
 /// The launcher sees neither that a database is closed nor that it is not named, only that it was: what happens to its
 /// scheduler meanwhile has to reach it some other way.
 #[test]
@@ -292,9 +299,7 @@ fn a_database_that_was_closed_or_not_named_for_a_moment_is_looked_after_although
     let mut outside = server.connect("postgres", "postgres");
     let mut client = import(&database, &sim);
     loaded(&mut client, "1 second");
-    let left = format!(
-        "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '{name}' AND backend_type LIKE 'assets_fdw%'"
-    );
+    let left = nobody_is_in(name);
     let launcher = "SELECT pid::bigint FROM pg_stat_activity WHERE backend_type = 'assets_fdw launcher'";
     let launcher = u32::try_from(number(&mut outside, launcher)).unwrap();
     let (close, open) = ("ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true");
@@ -321,9 +326,7 @@ fn a_database_that_was_closed_or_a_template_or_had_another_name_is_looked_after_
     let mut outside = server.connect("postgres", "postgres");
     let mut client = import(&database, &sim);
     loaded(&mut client, "1 second");
-    let left = format!(
-        "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '{name}' AND backend_type LIKE 'assets_fdw%'"
-    );
+    let left = nobody_is_in(name);
     outside.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).unwrap();
     wait_for(&mut outside, "nothing runs in a closed database", &left);
     outside.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).unwrap();
