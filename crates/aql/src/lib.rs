@@ -13,6 +13,7 @@
 //! No dependencies, no I/O, no `unsafe`.
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub mod date;
 pub mod eval;
 pub mod expr;
