@@ -7,6 +7,11 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 /// `assets_fdw.enable_pushdown`
 pub static ENABLE_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 
+/// `assets_fdw.enable_batched_joins`
+pub static ENABLE_BATCHED_JOINS: GucSetting<bool> = GucSetting::<bool>::new(true);
+/// `assets_fdw.join_batch_size`; 0: as many as fill a page
+pub static JOIN_BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(0);
+
 /// `assets_fdw.databases`
 pub static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
 /// `assets_fdw.max_workers`
@@ -32,6 +37,24 @@ pub fn define() {
         c"Sends WHERE clauses to Assets as AQL.",
         c"Off, only the object type and the table's own aql option are sent, for comparing results.",
         &ENABLE_PUSHDOWN,
+        GucContext::Userset,
+        GucFlags::EXPLAIN,
+    );
+    GucRegistry::define_bool_guc(
+        c"assets_fdw.enable_batched_joins",
+        c"Asks for the keys of many outer rows of a join in one request.",
+        c"Off, a nested loop asks for each outer row by itself.",
+        &ENABLE_BATCHED_JOINS,
+        GucContext::Userset,
+        GucFlags::EXPLAIN,
+    );
+    GucRegistry::define_int_guc(
+        c"assets_fdw.join_batch_size",
+        c"Keys that a join asks for in one request.",
+        c"0 takes as many as fill a page; 1 asks for each by itself.",
+        &JOIN_BATCH_SIZE,
+        0,
+        1000,
         GucContext::Userset,
         GucFlags::EXPLAIN,
     );

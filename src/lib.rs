@@ -47,4 +47,5 @@ pub extern "C-unwind" fn _PG_init() {
     gucs::define();
     shared::init();
     replica::init();
+    fdw::init();
 }

@@ -214,6 +214,39 @@ pub fn may_use_server(server: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     result == pg_sys::AclResult::ACLCHECK_OK
 }
 
+/// A copy of the row in a slot, in the current memory.
+///
+/// # Safety
+/// `slot` holds a row.
+pub unsafe fn minimal_tuple(slot: *mut pg_sys::TupleTableSlot) -> pg_sys::MinimalTuple {
+    // SAFETY: the caller's promise; every kind of slot has the function, which is behind a pointer.
+    unsafe {
+        let Some(copy) = (*(*slot).tts_ops).copy_minimal_tuple else { return std::ptr::null_mut() };
+        #[cfg(not(feature = "pg18"))]
+        {
+            pg_sys::ffi::pg_guard_ffi_boundary(|| copy(slot))
+        }
+        #[cfg(feature = "pg18")]
+        {
+            pg_sys::ffi::pg_guard_ffi_boundary(|| copy(slot, 0))
+        }
+    }
+}
+
+/// Counts a plan node as disabled as often as another one is: from PostgreSQL 18 on that is no part of its cost.
+///
+/// # Safety
+/// Both are live.
+pub unsafe fn disabled_as(node: &mut pg_sys::Plan, other: *mut pg_sys::Plan) {
+    #[cfg(feature = "pg18")]
+    {
+        // SAFETY: the caller's promise.
+        node.disabled_nodes = unsafe { (*other).disabled_nodes };
+    }
+    #[cfg(not(feature = "pg18"))]
+    let _ = (node, other);
+}
+
 /// Sets a signal handler.
 ///
 /// # Safety

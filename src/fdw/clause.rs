@@ -34,11 +34,15 @@ pub struct Unknown {
     pub expr: *mut pg_sys::Expr,
     /// Of the column that it is compared with.
     pub class: Class,
+    /// That column's number.
+    pub attnum: i16,
 }
 
 /// A column as a condition has it.
 struct Compared {
     subject: Subject,
+    /// Its number; 0 where it is not asked for.
+    attnum: i16,
     /// What it is cast to before it is compared.
     cast_to: Option<pg_sys::Oid>,
 }
@@ -48,7 +52,7 @@ const FIRST_USER_OID: u32 = 16_384;
 
 impl From<Subject> for Compared {
     fn from(subject: Subject) -> Self {
-        Self { subject, cast_to: None }
+        Self { subject, attnum: 0, cast_to: None }
     }
 }
 
@@ -245,8 +249,10 @@ impl<'a> Walker<'a> {
                     _ => local(&format!("operator {name} over an array")),
                 };
             }
-            if let (Some(subject), "=", true) = (self.subject(*right), name.as_str(), (*expr).useOr) {
-                return self.compare(subject, Op::ArrayHas, *left);
+            if let (Some(of), "=", true) = (self.compared(*right), name.as_str(), (*expr).useOr)
+                && of.cast_to.is_none()
+            {
+                return self.compare(of, Op::ArrayHas, *left);
             }
             local("an array comparison over columns")
         }
@@ -357,7 +363,7 @@ impl<'a> Walker<'a> {
                 return None;
             }
             let subject = self.columns.get(&(*var).varattno)?.subject.clone()?;
-            Some(Compared { subject, cast_to })
+            Some(Compared { subject, attnum: (*var).varattno, cast_to })
         }
     }
 
@@ -389,15 +395,18 @@ impl<'a> Walker<'a> {
             if self.guarded && !cannot_fail(node) {
                 return None;
             }
-            self.operands.push(Unknown { expr: node.cast(), class });
+            self.operands.push(Unknown { expr: node.cast(), class, attnum: of.attnum });
             Some(Operand::Param(self.operands.len() - 1))
         }
     }
 }
 
-/// Whether a value can be worked out without an ERROR: a parameter, another table's column or a constant as it is, and
-/// a list of those.
-unsafe fn cannot_fail(node: *mut pg_sys::Node) -> bool {
+/// Whether a value can be worked out without an ERROR: a parameter, another table's column or a constant as it is, a
+/// list of those, and what functions make of them that PostgreSQL trusts to say nothing of what they are given.
+///
+/// # Safety
+/// `node` is a live expression.
+pub unsafe fn cannot_fail(node: *mut pg_sys::Node) -> bool {
     // SAFETY: `node` is a live expression; each cast follows its own tag.
     unsafe {
         match (*node).type_ {
@@ -405,6 +414,23 @@ unsafe fn cannot_fail(node: *mut pg_sys::Node) -> bool {
             pg_sys::NodeTag::T_RelabelType => cannot_fail((*node.cast::<pg_sys::RelabelType>()).arg.cast()),
             pg_sys::NodeTag::T_ArrayExpr => {
                 pg::nodes((*node.cast::<pg_sys::ArrayExpr>()).elements).all(|element| cannot_fail(element))
+            }
+            pg_sys::NodeTag::T_FuncExpr => {
+                let call = node.cast::<pg_sys::FuncExpr>();
+                let function = (*call).funcid.to_u32();
+                let is_plain = matches!(
+                    function,
+                    pg_sys::F_LOWER_TEXT | pg_sys::F_UPPER_TEXT | pg_sys::F_BTRIM_TEXT | pg_sys::F_TEXTCAT
+                );
+                (is_plain || (function < FIRST_USER_OID && pg_sys::get_func_leakproof((*call).funcid)))
+                    && pg::nodes((*call).args).all(|argument| cannot_fail(argument))
+            }
+            pg_sys::NodeTag::T_OpExpr => {
+                let call = node.cast::<pg_sys::OpExpr>();
+                let function = pg_sys::get_opcode((*call).opno).to_u32();
+                (function == pg_sys::F_TEXTCAT
+                    || (function < FIRST_USER_OID && pg_sys::get_func_leakproof(function.into())))
+                    && pg::nodes((*call).args).all(|argument| cannot_fail(argument))
             }
             _ => false,
         }

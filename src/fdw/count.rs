@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use assets::error::Kind;
 use pgrx::pg_sys;
 
+use crate::fdw::keyed::Keyed;
 use crate::fdw::local::Local;
 use crate::fdw::scan::Scan;
 use crate::{error, runtime};
@@ -18,6 +19,8 @@ pub struct Count {
     /// For reading the rows where the service cannot be asked; it holds the question.
     pub scan: Scan,
     local: Local,
+    /// Where it is repeated with other parameters: rows by key, where counting those costs fewer requests.
+    pub keyed: Option<Keyed>,
     /// The count, once it is known.
     count: Option<i64>,
     given: bool,
@@ -25,8 +28,8 @@ pub struct Count {
 
 impl Count {
     /// A count over `scan`, whose rows are checked with `local` where they have to be read.
-    pub fn new(scan: Scan, local: Local) -> Self {
-        Self { scan, local, count: None, given: false }
+    pub fn new(scan: Scan, local: Local, keyed: Option<Keyed>) -> Self {
+        Self { scan, local, keyed, count: None, given: false }
     }
 
     /// The count, once.
@@ -45,6 +48,14 @@ impl Count {
     }
 
     unsafe fn ask(&mut self, node: *mut pg_sys::ForeignScanState) -> i64 {
+        if let Some(keyed) = &mut self.keyed {
+            // SAFETY: the caller's promise.
+            let found = unsafe { keyed.look(node) };
+            if let Some(rows) = found {
+                // SAFETY: the caller's promise.
+                return unsafe { self.local.count(node, rows) };
+            }
+        }
         // SAFETY: the caller's promise.
         let asked = unsafe { self.scan.exact(node) };
         let text = match asked {
@@ -108,6 +119,14 @@ impl Count {
             count += 1;
         }
         count
+    }
+
+    /// The end of the query.
+    pub fn end(&mut self) {
+        self.scan.end();
+        if let Some(keyed) = &mut self.keyed {
+            keyed.end();
+        }
     }
 
     /// To be given again. `same` says that every parameter has the value that it had.

@@ -4,13 +4,15 @@
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
-use crate::catalog::ForeignTable;
+use crate::catalog::{ForeignTable, Resolved};
 use crate::fdw::count::Count;
 use crate::fdw::generated::Generated;
+use crate::fdw::keyed::Keyed;
 use crate::fdw::local::Local;
 use crate::fdw::pg;
 use crate::fdw::private::Private;
 use crate::fdw::scan::{Made, Scan};
+use crate::fdw::served::Served;
 use crate::fdw::system;
 use crate::fdw::top::Top;
 use crate::{pg_compat, session};
@@ -23,6 +25,41 @@ pub enum State {
     Top(Top),
     /// Counts objects.
     Count(Count),
+    /// Reads rows by key, again and again.
+    Served(Served),
+}
+
+impl State {
+    /// The look-ups by key, to be told of.
+    pub fn look_ups(&self) -> Option<&Keyed> {
+        match self {
+            State::Served(served) => Some(&served.keyed),
+            State::Count(count) => count.keyed.as_ref(),
+            State::Scan(_) | State::Top(_) => None,
+        }
+    }
+
+    /// The look-ups by key, where there are any.
+    pub fn keyed(&mut self) -> Option<&mut Keyed> {
+        match self {
+            State::Served(served) => Some(&mut served.keyed),
+            State::Count(count) => count.keyed.as_mut(),
+            State::Scan(_) | State::Top(_) => None,
+        }
+    }
+}
+
+/// Whether a plan's foreign scan is one of ours.
+///
+/// # Safety
+/// `scan` is a finished plan's node.
+pub unsafe fn is_ours(scan: *mut pg_sys::ForeignScan) -> bool {
+    // SAFETY: the caller's promise; catalogue look-ups. Other wrappers leave what they do not have empty.
+    unsafe {
+        let ours: unsafe extern "C-unwind" fn(*mut pg_sys::ForeignScanState, i32) = begin;
+        let routine = pg_sys::GetFdwRoutineByServerId((*scan).fs_server);
+        (*routine).BeginForeignScan.is_some_and(|begins| std::ptr::fn_addr_eq(begins, ours))
+    }
 }
 
 /// The node's state, once `begin` made it.
@@ -60,17 +97,30 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags
         };
         let table = ForeignTable::load(relation);
         let connection = session::connect(table.server, user);
-        let Private { columns, limit, top, generated, .. } = private;
+        let Private { columns, limit, top, generated, lookups, .. } = private;
         let place = top.as_ref().and_then(|top| columns.iter().position(|attnum| *attnum == top.attnum));
-        let made = Made { table, columns, quals, relid, limit };
-        let resolved = made.resolve(&connection, false);
-        let mut scan = Scan::new(connection, resolved, made, node);
-        scan.generated = Generated::new((*node).ss.ps.state, relation, &generated);
+        let scan_of = |table, limit, resolved: Option<Resolved>| {
+            let made = Made { table, columns: columns.clone(), quals, relid, limit };
+            let resolved = resolved.unwrap_or_else(|| made.resolve(&connection, false));
+            let mut scan = Scan::new(connection.clone(), resolved, made, node);
+            scan.generated = Generated::new((*node).ss.ps.state, relation, &generated);
+            scan
+        };
+        let mut scan = scan_of(table, limit, None);
+        let keyed = match &top {
+            Some(_) => None,
+            None => Keyed::new(node, relation, &scan.question, &lookups, || {
+                let mut together = scan_of(ForeignTable::load(relation), None, Some(scan.resolved.clone()));
+                together.stats = scan.stats.clone();
+                together
+            }),
+        };
         let local = Local::new(quals, relation, relid);
-        let made = match (is_count, top.zip(place)) {
-            (true, _) => State::Count(Count::new(scan, local)),
-            (false, Some((top, column))) => State::Top(Top::new(scan, local, top, column)),
-            (false, None) => {
+        let made = match (is_count, top.zip(place), keyed) {
+            (true, _, keyed) => State::Count(Count::new(scan, local, keyed)),
+            (false, Some((top, column)), _) => State::Top(Top::new(scan, local, top, column)),
+            (false, None, Some(keyed)) => State::Served(Served::new(scan, keyed)),
+            (false, None, None) => {
                 if flags as u32 & pg_sys::EXEC_FLAG_REWIND != 0 {
                     scan.keep(node);
                 }
@@ -91,6 +141,7 @@ pub unsafe extern "C-unwind" fn iterate(node: *mut pg_sys::ForeignScanState) -> 
         match state(node) {
             Some(State::Scan(scan)) => scan.fill(node, slot),
             Some(State::Top(top)) => top.fill(node, slot),
+            Some(State::Served(served)) => served.fill(node, slot),
             Some(State::Count(count)) => {
                 if let Some(counted) = count.next(node) {
                     pg::store_in_all(slot, counted);
@@ -116,6 +167,7 @@ pub unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::ForeignScanState) {
         match state(node) {
             Some(State::Scan(scan)) => scan.again(),
             Some(State::Top(top)) => top.again(same),
+            Some(State::Served(served)) => served.again(),
             Some(State::Count(count)) => count.again(same),
             None => {}
         }
@@ -129,7 +181,8 @@ pub unsafe extern "C-unwind" fn end(node: *mut pg_sys::ForeignScanState) {
         match state(node) {
             Some(State::Scan(scan)) => scan.end(),
             Some(State::Top(top)) => top.end(),
-            Some(State::Count(count)) => count.scan.end(),
+            Some(State::Count(count)) => count.end(),
+            Some(State::Served(served)) => served.end(),
             None => {}
         }
     }

@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::fdw::exec::{self, State};
+use crate::fdw::keyed::Keyed;
 use crate::fdw::pg;
 
 #[pg_guard]
@@ -20,6 +21,7 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
             State::Scan(scan) => (scan, false, None),
             State::Top(top) => (&top.scan, false, Some(&top.order)),
             State::Count(count) => (&count.scan, true, None),
+            State::Served(served) => (&served.scan, false, None),
         };
         let question = &scan.question;
         if question.is_never() {
@@ -42,6 +44,10 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
             let by = order.by.as_deref().unwrap_or("not asked for any more");
             text(es, c"Order", &format!("{by} {direction}"));
         }
+        let keyed = state.look_ups().filter(|keyed| keyed.is_fed() || (*es).analyze);
+        if let Some(keyed) = keyed {
+            looked_up(es, keyed);
+        }
         if let Some(limit) = scan.limit() {
             number(es, c"Limit", limit);
         }
@@ -61,6 +67,32 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
             number(es, c"Retries", stats.retries.load(Ordering::Relaxed));
             let waited = stats.waited_us.load(Ordering::Relaxed) as f64 / 1000.0;
             pg_sys::ExplainPropertyFloat(c"Waited for rate limit".as_ptr(), c"ms".as_ptr(), waited, 3, es);
+        }
+    }
+}
+
+/// What is asked for many outer rows at once.
+unsafe fn looked_up(es: *mut pg_sys::ExplainState, keyed: &Keyed) {
+    // SAFETY: EXPLAIN's state.
+    unsafe {
+        if keyed.is_fed() {
+            text(es, c"Batched By", &keyed.column());
+            number(es, c"Keys a Batch", keyed.most() as u64);
+        }
+        if (*es).analyze {
+            let counts = keyed.counts();
+            if keyed.is_fed() {
+                number(es, c"Batches", counts.batches);
+                number(es, c"Keys Asked", counts.asked);
+                number(es, c"Found Again", counts.repeated);
+                number(es, c"Given Up", counts.given_up);
+            }
+            if keyed.is_fed() || keyed.was_read_whole() {
+                number(es, c"Asked Alone", counts.alone);
+            }
+            if keyed.was_read_whole() {
+                text(es, c"Look-ups", "answered from everything, read once");
+            }
         }
     }
 }
@@ -100,7 +132,11 @@ unsafe fn text(es: *mut pg_sys::ExplainState, label: &std::ffi::CStr, value: &st
     unsafe { pg_sys::ExplainPropertyText(label.as_ptr(), value.as_ptr(), es) };
 }
 
-unsafe fn number(es: *mut pg_sys::ExplainState, label: &std::ffi::CStr, value: u64) {
+/// A number with its label.
+///
+/// # Safety
+/// `es` is EXPLAIN's.
+pub unsafe fn number(es: *mut pg_sys::ExplainState, label: &std::ffi::CStr, value: u64) {
     let value = i64::try_from(value).unwrap_or(i64::MAX);
     // SAFETY: as above.
     unsafe { pg_sys::ExplainPropertyInteger(label.as_ptr(), std::ptr::null(), value, es) };

@@ -11,7 +11,10 @@ use pgrx::prelude::*;
 use crate::fdw::clause::Walker;
 use crate::fdw::pg;
 use crate::fdw::plan::{self, PlanState};
-use crate::pg_compat;
+use crate::{gucs, pg_compat};
+
+/// Keys a request, of a column whose values several objects may share.
+const SHARED_KEYS: f64 = 300.0;
 
 /// Adds a path for each set of outer relations whose columns a pushable join clause compares with.
 ///
@@ -61,10 +64,50 @@ pub unsafe fn add_paths(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOpt
             }
             let rows = (*info).ppi_rows.min(fetched).max(1.0);
             (*info).ppi_rows = rows;
-            let (startup, total) = plan::cost(rel, fetched.max(rows));
+            let alone = plan::cost(rel, fetched.max(rows));
+            let (startup, total) = batched(root, rel, state, info).unwrap_or(alone);
             let path = pg_compat::foreignscan_path(root, rel, rows, startup, total, (*info).ppi_req_outer);
             pg_sys::add_path(rel, path);
         }
+    }
+}
+
+/// What one look-up costs where keys of many outer rows are asked for together: a share of their requests. None where
+/// they are not. How many outer rows there will be is taken as PostgreSQL's own index scans take it.
+unsafe fn batched(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    state: &PlanState,
+    info: *mut pg_sys::ParamPathInfo,
+) -> Option<(f64, f64)> {
+    if !gucs::ENABLE_BATCHED_JOINS.get() || gucs::JOIN_BATCH_SIZE.get() == 1 {
+        return None;
+    }
+    let resolved = state.resolved.as_ref()?;
+    // SAFETY: the planner's nodes; outer joins have numbers and no relation of their own.
+    unsafe {
+        let mut walker = Walker::new((*rel).relid, &resolved.columns);
+        let clauses = pg::nodes::<pg_sys::RestrictInfo>((*info).ppi_clauses);
+        let preds: Vec<aql::Pred> = clauses.map(|clause| walker.pred((*clause).clause.cast())).collect();
+        let keys = aql::batch::keys(preds.iter(), &vec![true; walker.operands.len()]);
+        let key = keys.iter().find(|key| key.unique).or(keys.first())?;
+        let outer = pg::members((*info).ppi_req_outer).into_iter();
+        let relations = outer.filter_map(|n| (*(*root).simple_rel_array.add(n)).as_ref());
+        let loops = relations.map(|outer| outer.rows).fold(f64::INFINITY, f64::min);
+        let loops = if loops.is_finite() { loops.max(1.0) } else { 1.0 };
+        let operand = pg_sys::lappend(std::ptr::null_mut(), walker.operands[key.operand].expr.cast());
+        let none = std::ptr::null_mut();
+        let keys = pg_sys::estimate_num_groups(root, operand, loops, none, none.cast()).clamp(1.0, loops);
+        let rows = (*info).ppi_rows.max(1e-3);
+        let requests = if key.unique {
+            (keys / plan::PAGE_ROWS).ceil()
+        } else {
+            (keys / SHARED_KEYS).ceil() + (keys * rows / plan::PAGE_ROWS).floor()
+        };
+        let recheck = pg_sys::cpu_tuple_cost + (*rel).baserestrictcost.per_tuple;
+        // Somewhat less than for one row alone: with one, as many are asked for.
+        let startup = 0.98 * requests * plan::REQUEST_COST / loops;
+        Some((startup, startup + rows * (keys / loops) * plan::OBJECT_COST + rows * recheck))
     }
 }
 

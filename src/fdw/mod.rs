@@ -9,6 +9,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+mod ahead;
 mod analyze;
 mod clause;
 mod compared;
@@ -20,6 +21,7 @@ mod generated;
 pub mod input;
 mod joins;
 mod kept;
+mod keyed;
 mod local;
 pub mod output;
 pub mod pg;
@@ -28,11 +30,18 @@ mod private;
 mod question;
 mod refusal;
 mod scan;
+mod served;
 mod sorted;
 mod sorter;
+mod stored;
 mod system;
 mod top;
 mod upper;
+
+/// What has to be in place before a statement runs; once, from `_PG_init`.
+pub fn init() {
+    ahead::init();
+}
 
 /// Version-1 calling convention for [`assets_fdw_handler`], whose result pgrx cannot name.
 #[unsafe(no_mangle)]

@@ -13,14 +13,81 @@ use crate::error;
 /// # Safety
 /// `list` is null or a List of pointers to `T`, alive while the iterator is used.
 pub unsafe fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
-    let length = if list.is_null() {
-        0
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { (*list).length }
-    };
+    // SAFETY: the caller's promise.
+    let length = unsafe { length(list) };
     // SAFETY: as above; `n` is below the list's length.
-    (0..length as usize).map(move |n| unsafe { (*(*list).elements.add(n)).ptr_value.cast() })
+    (0..length).map(move |n| unsafe { (*(*list).elements.add(n)).ptr_value.cast() })
+}
+
+/// How many elements a List has.
+///
+/// # Safety
+/// `list` is null or a live List.
+pub unsafe fn length(list: *mut pg_sys::List) -> usize {
+    // SAFETY: the caller's promise.
+    if list.is_null() { 0 } else { unsafe { (*list).length as usize } }
+}
+
+/// The elements of a List of integers.
+///
+/// # Safety
+/// `list` is null or such a List.
+pub unsafe fn integers(list: *mut pg_sys::List) -> Vec<i32> {
+    // SAFETY: the caller's promise; `n` is below the list's length.
+    unsafe { (0..length(list)).map(|n| (*(*list).elements.add(n)).int_value).collect() }
+}
+
+/// The members of a set of numbers.
+///
+/// # Safety
+/// `set` is null or live.
+pub unsafe fn members(set: *const pg_sys::Bitmapset) -> Vec<usize> {
+    let (mut members, mut member) = (Vec::new(), -1);
+    loop {
+        // SAFETY: the caller's promise; a set may be null.
+        member = unsafe { pg_sys::bms_next_member(set.cast_mut(), member) };
+        match usize::try_from(member) {
+            Ok(member) => members.push(member),
+            Err(_) => return members,
+        }
+    }
+}
+
+/// The next row of a plan node below; an empty slot, or none, at the end.
+///
+/// # Safety
+/// `node` is the executor's, begun, and nobody else drives it at this moment.
+pub unsafe fn next_of(node: *mut pg_sys::PlanState) -> *mut pg_sys::TupleTableSlot {
+    // SAFETY: the caller's promise: as PostgreSQL's own ExecProcNode, whose function is behind a pointer.
+    unsafe {
+        if !(*node).chgParam.is_null() {
+            pg_sys::ExecReScan(node);
+        }
+        let Some(next) = (*node).ExecProcNode else { return std::ptr::null_mut() };
+        pg_sys::ffi::pg_guard_ffi_boundary(|| next(node))
+    }
+}
+
+/// Makes a slot's first `count` columns readable.
+///
+/// # Safety
+/// `slot` holds a row of as many columns at least.
+pub unsafe fn deform(slot: *mut pg_sys::TupleTableSlot, count: i32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if i32::from((*slot).tts_nvalid) < count {
+            pg_sys::slot_getsomeattrs_int(slot, count);
+        }
+    }
+}
+
+/// Whether a slot holds no row.
+///
+/// # Safety
+/// `slot` is null or live.
+pub unsafe fn is_empty(slot: *mut pg_sys::TupleTableSlot) -> bool {
+    // SAFETY: the caller's promise.
+    slot.is_null() || unsafe { (*slot).tts_flags & pg_sys::TTS_FLAG_EMPTY as u16 != 0 }
 }
 
 /// Whether a node is of a type.

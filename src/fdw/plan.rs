@@ -14,7 +14,7 @@ use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::catalog::{ForeignTable, Resolved};
 use crate::fdw::clause::Walker;
-use crate::fdw::private::Private;
+use crate::fdw::private::{Lookups, Private};
 use crate::fdw::{generated, joins, pg, sorted, upper};
 use crate::{facts, gucs, pg_compat, runtime, session};
 
@@ -26,9 +26,9 @@ const PLANNING_PATIENCE: Duration = Duration::from_secs(5);
 /// a thousandth of a minute's budget.
 pub const REQUEST_COST: f64 = 200.0;
 /// Objects on one page, as most services give them.
-const PAGE_ROWS: f64 = 100.0;
+pub const PAGE_ROWS: f64 = 100.0;
 /// What decoding one object costs.
-const OBJECT_COST: f64 = 0.05;
+pub const OBJECT_COST: f64 = 0.05;
 
 /// What planning found out about a relation; lives as long as the planner's memory context.
 pub struct PlanState {
@@ -40,6 +40,8 @@ pub struct PlanState {
     pub resolved: Option<Resolved>,
     /// Objects that come over the network, before the local recheck.
     pub fetched: f64,
+    /// Those that come where nothing is asked for that changes from one execution of a sub-select to the next.
+    pub whole: f64,
 }
 
 #[pg_guard]
@@ -53,13 +55,21 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
         let (columns, generated) = used_columns(rel, relid);
         let known = resolve(root, rel, relid, &columns);
         let total = known.as_ref().map_or(DEFAULT_ROWS, |(_, total)| total.max(1.0));
-        let mut state =
-            PlanState { columns, generated, resolved: known.map(|(resolved, _)| resolved), fetched: total };
+        let mut state = PlanState {
+            columns,
+            generated,
+            resolved: known.map(|(resolved, _)| resolved),
+            fetched: total,
+            whole: total,
+        };
         (*rel).tuples = total;
         pg_sys::set_baserel_size_estimates(root, rel);
         let mut fetched = total;
         for clause in pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo) {
             fetched = narrowed(root, rel, &state, clause, fetched);
+            if pg_sys::pull_paramids((*clause).clause).is_null() {
+                state.whole = narrowed(root, rel, &state, clause, state.whole);
+            }
         }
         // An object is found by its key or id, not by chance.
         (*rel).rows = (*rel).rows.min(fetched).max(1.0);
@@ -256,7 +266,8 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
         let ordered = !(*path).path.pathkeys.is_null();
         let top = if ordered { sorted::top_of(root, rel, state) } else { None };
         let (columns, generated) = (state.columns.clone(), state.generated.clone());
-        let private = Private { columns, generated, limit: limit(root, rel), top, count: None };
+        let lookups = lookups(root, state, (*path).path.rows);
+        let private = Private { columns, generated, limit: limit(root, rel), lookups, top, count: None };
         // Every clause stays in the plan and is checked again on what comes back.
         let quals = pg_sys::extract_actual_clauses(clauses, false);
         let none = std::ptr::null_mut();
@@ -271,6 +282,18 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
             outer_plan,
         )
     }
+}
+
+/// What to expect where the scan is repeated with other parameters, and `rows` come each time.
+///
+/// # Safety
+/// `root` is the planner's.
+pub unsafe fn lookups(root: *mut pg_sys::PlannerInfo, state: &PlanState, rows: f64) -> Lookups {
+    // SAFETY: the caller's promise.
+    let fraction = unsafe { (*root).tuple_fraction };
+    // A cursor's: whatever else stops is seen in the plan.
+    let paced = fraction > 0.0 && fraction < 1.0;
+    Lookups { rows, whole: state.resolved.is_some().then_some(state.whole), paced }
 }
 
 /// How many rows the query takes, where nothing between the scan and its LIMIT needs more: a

@@ -18,10 +18,24 @@ pub struct Private {
     pub generated: Vec<i16>,
     /// How many rows the query is expected to take at most, where the planner has an idea; never an end.
     pub limit: Option<u64>,
+    /// What the planner expects of look-ups by key.
+    #[serde(default)]
+    pub lookups: Lookups,
     /// For the first rows in an order: which.
     pub top: Option<TopOf>,
     /// For a `count(*)` that the service is asked for: of what.
     pub count: Option<CountOf>,
+}
+
+/// What the planner expects of a scan that is repeated with other parameters; hints, all of them.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+pub struct Lookups {
+    /// Rows of one look-up.
+    pub rows: f64,
+    /// Rows without what is looked up by; none where it is not known.
+    pub whole: Option<f64>,
+    /// A cursor that may stop anywhere.
+    pub paced: bool,
 }
 
 /// The relation below an upper node, which the plan does not name elsewhere.

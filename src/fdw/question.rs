@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use aql::expr::Expr;
-use aql::lower;
 use aql::{Facts, Fidelity, Literal, Lowered, Pred};
+use aql::{batch, lower};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::catalog::Resolved;
-use crate::fdw::clause::Walker;
+use crate::fdw::clause::{self, Walker};
 use crate::fdw::compared;
 use crate::fdw::pg;
 use crate::session::Connection;
@@ -20,6 +20,8 @@ use crate::{error, facts, gucs};
 
 /// The longest condition sent in one query (assets-api.md 4.7: keep it below 8 kB).
 const MAX_QUERY_BYTES: usize = 6_000;
+/// So many pairs of values are asked for in one query, each column with a list of its own.
+const PAIRS_A_REQUEST: usize = 100;
 
 /// One query to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +44,34 @@ pub struct Question {
     clauses: Vec<Clause>,
     /// The right-hand sides known only at run time: their expressions and types, and the classes of the columns
     /// beside them.
-    operands: Vec<(*mut pg_sys::ExprState, pg_sys::Oid, aql::Class)>,
+    operands: Vec<Asked>,
     /// What has been proven of the service.
     facts: Facts,
     /// What was pushed this time.
     pub pushed: Vec<Pushed>,
+    /// Instead of the values of the moment: those that are asked for at once.
+    pub together: Option<Together>,
+}
+
+/// A right-hand side known only at run time.
+struct Asked {
+    state: *mut pg_sys::ExprState,
+    type_oid: pg_sys::Oid,
+    /// Of the column beside it, whose number is `attnum`.
+    class: aql::Class,
+    attnum: i16,
+    /// The numbers of the parameters that it is made of, which nested loops and sub-selects set.
+    params: Vec<usize>,
+    /// Whether it can be worked out for a row that nobody may ask for.
+    cannot_fail: bool,
+}
+
+/// Many values of the operands at once.
+pub struct Together {
+    /// Which operands differ.
+    pub varying: Rc<[bool]>,
+    /// Their values, of all operands each time; none: whatever they are.
+    pub each: Option<Vec<Vec<Literal>>>,
 }
 
 /// A clause with the values of the moment, as it was sent.
@@ -69,12 +94,17 @@ impl Pushed {
         let owned = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect();
         Self {
             shape: clause.shape.clone(),
-            alone: with_base(filter, vec![lower::in_clauses(expr.clone())]),
+            alone: with_base(filter, vec![lower::in_clauses(shortest(expr))]),
             names: owned(expr.attributes()),
             unproven: owned(expr.unproven_by_a_match()),
             unseen: owned(expr.unseen_by_a_match()),
         }
     }
+}
+
+/// A condition whose lists fit one query: it is refused, or not, as the whole is.
+fn shortest(expr: &Expr) -> Expr {
+    lower::split(expr.clone(), MAX_QUERY_BYTES, usize::MAX).swap_remove(0)
 }
 
 /// One qual of the plan.
@@ -144,9 +174,13 @@ impl Question {
             let parent = &raw mut (*node).ss.ps;
             let states = walker.operands.iter();
             states
-                .map(|operand| {
-                    let state = pg_sys::ExecInitExpr(operand.expr, parent);
-                    (state, pg_sys::exprType(operand.expr.cast()), operand.class)
+                .map(|operand| Asked {
+                    state: pg_sys::ExecInitExpr(operand.expr, parent),
+                    type_oid: pg_sys::exprType(operand.expr.cast()),
+                    class: operand.class,
+                    attnum: operand.attnum,
+                    params: pg::members(pg_sys::pull_paramids(operand.expr)),
+                    cannot_fail: clause::cannot_fail(operand.expr.cast()),
                 })
                 .collect()
         };
@@ -158,7 +192,7 @@ impl Question {
                 relation => (*(*relation).rd_rel).relowner,
             }
         };
-        Self { connection, filter, table_owner, clauses, operands, facts, pushed: Vec::new() }
+        Self { connection, filter, table_owner, clauses, operands, facts, pushed: Vec::new(), together: None }
     }
 
     /// The facts without which something else would be asked.
@@ -280,7 +314,71 @@ impl Question {
         }
         // SAFETY: the caller's promise.
         let values = unsafe { self.evaluate(node) }.unwrap_or_default();
-        self.clauses.iter().any(|clause| aql::names_unknown_type(&clause.pred.bound(&values)))
+        let mut all = match &self.together {
+            Some(Together { each: Some(each), .. }) => each.clone(),
+            _ => vec![values],
+        };
+        all.dedup();
+        self.clauses.iter().any(|clause| {
+            clause.pred.any_leaf(is_type)
+                && all.iter().any(|values| aql::names_unknown_type(&clause.pred.bound(values)))
+        })
+    }
+
+    /// Which operands change from one execution of the scan to the next: those made of one of `params`, or of
+    /// any parameter that a nested loop or a sub-select sets.
+    pub fn varying(&self, params: Option<&[usize]>) -> Vec<bool> {
+        let changes = |operand: &Asked| match params {
+            Some(params) => operand.params.iter().any(|param| params.contains(param)),
+            None => !operand.params.is_empty(),
+        };
+        self.operands.iter().map(changes).collect()
+    }
+
+    /// Whether another question has the same operands, in the same places.
+    pub fn has_operands_of(&self, other: &Question) -> bool {
+        let of = |operand: &Asked| (operand.attnum, operand.class, operand.type_oid, operand.params.clone());
+        self.operands.iter().map(of).eq(other.operands.iter().map(of))
+    }
+
+    /// The equality that rows can be told apart by, among the operands that change. One of a column that no two
+    /// objects share is best.
+    pub fn key(&self, varying: &[bool]) -> Option<batch::Key> {
+        let keys = batch::keys(self.clauses.iter().map(|clause| &clause.pred), varying);
+        let at = keys.iter().position(|key| key.unique).unwrap_or(0);
+        keys.into_iter().nth(at).filter(|key| self.attnum(key.operand) > 0)
+    }
+
+    /// The number of the column that an operand is compared with.
+    pub fn attnum(&self, operand: usize) -> i16 {
+        self.operands.get(operand).map_or(0, |operand| operand.attnum)
+    }
+
+    /// The class of the column that an operand is compared with.
+    pub fn class(&self, operand: usize) -> aql::Class {
+        self.operands.get(operand).map_or(aql::Class::Opaque, |operand| operand.class)
+    }
+
+    /// Whether the operands that change can be worked out for rows that nobody may ask for.
+    pub fn can_be_early(&self, varying: &[bool]) -> bool {
+        self.operands.iter().zip(varying).all(|(operand, varies)| !varies || operand.cannot_fail)
+    }
+
+    /// Whether a condition on the key goes out, with the values of the moment.
+    pub fn asks_by(&self, key: &batch::Key, varying: &[bool], values: &[Literal]) -> bool {
+        let each = [values.to_vec()];
+        self.clauses.iter().any(|clause| {
+            let uses = |leaf: &aql::Leaf| leaf.operand == aql::Operand::Param(key.operand);
+            clause.pred.any_leaf(uses)
+                && !self.is_refused(clause)
+                && !matches!(
+                    aql::lower_with(
+                        &batch::together(&clause.pred, values, varying, Some(&each)),
+                        &self.facts
+                    ),
+                    Lowered::Local(_) | Lowered::Always
+                )
+        })
     }
 
     /// Evaluates the parameters and decides what to ask: conditions whose results are together what is
@@ -291,20 +389,68 @@ impl Question {
     pub unsafe fn ask(&mut self, node: *mut pg_sys::ForeignScanState) -> Vec<Query> {
         // SAFETY: the caller's promise.
         let values = unsafe { self.evaluate(node) };
+        let mut queries = Vec::new();
         self.pushed.clear();
+        for part in self.parts() {
+            let before = std::mem::take(&mut self.pushed);
+            let Some(parts) = self.conditions(values.as_deref(), part) else {
+                self.pushed = before;
+                continue;
+            };
+            if !self.know_beforehand() {
+                // SAFETY: the caller's promise. Fewer clauses each time.
+                return unsafe { self.ask(node) };
+            }
+            queries.extend(self.queries(parts));
+            // What asks for everything asks for the rest, too.
+            if queries.last() == Some(&self.unconditional()) {
+                return vec![self.unconditional()];
+            }
+        }
+        queries
+    }
+
+    /// What is asked at once is cut where it is many values: one part, and all of it, where it is not.
+    fn parts(&self) -> Vec<Option<std::ops::Range<usize>>> {
+        let Some(Together { varying, each: Some(each) }) = &self.together else { return vec![None] };
+        let size = match usize::try_from(gucs::JOIN_BATCH_SIZE.get()) {
+            Ok(size) if size > 0 => size,
+            // Of several columns each list would grow with the others.
+            _ if varying.iter().filter(|varies| **varies).count() > 1 => PAIRS_A_REQUEST,
+            _ => return vec![Some(0..each.len())],
+        };
+        (0..each.len()).step_by(size).map(|from| Some(from..(from + size).min(each.len()))).collect()
+    }
+
+    /// The conditions that go out: with the values of the moment, or of what is asked at once, that part. None where
+    /// nothing satisfies them.
+    fn conditions(
+        &mut self,
+        values: Option<&[Literal]>,
+        part: Option<std::ops::Range<usize>>,
+    ) -> Option<Vec<Expr>> {
         let mut parts = Vec::new();
         for n in 0..self.clauses.len() {
-            self.trust(n, values.as_deref());
-            let clause = &self.clauses[n];
-            let lowered = match &values {
-                Some(values) => aql::lower_with(&clause.pred.bound(values), &self.facts),
-                None => clause.lowered.clone(),
-            };
-            match lowered {
-                Lowered::Never => {
-                    self.pushed.clear();
-                    return Vec::new();
+            let lowered = match (&self.together, values) {
+                (Some(Together { varying, each }), Some(values)) => {
+                    let each = each.as_deref().map(|each| &each[part.clone().unwrap_or(0..each.len())]);
+                    let pred = batch::together(&self.clauses[n].pred, values, varying, each);
+                    // Rows of one key say nothing against what was proven, beside another one.
+                    self.clauses[n].trusted.clear();
+                    aql::lower_with(&pred, &self.facts)
                 }
+                (None, Some(values)) => {
+                    self.trust(n, Some(values));
+                    aql::lower_with(&self.clauses[n].pred.bound(values), &self.facts)
+                }
+                (_, None) => {
+                    self.trust(n, None);
+                    self.clauses[n].lowered.clone()
+                }
+            };
+            let clause = &self.clauses[n];
+            match lowered {
+                Lowered::Never => return None,
                 Lowered::Pushed(expr, _) if !self.is_refused(clause) => {
                     self.pushed.push(Pushed::new(clause, &expr, &self.filter));
                     parts.push(expr);
@@ -312,10 +458,11 @@ impl Question {
                 _ => {}
             }
         }
-        if !self.know_beforehand() {
-            // SAFETY: the caller's promise. Fewer clauses each time.
-            return unsafe { self.ask(node) };
-        }
+        Some(parts)
+    }
+
+    /// The queries that ask for what satisfies all of these.
+    fn queries(&mut self, mut parts: Vec<Expr>) -> Vec<Query> {
         let whole = match parts.len() {
             0 => return vec![self.unconditional()],
             1 => parts.remove(0),
@@ -378,18 +525,20 @@ impl Question {
 
     /// The parameters' values now. None where there are none to evaluate; a value that AQL has no
     /// words for is left a parameter's number beyond the list, and its clause stays at home.
-    unsafe fn evaluate(&self, node: *mut pg_sys::ForeignScanState) -> Option<Vec<Literal>> {
+    ///
+    /// # Safety
+    /// As for [`Question::ask`].
+    pub unsafe fn evaluate(&self, node: *mut pg_sys::ForeignScanState) -> Option<Vec<Literal>> {
         if self.operands.is_empty() {
             return None;
         }
         // SAFETY: the node's own expression context, with the executor's parameters in it.
         unsafe {
             let context = (*node).ss.ps.ps_ExprContext;
-            let values =
-                self.operands.iter().map(|(state, type_oid, class)| match pg::value_of(*state, context) {
-                    None => Some(Literal::Null),
-                    Some(value) => compared::literal(*class, value, *type_oid),
-                });
+            let values = self.operands.iter().map(|operand| match pg::value_of(operand.state, context) {
+                None => Some(Literal::Null),
+                Some(value) => compared::literal(operand.class, value, operand.type_oid),
+            });
             // An unsendable value stands as an empty text, which no rule sends.
             Some(values.map(|v| v.unwrap_or_else(|| Literal::Text(String::new()))).collect())
         }

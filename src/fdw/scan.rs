@@ -10,6 +10,7 @@ use assets::error::{Error, Kind};
 use assets::expected::Expected;
 use assets::stats::ScanStats;
 use assets::value::{ColumnSpec, Row, ScanSpec};
+use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::catalog::{ForeignTable, Resolved, statement_began};
@@ -178,11 +179,20 @@ impl Scan {
         // SAFETY: the quals are the plan's.
         self.resolved = unsafe { self.made.resolve(&connection, types) };
         // SAFETY: the caller's promise; what is made of the clauses lives as long as the query.
-        self.question = unsafe {
+        let question = unsafe {
             PgMemoryContexts::For((*(*node).ss.ps.state).es_query_cxt).switch_to(|_| {
                 Question::new(connection, &self.resolved, self.made.quals, self.made.relid, node)
             })
         };
+        let before = std::mem::replace(&mut self.question, question);
+        if before.together.is_some() && !before.has_operands_of(&self.question) {
+            error::raise_hint(
+                PgSqlErrorCode::ERRCODE_FDW_ERROR,
+                "a column that a join compares with means something else in Assets now than when the query began",
+                "Run the query again.",
+            );
+        }
+        self.question.together = before.together;
         self.outputs.iter().for_each(Output::warn);
         self.lay_out();
         self.restart();

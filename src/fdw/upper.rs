@@ -196,6 +196,7 @@ pub unsafe fn count_plan(
             columns: state.columns.clone(),
             generated: state.generated.clone(),
             limit: None,
+            lookups: plan::lookups(root, state, (*input).rows),
             top: None,
             count: Some(CountOf {
                 relation: (*rte).relid.to_u32(),

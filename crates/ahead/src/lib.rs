@@ -32,7 +32,7 @@ pub struct Limits {
 /// For EXPLAIN.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Batches that were asked for.
+    /// Batches that came.
     pub batches: u64,
     /// Keys in them.
     pub asked: u64,
@@ -149,14 +149,14 @@ impl<K: Hash + Eq + Clone, B> Ahead<K, B> {
         let others = self.pending.len().min(size - 1);
         let keys: Vec<K> = std::iter::once(key.clone()).chain(self.pending.drain(..others)).collect();
         self.asked += keys.len();
-        self.counts.batches += 1;
-        self.counts.asked += keys.len() as u64;
         keys
     }
 
     /// What came of a batch. Whether it is kept: not where it is larger than the budget.
     #[must_use]
     pub fn arrived(&mut self, keys: Vec<K>, contents: B, bytes: usize) -> bool {
+        self.counts.batches += 1;
+        self.counts.asked += keys.len() as u64;
         keys.iter().for_each(|key| {
             self.waiting.remove(key);
         });
@@ -221,8 +221,15 @@ impl<K: Hash + Eq + Clone, B> Ahead<K, B> {
         smaller
     }
 
-    /// A key was asked for outside of batches.
-    pub fn alone(&mut self) {
+    /// A batch of one key is no batch: it is asked for outside of them. Nothing of it is kept.
+    pub fn alone(&mut self, key: &K) {
+        self.waiting.remove(key);
+        self.needed += 1;
+        self.counts.alone += 1;
+    }
+
+    /// Something was asked for that is no key.
+    pub fn without_key(&mut self) {
         self.counts.alone += 1;
     }
 

@@ -15,6 +15,7 @@ mod hostile;
 mod identities;
 mod imports;
 mod install;
+mod joins;
 mod known;
 mod live;
 mod minors;

@@ -1,0 +1,384 @@
+//! Look-ups by key, many together: what a scan knows of the keys that it was and will be asked for.
+//!
+//! A *batch* is this key and those that were read ahead, asked for together by [`aql::batch`]; its rows are kept by the
+//! value of the column that the key is compared with. They are candidates: PostgreSQL's own clauses decide,
+//! with the parameters of the one outer row. Whatever is odd about a key is asked for alone, as ever.
+//!
+//! Where no outer row can be read ahead (a sub-select's), a scan that has asked more often than its table has pages reads
+//! once what its other clauses select, and answers from there.
+#![allow(unsafe_code)] // the executor's nodes and slots
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use ::ahead::{Ahead, Counts, Limits, Whole};
+use aql::Literal;
+use aql::batch::{self, Canon};
+use pgrx::{PgMemoryContexts, pg_sys};
+
+use crate::fdw::ahead::node as read_ahead;
+use crate::fdw::private::Lookups;
+use crate::fdw::question::{Question, Together};
+use crate::fdw::scan::Scan;
+use crate::fdw::stored::Stored;
+use crate::fdw::{compared, datum, pg};
+use crate::gucs;
+
+/// What a row is taken for before any has come, in bytes.
+const ROW_BYTES: f64 = 500.0;
+/// So many keys are asked for in one request, of a column whose values several objects may share; what does not fit
+/// one query is cut.
+const SHARED_KEYS: usize = 300;
+
+/// A key: what all operands are, those that change from one outer row to the next, in canonical form.
+#[derive(Clone)]
+struct Key {
+    canon: Vec<Canon>,
+    values: Rc<[Literal]>,
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.canon == other.canon
+    }
+}
+
+impl Eq for Key {}
+
+impl std::hash::Hash for Key {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.canon.hash(state);
+    }
+}
+
+/// Rows that came together.
+pub struct Batch {
+    rows: Vec<Stored>,
+    by: HashMap<Canon, Vec<u32>>,
+}
+
+/// The rows that may belong to one key.
+pub struct Candidates {
+    batch: Rc<Batch>,
+    of: Option<Canon>,
+    next: usize,
+}
+
+impl Candidates {
+    /// The next one.
+    pub fn next(&mut self) -> Option<&Stored> {
+        let place = self.batch.by.get(self.of.as_ref()?)?.get(self.next)?;
+        self.next += 1;
+        self.batch.rows.get(*place as usize)
+    }
+}
+
+/// The look-ups of one plan node.
+pub struct Keyed {
+    /// Asks for many keys.
+    scan: Scan,
+    slot: *mut pg_sys::TupleTableSlot,
+    /// Which operands change from one look-up to the next.
+    varying: Rc<[bool]>,
+    /// Where the first of them that is an equality stands among those that change.
+    place: usize,
+    key: batch::Key,
+    attnum: i16,
+    /// That column's name and type.
+    column: String,
+    type_oid: pg_sys::Oid,
+    /// Whether outer rows are read ahead for it.
+    is_fed: bool,
+    most: usize,
+    ahead: Ahead<Key, Rc<Batch>>,
+    /// The other operands' values, on which everything that is kept rests.
+    fixed: Vec<Literal>,
+    whole: Option<Rc<Batch>>,
+    nothing: Rc<Batch>,
+    /// Objects that the other clauses select, where that is known.
+    rows: Option<f64>,
+    rule: Whole,
+    /// Requests that the rule knows of.
+    told: u64,
+}
+
+impl Keyed {
+    /// Memory for rows that are kept or wait, in bytes.
+    pub fn budget() -> usize {
+        // SAFETY: settings of PostgreSQL's.
+        unsafe { pg_sys::get_hash_memory_limit() }
+    }
+
+    /// The look-ups of `node`, whose clauses `question` has; none where no clause is an equality with something
+    /// that changes from one to the next. `scan` asks for the same.
+    ///
+    /// # Safety
+    /// `node` is the executor's, while it begins; `relation` the scanned table.
+    pub unsafe fn new(
+        node: *mut pg_sys::ForeignScanState,
+        relation: pg_sys::Oid,
+        question: &Question,
+        lookups: &Lookups,
+        scan: impl FnOnce() -> Scan,
+    ) -> Option<Self> {
+        let size = gucs::JOIN_BATCH_SIZE.get();
+        if !gucs::ENABLE_BATCHED_JOINS.get() || size == 1 {
+            return None;
+        }
+        // SAFETY: the caller's promise; the slot lives as long as the query.
+        unsafe {
+            let mut feeding = read_ahead::feeding(node);
+            let varying = question.varying(feeding.as_deref().map(|ahead| ahead.numbers()).as_deref());
+            let key = question.key(&varying)?;
+            let attnum = question.attnum(key.operand);
+            let is_fed = feeding.is_some() && question.can_be_early(&varying);
+            if let (true, Some(ahead)) = (is_fed, &mut feeding) {
+                ahead.feeds(node);
+            }
+            let client = &question.connection.client;
+            let in_flight = client.config().max_in_flight.max(1) as usize;
+            let budget = Self::budget() / 4 * 3;
+            let a_request = match usize::try_from(size) {
+                Ok(size) if size > 0 => size,
+                _ if key.unique => client.objects_a_request(),
+                _ => SHARED_KEYS,
+            };
+            let fit = (budget as f64 / 2.0 / (lookups.rows.max(1.0) * ROW_BYTES)) as usize;
+            let most = (a_request * in_flight).min(fit.max(1));
+            let private = (*(*node).ss.ps.plan.cast::<pg_sys::ForeignScan>()).fdw_private;
+            let stop = crate::fdw::ahead::numbers_in(private).get(1).copied();
+            let first =
+                stop.or(lookups.paced.then_some(1)).map_or(most, |rows| rows.min(a_request).min(most));
+            let scan = scan();
+            let slot = PgMemoryContexts::For((*(*node).ss.ps.state).es_query_cxt).switch_to(|_| {
+                let relation = pgrx::PgRelation::open(relation);
+                let shape = pg_sys::CreateTupleDescCopy((*relation.as_ptr()).rd_att);
+                pg_sys::MakeSingleTupleTableSlot(shape, &raw const pg_sys::TTSOpsVirtual)
+            });
+            let changing = (0..varying.len()).filter(|n| varying[*n]);
+            let place = changing.clone().position(|n| n == key.operand)?;
+            Some(Self {
+                scan,
+                slot,
+                varying: varying.into(),
+                place,
+                key,
+                attnum,
+                column: pg::text(pg_sys::get_attname(relation, attnum, false)),
+                type_oid: pg_sys::get_atttype(relation, attnum),
+                is_fed,
+                most,
+                ahead: Ahead::new(Limits { first, most, budget }),
+                fixed: Vec::new(),
+                whole: None,
+                nothing: Rc::new(Batch { rows: Vec::new(), by: HashMap::new() }),
+                rows: lookups.whole,
+                rule: Whole::default(),
+                told: 0,
+            })
+        }
+    }
+
+    /// How many new keys can be asked for together.
+    pub fn wanted(&self) -> usize {
+        self.ahead.wanted()
+    }
+
+    /// Whether so many are known.
+    pub fn has_enough(&self) -> bool {
+        self.whole.is_some() || self.ahead.wanted() == 0
+    }
+
+    /// A row has been read ahead: its key is one of those that will be asked for.
+    ///
+    /// # Safety
+    /// `node` is the one that this was made for, with that row's parameters set.
+    pub unsafe fn offer(&mut self, node: *mut pg_sys::ForeignScanState) {
+        // SAFETY: the caller's promise.
+        let values = unsafe { self.scan.question.evaluate(node) };
+        if let Some(key) = values.and_then(|values| self.known(values)) {
+            self.ahead.offer(key);
+        }
+    }
+
+    /// The outer side begins again: its rows are not what was read ahead.
+    pub fn outer_begins_again(&mut self) {
+        self.ahead.drop_pending();
+    }
+
+    /// The key of these values. None where one of them has no canonical form. Forgets everything where the others are not
+    /// what they were.
+    fn known(&mut self, values: Vec<Literal>) -> Option<Key> {
+        let fixed = values.iter().zip(self.varying.iter()).filter(|(_, varies)| !**varies);
+        if !fixed.clone().map(|(value, _)| value).eq(self.fixed.iter()) {
+            self.fixed = fixed.map(|(value, _)| value.clone()).collect();
+            self.ahead.clear();
+            self.whole = None;
+            self.rule.began();
+        }
+        let changing = values.iter().enumerate().filter(|(n, _)| self.varying[*n]);
+        let canon = changing.map(|(n, value)| batch::canonical(self.scan.question.class(n), value));
+        let canon = canon.collect::<Option<Vec<_>>>()?;
+        Some(Key { canon, values: values.into() })
+    }
+
+    /// Looks the key of the moment up. None: it is to be asked for alone.
+    ///
+    /// # Safety
+    /// `node` is the one that this was made for, in the memory of its row.
+    pub unsafe fn look(&mut self, node: *mut pg_sys::ForeignScanState) -> Option<Candidates> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if !gucs::ENABLE_PUSHDOWN.get() {
+                return None;
+            }
+            let values = self.scan.question.evaluate(node)?;
+            // NULL equals nothing.
+            if values.get(self.key.operand) == Some(&Literal::Null) {
+                return Some(Candidates { batch: self.nothing.clone(), of: None, next: 0 });
+            }
+            let Some(key) = self.known(values) else {
+                self.ahead.without_key();
+                return None;
+            };
+            if let Some(batch) = self.whole.clone().or_else(|| self.ahead.find(&key).cloned()) {
+                return Some(self.candidates(batch, &key));
+            }
+            let asks = self.scan.question.asks_by(&self.key, &self.varying, &key.values);
+            if self.reads_whole(asks) {
+                self.rule.began();
+                match self.gather(node, None) {
+                    Some((batch, _)) => {
+                        self.whole = Some(batch.clone());
+                        return Some(self.candidates(batch, &key));
+                    }
+                    None => self.rule.did_not_fit(),
+                }
+            }
+            loop {
+                let keys = self.ahead.batch(&key);
+                if keys.len() < 2 || !asks {
+                    self.ahead.alone(&key);
+                    return None;
+                }
+                let each = keys.iter().map(|key| key.values.to_vec()).collect();
+                match self.gather(node, Some(each)) {
+                    Some((batch, bytes)) => {
+                        let _ = self.ahead.arrived(keys, batch.clone(), bytes);
+                        return Some(self.candidates(batch, &key));
+                    }
+                    None => {
+                        let _ = self.ahead.too_much(keys);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether it has asked so often that reading everything once costs no more. Where no condition on the key goes
+    /// out, each look-up reads everything.
+    fn reads_whole(&mut self, asks: bool) -> bool {
+        let asked = self.scan.stats.requests.load(Ordering::Relaxed);
+        self.rule.took(asked - std::mem::replace(&mut self.told, asked));
+        let Some(rows) = self.rows else { return false };
+        let pages = (rows / self.scan.question.connection.client.objects_a_request() as f64).ceil() as u64;
+        let pages = if asks { pages } else { 0 };
+        self.rule.is_due(pages, (rows * ROW_BYTES) as u64, (Self::budget() / 4 * 3) as u64)
+    }
+
+    fn candidates(&self, batch: Rc<Batch>, key: &Key) -> Candidates {
+        Candidates { batch, of: key.canon.get(self.place).cloned(), next: 0 }
+    }
+
+    /// Asks for many keys, or for what the other clauses select. None where that is more than may be kept.
+    unsafe fn gather(
+        &mut self,
+        node: *mut pg_sys::ForeignScanState,
+        each: Option<Vec<Vec<Literal>>>,
+    ) -> Option<(Rc<Batch>, usize)> {
+        let room = Self::budget() / 4 * 3;
+        self.scan.question.together = Some(Together { varying: self.varying.clone(), each });
+        self.scan.restart();
+        let (mut batch, mut bytes) = (Batch { rows: Vec::new(), by: HashMap::new() }, 0);
+        // SAFETY: the caller's node and its own expression context; the slot is of the table's columns.
+        unsafe {
+            let memory = (*(*node).ss.ps.ps_ExprContext).ecxt_per_tuple_memory;
+            while let Some(row) = self.scan.next(node) {
+                pg_sys::MemoryContextReset(memory);
+                PgMemoryContexts::For(memory).switch_to(|_| {
+                    pg::clear_slot(self.slot);
+                    self.scan.store(&row, self.slot);
+                    let stored = Stored::of(self.slot);
+                    bytes += stored.bytes() + 24;
+                    let place = batch.rows.len() as u32;
+                    for canon in self.values() {
+                        let places = batch.by.entry(canon).or_default();
+                        if places.last() != Some(&place) {
+                            places.push(place);
+                            bytes += 32;
+                        }
+                    }
+                    batch.rows.push(stored);
+                });
+                if bytes > room {
+                    self.scan.restart();
+                    return None;
+                }
+            }
+            pg::clear_slot(self.slot);
+        }
+        Some((Rc::new(batch), bytes))
+    }
+
+    /// What the row in the slot has where keys are compared, in canonical form.
+    unsafe fn values(&self) -> Vec<Canon> {
+        // SAFETY: the slot holds a row of the table.
+        unsafe {
+            let n = self.attnum as usize - 1;
+            if *(*self.slot).tts_isnull.add(n) {
+                return Vec::new();
+            }
+            let value = *(*self.slot).tts_values.add(n);
+            let type_oid = self.type_oid;
+            let class = self.key.class;
+            let canonical = |value, of| batch::canonical(class, &compared::literal(class, value, of)?);
+            match datum::items(value, type_oid).filter(|_| self.key.multi) {
+                Some((element, items)) => {
+                    items.into_iter().flatten().filter_map(|item| canonical(item, element)).collect()
+                }
+                None => canonical(value, type_oid).into_iter().collect(),
+            }
+        }
+    }
+
+    /// What EXPLAIN tells: batches, keys in them, keys found again, and batches given up.
+    pub fn counts(&self) -> Counts {
+        self.ahead.counts()
+    }
+
+    /// The column that keys are compared with.
+    pub fn column(&self) -> String {
+        self.column.clone()
+    }
+
+    /// Keys that are asked for together at most.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Whether everything was read once.
+    pub fn was_read_whole(&self) -> bool {
+        self.whole.is_some()
+    }
+
+    /// Whether rows are read ahead for it.
+    pub fn is_fed(&self) -> bool {
+        self.is_fed
+    }
+
+    /// The end of the query.
+    pub fn end(&mut self) {
+        self.scan.end();
+    }
+}

@@ -1,0 +1,166 @@
+//! Keys of many outer rows are asked for together, and nowhere where that would show.
+
+use assets_fdw_tests::assets_sim::{Options, Profile};
+use postgres::Client;
+
+use super::{batches, plan};
+use crate::live::{Live, one};
+
+/// A table of keys: of each server, and every tenth that no server has.
+fn with_keys(objects: u64) -> (Live, Client, i64) {
+    let live = Live::imported(Profile::Documented, objects);
+    let mut client = live.connect();
+    client
+        .batch_execute(
+            "CREATE TABLE wanted AS SELECT key, id, owner_key, row_number() OVER (ORDER BY id) AS n FROM itsm.server;
+             CREATE TABLE few AS SELECT * FROM wanted WHERE n <= 15;
+             CREATE TABLE missing AS SELECT key, id, n FROM wanted
+                 UNION ALL SELECT 'ITSM-' || 900000 + n, 90000000 + n, n FROM wanted WHERE n % 10 = 0;
+             ANALYZE wanted; ANALYZE few; ANALYZE missing; SELECT count(name) FROM itsm.employee",
+        )
+        .unwrap();
+    let servers = one(&mut client, "SELECT count(*) FROM wanted");
+    (live, client, servers)
+}
+
+#[test]
+fn keys_of_many_rows_are_asked_for_as_many_at_once_as_fill_a_page() {
+    let (live, mut client, servers) = with_keys(12_000);
+    let pages = (servers as usize).div_ceil(100);
+    let s = "itsm.server s";
+    for (most, sql) in [
+        (pages, format!("SELECT w.n, s.name FROM wanted w JOIN {s} USING (key)")),
+        (pages, format!("SELECT w.n, s.name FROM wanted w LEFT JOIN {s} USING (key)")),
+        (pages, format!("SELECT w.n, s.name FROM wanted w JOIN {s} USING (id)")),
+        (pages, format!("SELECT w.n FROM wanted w WHERE EXISTS (SELECT FROM {s} WHERE s.key = w.key)")),
+        (pages, format!("SELECT w.n FROM wanted w WHERE NOT EXISTS (SELECT FROM {s} WHERE s.key = w.key)")),
+        (pages + 1, format!("SELECT w.n FROM wanted w WHERE w.key NOT IN (SELECT key FROM {s})")),
+        // A key that no object has makes its batch's end be proven by a count at most.
+        (3 * pages, format!("SELECT w.n, s.name FROM missing w LEFT JOIN {s} USING (key)")),
+        (1, format!("SELECT w.n, s.name FROM few w JOIN {s} USING (key)")),
+        (1, format!("SELECT w.n, s.name FROM few w LEFT JOIN {s} USING (id)")),
+        // Two scans of one loop's rows, and two loops.
+        (2, format!("SELECT w.n, s.name, e.name FROM few w JOIN {s} USING (key) JOIN itsm.employee e ON e.key = w.owner_key")),
+        // Hasura's twenty rows with one relation.
+        (
+            2,
+            "SELECT json_agg(j) FROM (SELECT s.key FROM itsm.server s ORDER BY s.key LIMIT 20) s
+             LEFT JOIN LATERAL (SELECT json_build_object('n', w.n) j FROM wanted w WHERE w.key = s.key) w ON true"
+                .replace("ORDER BY s.key ", ""),
+        ),
+        (
+            1,
+            format!(
+                "SELECT w.n, x.j FROM few w LEFT JOIN LATERAL
+                     (SELECT json_build_object('name', s.name) j FROM {s} WHERE s.key = w.key LIMIT 1) x ON true"
+            ),
+        ),
+        (1, format!("SELECT w.n, x.c FROM few w, LATERAL (SELECT count(*) c FROM {s} WHERE s.key = w.key) x")),
+        // Whoever stops early has asked for no more than that.
+        (1, format!("SELECT w.n, s.name FROM wanted w JOIN {s} USING (key) LIMIT 5")),
+        (1, format!("SELECT EXISTS (SELECT FROM wanted w JOIN {s} USING (key))")),
+        (
+            2,
+            format!("BEGIN; DECLARE c CURSOR FOR SELECT w.n, s.name FROM wanted w JOIN {s} USING (key); FETCH 2 FROM c; COMMIT"),
+        ),
+    ] {
+        let asked = live.requests(&mut client, &sql);
+        let log: Vec<_> = live.sim.log().into_iter().map(|e| e.aql).collect();
+        assert!(asked <= most, "{asked} requests, not {most}: {sql}\n{log:.300?}\n{}", plan(&mut client, &sql));
+    }
+}
+
+#[test]
+fn what_is_looked_up_again_and_again_is_read_once() {
+    let (live, mut client, servers) = with_keys(6_000);
+    let pages = (servers as usize).div_ceil(100);
+    let employees: i64 = one(&mut client, "SELECT count(*) FROM itsm.employee");
+    assert!(employees > 400);
+    for sql in [
+        // Where every clause is a number's, the service would be asked for a count each.
+        "SELECT e.key, (SELECT count(*) FROM itsm.server s WHERE s.owner_key = e.key) FROM local_employee e",
+        "SELECT e.key, (SELECT max(s.memory_gb) FROM itsm.server s WHERE s.owner_key = e.key AND s.virtual) FROM local_employee e",
+        "SELECT e.key FROM local_employee e WHERE (SELECT s.name FROM itsm.server s WHERE s.key = e.key) IS NULL",
+        "SELECT e.key, (SELECT count(*) FROM itsm.server s WHERE s.id = e.id) FROM local_employee e",
+    ] {
+        client
+            .batch_execute("CREATE TABLE IF NOT EXISTS local_employee AS SELECT * FROM itsm.employee; ANALYZE local_employee")
+            .unwrap();
+        let asked = live.requests(&mut client, sql);
+        assert!(asked <= 2 * pages + 3, "{asked} requests for {pages} pages: {sql}");
+        let mut rows = |sql: &str| -> String {
+            one(&mut client, &format!("SELECT string_agg(q::text, ' ' ORDER BY q::text) FROM ({sql}) q"))
+        };
+        let found = rows(sql);
+        let copy = rows(&sql.replace("itsm.server", "(TABLE itsm.server)"));
+        assert_eq!(found, copy, "{sql}");
+    }
+}
+
+#[test]
+fn nothing_is_read_ahead_where_that_would_show() {
+    let (live, mut client, _) = with_keys(1_500);
+    client
+        .batch_execute(
+            "CREATE SEQUENCE drawn; CREATE TABLE queue AS SELECT key, n FROM wanted WHERE n <= 50; ANALYZE queue;
+             CREATE FUNCTION noisy(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'seen'; RETURN $1; END $$",
+        )
+        .unwrap();
+    let join = "JOIN itsm.server s ON s.key = q.key LIMIT 1";
+    for sql in [
+        format!("SELECT q.key, s.name FROM (SELECT key, nextval('drawn') FROM queue OFFSET 0) q {join}"),
+        format!("SELECT q.key, s.name FROM (SELECT noisy(key) AS key FROM queue OFFSET 0) q {join}"),
+        format!("SELECT q.key, s.name FROM (SELECT key FROM queue FOR UPDATE SKIP LOCKED) q {join}"),
+        format!(
+            "WITH q AS MATERIALIZED (SELECT key, nextval('drawn') FROM queue) SELECT q.key, s.name FROM q {join}"
+        ),
+        format!("WITH q AS (UPDATE queue SET n = n RETURNING key) SELECT q.key, s.name FROM q {join}"),
+    ] {
+        let shown = plan(&mut client, &format!("SET LOCAL enable_hashjoin = off; EXPLAIN (COSTS off) {sql}"));
+        assert!(!batches(&shown), "{sql}\n{shown}");
+    }
+    // Its own switches, and the one of pushdown, also for plans made before.
+    client
+        .batch_execute(
+            "SET plan_cache_mode = force_generic_plan;
+             PREPARE joined AS SELECT w.n, s.name FROM few w JOIN itsm.server s USING (key)",
+        )
+        .unwrap();
+    let sql = "EXECUTE joined";
+    assert_eq!(live.requests(&mut client, sql), 1);
+    assert!(batches(&plan(&mut client, &format!("EXPLAIN {sql}"))));
+    for (asked, off) in [
+        (15, "assets_fdw.enable_batched_joins = off"),
+        (15, "assets_fdw.join_batch_size = 1"),
+        (3, "assets_fdw.join_batch_size = 5"),
+        (1, "assets_fdw.join_batch_size = 0"),
+    ] {
+        client.batch_execute(&format!("SET {off}")).unwrap();
+        assert_eq!(live.requests(&mut client, sql), asked, "{off}");
+        client
+            .batch_execute("RESET assets_fdw.enable_batched_joins; RESET assets_fdw.join_batch_size")
+            .unwrap();
+    }
+    // A change of the server between two executions.
+    client.batch_execute("ALTER SERVER assets OPTIONS (ADD page_size '50')").unwrap();
+    assert_eq!(client.query(sql, &[]).unwrap().len(), 15);
+    client.batch_execute("SET assets_fdw.enable_pushdown = off").unwrap();
+    assert_eq!(client.query(sql, &[]).unwrap().len(), 15);
+    let shown = plan(&mut client, &format!("EXPLAIN {sql}"));
+    assert!(!batches(&shown), "{shown}");
+}
+
+#[test]
+fn a_plan_without_foreign_tables_of_ours_is_as_it_was() {
+    let live = Live::start(Options { objects: 50, ..Options::default() });
+    let mut client = live.connect();
+    client
+        .batch_execute(
+            "CREATE TABLE a AS SELECT n FROM generate_series(1, 10) n; CREATE TABLE b AS SELECT n FROM generate_series(1, 10000) n;
+             CREATE INDEX ON b (n); ANALYZE a; ANALYZE b; SET enable_hashjoin = off;
+             SET enable_mergejoin = off; SELECT assets_fdw.count('assets', 'objectType = Server')",
+        )
+        .unwrap();
+    let shown = plan(&mut client, "EXPLAIN SELECT * FROM a JOIN b USING (n)");
+    assert!(shown.contains("Nested Loop") && !batches(&shown), "{shown}");
+}
