@@ -179,5 +179,15 @@ SELECT name, status FROM itsm.server WHERE key = :'changed';
 SELECT requests - :before AS requests FROM assets_fdw.server_stats;
 
 \echo
-\echo '=== 13. What all of it cost, in every session ==='
+\echo '=== 13. A join asks for the keys of many rows at once, and a sub-select reads once what it looks up again and again ==='
+CREATE TEMP TABLE inventory AS
+    SELECT key, 'rack ' || row_number() OVER (ORDER BY key) % 7 AS rack FROM itsm.server ORDER BY key LIMIT 300;
+ANALYZE inventory;
+
+EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off)
+SELECT i.rack, s.name, e.name AS owner
+FROM inventory i JOIN itsm.server s USING (key) LEFT JOIN itsm.employee e ON e.key = s.owner_key;
+
+\echo
+\echo '=== 14. What all of it cost, in every session ==='
 SELECT server, requests, objects, bytes >> 20 AS megabytes, retries, throttled, all_sessions FROM assets_fdw.server_stats;

@@ -33,6 +33,7 @@ mod scan;
 mod served;
 mod sorted;
 mod sorter;
+mod stand_in;
 mod stored;
 mod system;
 mod top;
@@ -41,6 +42,7 @@ mod upper;
 /// What has to be in place before a statement runs; once, from `_PG_init`.
 pub fn init() {
     ahead::init();
+    stand_in::install();
 }
 
 /// Version-1 calling convention for [`assets_fdw_handler`], whose result pgrx cannot name.

@@ -15,7 +15,7 @@ use pgrx::{PgMemoryContexts, pg_sys};
 use crate::catalog::{ForeignTable, Resolved};
 use crate::fdw::clause::Walker;
 use crate::fdw::private::{Lookups, Private};
-use crate::fdw::{generated, joins, pg, sorted, upper};
+use crate::fdw::{generated, joins, pg, sorted, stand_in, upper};
 use crate::{facts, gucs, pg_compat, runtime, session};
 
 /// The number of objects of a type that the service does not tell.
@@ -42,6 +42,8 @@ pub struct PlanState {
     pub fetched: f64,
     /// Those that come where nothing is asked for that changes from one execution of a sub-select to the next.
     pub whole: f64,
+    /// The table's replica, whose statistics are taken for its own where it has none.
+    pub replica: Option<pg_sys::Oid>,
 }
 
 #[pg_guard]
@@ -53,28 +55,32 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
     // SAFETY: called by the planner with live nodes; the state is dropped with its memory context.
     unsafe {
         let (columns, generated) = used_columns(rel, relid);
-        let known = resolve(root, rel, relid, &columns);
+        let replica = stand_in::of(relid);
+        let known = resolve(root, rel, relid, &columns, replica.map(|(_, rows)| rows));
         let total = known.as_ref().map_or(DEFAULT_ROWS, |(_, total)| total.max(1.0));
-        let mut state = PlanState {
+        let state = PlanState {
             columns,
             generated,
             resolved: known.map(|(resolved, _)| resolved),
             fetched: total,
             whole: total,
+            replica: replica.map(|(table, _)| table),
         };
+        let state = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state);
+        // Statistics are looked for by way of it.
+        (*rel).fdw_private = state.cast();
         (*rel).tuples = total;
         pg_sys::set_baserel_size_estimates(root, rel);
-        let mut fetched = total;
+        let (mut fetched, mut whole) = (total, total);
         for clause in pg::nodes::<pg_sys::RestrictInfo>((*rel).baserestrictinfo) {
-            fetched = narrowed(root, rel, &state, clause, fetched);
+            fetched = narrowed(root, rel, &*state, clause, fetched);
             if pg_sys::pull_paramids((*clause).clause).is_null() {
-                state.whole = narrowed(root, rel, &state, clause, state.whole);
+                whole = narrowed(root, rel, &*state, clause, whole);
             }
         }
         // An object is found by its key or id, not by chance.
         (*rel).rows = (*rel).rows.min(fetched).max(1.0);
-        state.fetched = fetched.max((*rel).rows);
-        (*rel).fdw_private = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state).cast();
+        ((*state).fetched, (*state).whole) = (fetched.max((*rel).rows), whole);
     }
 }
 
@@ -102,6 +108,7 @@ unsafe fn resolve(
     rel: *mut pg_sys::RelOptInfo,
     relid: pg_sys::Oid,
     columns: &[i16],
+    replica: Option<f64>,
 ) -> Option<(Resolved, f64)> {
     // SAFETY: the planner's nodes.
     let user = unsafe {
@@ -116,7 +123,7 @@ unsafe fn resolve(
     // SAFETY: the planner's nodes.
     let compared = unsafe { compared_columns(rel, columns) };
     let resolver = table.resolver(columns).comparing(&compared);
-    let counts = connection.remote_estimate;
+    let counts = connection.remote_estimate && replica.is_none();
     let mut resolved = runtime::wait(in_time(async move {
         // What is counted for the estimate tells by the way whether the service understands the filter.
         if counts { resolver.resolve_surely(client).await } else { resolver.resolve(client).await }
@@ -126,10 +133,11 @@ unsafe fn resolve(
     // SAFETY: the planner's nodes.
     unsafe { facts::depend(root) };
     if !connection.remote_estimate {
-        return Some((resolved, DEFAULT_ROWS));
+        return Some((resolved, replica.unwrap_or(DEFAULT_ROWS)));
     }
     let total = match client.cached_count(&resolved.filter) {
         Some(count) => count as f64,
+        None if replica.is_some() => replica?,
         None if client.counts_refused() => DEFAULT_ROWS,
         None => {
             let filter = resolved.filter.clone();
@@ -139,6 +147,22 @@ unsafe fn resolve(
         }
     };
     Some((resolved, total))
+}
+
+/// Whether a relation is a foreign table of ours.
+///
+/// # Safety
+/// `rel` is the planner's.
+pub unsafe fn is_ours(rel: *mut pg_sys::RelOptInfo) -> bool {
+    let ours: unsafe extern "C-unwind" fn(*mut pg_sys::PlannerInfo, *mut pg_sys::RelOptInfo, pg_sys::Oid) =
+        get_foreign_rel_size;
+    // SAFETY: the caller's promise; other relations have no callbacks, or others.
+    unsafe {
+        let routine = (*rel).fdwroutine.as_ref();
+        let size = routine.and_then(|routine| routine.GetForeignRelSize);
+        (*rel).reloptkind != pg_sys::RelOptKind::RELOPT_UPPER_REL
+            && size.is_some_and(|size| std::ptr::fn_addr_eq(size, ours))
+    }
 }
 
 /// The columns that clauses may compare: those in the relation's own, and, where it may be joined, all.

@@ -9,6 +9,7 @@
 mod bare;
 mod cancel;
 mod everyday;
+mod joins;
 mod memory;
 mod script;
 mod speed;
@@ -25,13 +26,15 @@ const TABLE: &str = "itsm.laptop";
 /// Laptops among a thousand objects of the simulated company.
 const LAPTOPS: u64 = 140;
 
-const FIGURES: [(&str, fn()); 6] = [
+const FIGURES: [(&str, fn()); 8] = [
     ("throughput", speed::throughput),
     ("latency", speed::latency),
     ("memory", memory::growth),
     ("cancel", cancel::latency),
     ("script", script::compared),
     ("everyday", everyday::requests),
+    ("joins", joins::requests),
+    ("joined", joins::memory),
 ];
 
 fn main() {

@@ -42,7 +42,8 @@ fn scan(bench: &Bench, client: &mut Client, columns: &str) -> (i64, usize) {
     (objects, log.iter().filter(|entry| asked(entry.endpoint)).count())
 }
 
-fn kilobytes(pid: i32, name: &str) -> u64 {
+/// A line of a process's status, in kB.
+pub fn kilobytes(pid: i32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the backend's status");
     let line = status.lines().find(|line| line.starts_with(name)).expect("a line of memory");
     line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("kilobytes")

@@ -1,6 +1,6 @@
 //! ANALYZE of foreign tables: statistics from few requests.
 
-use assets_fdw_tests::assets_sim::{Fault, FaultKind, Profile};
+use assets_fdw_tests::assets_sim::{Endpoint, Fault, FaultKind, Profile};
 
 use crate::live::{Live, PROFILES, one, refused};
 
@@ -31,6 +31,45 @@ fn analyze_takes_a_few_pages_and_the_estimates_follow_the_objects() {
     }
     let asked = live.requests(&mut client, "SET default_statistics_target = 1; ANALYZE itsm.server (key)");
     assert!(asked <= 6, "{asked} requests for a small sample");
+}
+
+#[test]
+fn a_table_with_a_replica_is_planned_from_the_replicas_rows_and_statistics_without_a_request() {
+    let live = Live::imported(Profile::Documented, 3_000);
+    let mut client = live.connect();
+    client
+        .batch_execute("CREATE SCHEMA replica; SELECT assets_fdw.materialize('itsm.server', 'replica.server', every => '1 day')")
+        .unwrap();
+    client.batch_execute("SELECT assets_fdw.refresh('replica.server'); ANALYZE replica.server").unwrap();
+    let conditions = ["true", "memory_gb >= 64", "operating_system = 'Debian 12'", "virtual", "name > 'm'", "last_backup IS NULL"];
+    let of = |client: &mut postgres::Client, table: &str| -> Vec<f64> {
+        let guess = |condition| estimate(client, &format!("SELECT key FROM {table} WHERE {condition}"));
+        conditions.map(guess).to_vec()
+    };
+    let known = of(&mut client, "replica.server");
+    assert!(known.iter().all(|rows| *rows > 10.0) && known[1..].iter().all(|rows| *rows < known[0]), "{known:?}");
+    // Who may not read the replica hears of its rows, and nothing of its values by operators that tell them.
+    client
+        .batch_execute(
+            "CREATE ROLE planner LOGIN; GRANT USAGE ON SCHEMA itsm TO planner; GRANT SELECT ON itsm.server TO planner;
+             GRANT USAGE ON FOREIGN SERVER assets TO planner;
+             CREATE USER MAPPING FOR planner SERVER assets OPTIONS (email 'reader@example.com', api_token 'classic-token')",
+        )
+        .unwrap();
+    for user in ["postgres", "planner"] {
+        let mut client = live.database.connect_as(user);
+        live.clear_log();
+        let found = of(&mut client, "itsm.server");
+        let asked = [Endpoint::TotalCount, Endpoint::ObjectAql];
+        let log = live.sim.log();
+        assert!(!log.iter().any(|entry| asked.contains(&entry.endpoint)), "{user}: {log:?}");
+        for ((found, known), condition) in found.iter().zip(&known).zip(conditions) {
+            assert!((found - known).abs() <= 1.0 + known / 50.0, "{user}: {condition}: {found} for {known}");
+        }
+    }
+    client.batch_execute("SELECT assets_fdw.dematerialize('replica.server')").unwrap();
+    assert!(live.requests(&mut live.connect(), "EXPLAIN SELECT key FROM itsm.server") <= 1);
+    client.batch_execute("DROP OWNED BY planner; DROP ROLE planner").unwrap();
 }
 
 #[test]
