@@ -75,10 +75,11 @@ unsafe extern "C-unwind" fn relation_stats(
         (*data).statsTuple = found;
         (*data).freefunc = Some(release);
         // Who may not read the replica hears nothing of its values by the way of operators that tell what they see.
-        (*data).acl_ok = pg_sys::pg_class_aclcheck(replica, pg_sys::GetUserId(), pg_sys::ACL_SELECT as pg_sys::AclMode)
-            == pg_sys::AclResult::ACLCHECK_OK
-            && pg_sys::check_enable_rls(replica, pg_sys::InvalidOid, true) as u32
-                != pg_sys::CheckEnableRlsResult::RLS_ENABLED as u32;
+        (*data).acl_ok =
+            pg_sys::pg_class_aclcheck(replica, pg_sys::GetUserId(), pg_sys::ACL_SELECT as pg_sys::AclMode)
+                == pg_sys::AclResult::ACLCHECK_OK
+                && pg_sys::check_enable_rls(replica, pg_sys::InvalidOid, true) as u32
+                    != pg_sys::CheckEnableRlsResult::RLS_ENABLED;
         true
     }
 }

@@ -41,13 +41,23 @@ fn a_table_with_a_replica_is_planned_from_the_replicas_rows_and_statistics_witho
         .batch_execute("CREATE SCHEMA replica; SELECT assets_fdw.materialize('itsm.server', 'replica.server', every => '1 day')")
         .unwrap();
     client.batch_execute("SELECT assets_fdw.refresh('replica.server'); ANALYZE replica.server").unwrap();
-    let conditions = ["true", "memory_gb >= 64", "operating_system = 'Debian 12'", "virtual", "name > 'm'", "last_backup IS NULL"];
+    let conditions = [
+        "true",
+        "memory_gb >= 64",
+        "operating_system = 'Debian 12'",
+        "virtual",
+        "name > 'm'",
+        "last_backup IS NULL",
+    ];
     let of = |client: &mut postgres::Client, table: &str| -> Vec<f64> {
         let guess = |condition| estimate(client, &format!("SELECT key FROM {table} WHERE {condition}"));
         conditions.map(guess).to_vec()
     };
     let known = of(&mut client, "replica.server");
-    assert!(known.iter().all(|rows| *rows > 10.0) && known[1..].iter().all(|rows| *rows < known[0]), "{known:?}");
+    assert!(
+        known.iter().all(|rows| *rows > 10.0) && known[1..].iter().all(|rows| *rows < known[0]),
+        "{known:?}"
+    );
     // Who may not read the replica hears of its rows, and nothing of its values by operators that tell them.
     client
         .batch_execute(
