@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use assets::error::Error;
 use assets::scan::{Closed, PageSink};
 use assets::stats::ScanStats;
+use assets::together::Together;
 use assets::value::{Page, ScanSpec};
 use once_cell::sync::OnceCell;
 use pgrx::pg_sys;
@@ -225,6 +226,7 @@ const BYTES_WAITING: usize = 4 << 20;
 /// Pages on their way from the network's thread to the executor.
 pub struct PageStream {
     shared: Arc<Shared>,
+    together: Arc<Together>,
     _guard: AbortOnDrop,
 }
 
@@ -296,6 +298,17 @@ impl Drop for Ended {
 impl PageStream {
     /// Starts a scan. Nothing waits for it until [`PageStream::next`].
     pub fn start(client: Arc<assets::client::Client>, spec: ScanSpec, stats: Arc<ScanStats>) -> Self {
+        let together = Arc::new(Together::new(client.config().max_in_flight));
+        Self::beside(together, client, spec, stats)
+    }
+
+    /// The same of one of several queries of a scan.
+    pub fn beside(
+        together: Arc<Together>,
+        client: Arc<assets::client::Client>,
+        spec: ScanSpec,
+        stats: Arc<ScanStats>,
+    ) -> Self {
         let runtime = runtime();
         let shared = Arc::new(Shared {
             state: Mutex::new(State::default()),
@@ -304,11 +317,12 @@ impl PageStream {
             bell: runtime.bell.clone(),
         });
         let ended = Ended(shared.clone());
+        let common = together.clone();
         let task = runtime.tokio.spawn(async move {
-            let result = assets::scan::scan(client, spec, stats, Sink(ended.0.clone())).await;
+            let result = assets::scan::scan(client, spec, stats, common, Sink(ended.0.clone())).await;
             lock(&ended.0.state).ended = Some(result);
         });
-        Self { shared, _guard: AbortOnDrop(task.abort_handle()) }
+        Self { shared, together, _guard: AbortOnDrop(task.abort_handle()) }
     }
 
     /// The next page; none at the end of a complete scan; the failure of any other. Waits
@@ -333,7 +347,8 @@ impl PageStream {
                 }
             }
         });
-        if matches!(answer, Ok(Some(_))) {
+        if let Ok(Some(page)) = &answer {
+            self.together.took(page.bytes);
             shared.taken.notify_one();
         }
         answer

@@ -114,6 +114,7 @@ impl Count {
     /// Reads the rows and counts those that satisfy every clause.
     unsafe fn read(&mut self, node: *mut pg_sys::ForeignScanState) -> i64 {
         let mut count = 0;
+        self.scan.wants_all();
         // SAFETY: the caller's node.
         while unsafe { self.local.next(&mut self.scan, node, &mut |_, _| {}) }.is_some() {
             count += 1;

@@ -300,6 +300,7 @@ impl Keyed {
         let room = Self::budget() / 4 * 3;
         self.scan.question.together = Some(Together { varying: self.varying.clone(), each });
         self.scan.restart();
+        self.scan.wants_all();
         let (mut batch, mut bytes) = (Batch { rows: Vec::new(), by: HashMap::new() }, 0);
         // SAFETY: the caller's node and its own expression context; the slot is of the table's columns.
         unsafe {

@@ -27,6 +27,7 @@ pub mod output;
 pub mod pg;
 mod plan;
 mod private;
+mod queries;
 mod question;
 mod refusal;
 mod scan;

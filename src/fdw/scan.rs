@@ -1,7 +1,7 @@
 //! Reading rows: asks a [`Question`], decodes, hands rows on, starts again on a rescan.
 #![allow(unsafe_code)] // the executor's nodes and slots
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use assets::IdLog;
 use assets::error::{Error, Kind};
 use assets::expected::Expected;
 use assets::stats::ScanStats;
-use assets::value::{ColumnSpec, Row, ScanSpec};
+use assets::value::{ColumnSpec, Row};
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
@@ -18,9 +18,9 @@ use crate::fdw::generated::Generated;
 use crate::fdw::kept::Kept;
 use crate::fdw::output::Output;
 use crate::fdw::pg;
+use crate::fdw::queries::{Asking, Queries};
 use crate::fdw::question::{Query, Question};
 use crate::fdw::refusal::{Look, Second};
-use crate::runtime::PageStream;
 use crate::session::Connection;
 use crate::{error, runtime};
 
@@ -81,17 +81,17 @@ pub struct Scan {
     limit: Option<u64>,
     /// What is asked.
     asked: Vec<Query>,
-    /// Those of them that are still to be asked.
-    queue: VecDeque<Query>,
-    stream: Option<PageStream>,
+    queries: Queries,
+    /// Whether whoever reads takes all rows.
+    wants_all: bool,
+    /// How many rows were given.
+    given_rows: u64,
     rows: std::vec::IntoIter<Row>,
     /// Where several conditions are asked, the objects given so far: one with several values, or one
     /// that the service compares more loosely than was foreseen, may match two of them.
     seen: Option<HashSet<i64>>,
     /// The objects given so far where conditions are pushed that may have to be taken back in the middle.
     given: IdLog,
-    /// The query that is being asked.
-    asking: String,
     /// What failed and may have been the conditions' fault, once: it is not asked a third time.
     doubt: Option<Doubt>,
     begun: bool,
@@ -123,6 +123,7 @@ impl Scan {
     ) -> Self {
         // SAFETY: the caller's promise.
         let question = unsafe { Question::new(connection, &resolved, made.quals, made.relid, node) };
+        let in_flight = question.connection.client.config().max_in_flight;
         let mut scan = Self {
             question,
             resolved,
@@ -136,12 +137,12 @@ impl Scan {
             generated: None,
             limit: None,
             asked: Vec::new(),
-            queue: VecDeque::new(),
-            stream: None,
+            queries: Queries::new(in_flight),
+            wants_all: false,
+            given_rows: 0,
             rows: Vec::new().into_iter(),
             seen: None,
             given: IdLog::default(),
-            asking: String::new(),
             doubt: None,
             begun: false,
             delivered: false,
@@ -380,43 +381,48 @@ impl Scan {
                     self.given.push(row.id);
                 }
                 self.delivered = true;
+                self.given_rows += 1;
                 return Some(row);
             }
-            let stream = match &mut self.stream {
-                Some(stream) => stream,
-                None if self.queue.is_empty() => {
-                    // SAFETY: the caller's node.
-                    if !self.delivered && !unsafe { self.believes_nothing(node) } {
-                        self.begun = false;
-                        continue;
-                    }
-                    return None;
+            let asking = self.asking();
+            let Some(next) = self.queries.next(&asking) else {
+                // SAFETY: the caller's node.
+                if !self.delivered && !unsafe { self.believes_nothing(node) } {
+                    self.begun = false;
+                    continue;
                 }
-                None => {
-                    let Query { text: filter, most } = self.queue.pop_front()?;
-                    self.asking.clone_from(&filter);
-                    let (columns, expected) = (self.specs.clone(), self.expected.clone());
-                    let spec = ScanSpec { filter, columns, limit: self.limit, most, expected };
-                    let client = self.question.connection.client.clone();
-                    self.stream.insert(PageStream::start(client, spec, self.stats.clone()))
-                }
+                return None;
             };
-            let next = stream.next();
             if let (Ok(_), Some(doubt)) = (&next, &mut self.doubt) {
                 // Without the conditions it is answered.
                 doubt.taken_back.clear();
             }
             match next {
                 Ok(Some(page)) => self.rows = page.rows.into_iter(),
-                Ok(None) => self.stream = None,
-                Err(e) => {
-                    self.stream = None;
+                Ok(None) => {}
+                Err((e, failed)) => {
                     // SAFETY: the caller's node.
-                    unsafe { self.take_back(node, e) };
+                    unsafe { self.take_back(node, e, failed) };
                     self.begun = false;
                 }
             }
         }
+    }
+
+    fn asking(&self) -> Asking {
+        Asking {
+            client: self.question.connection.client.clone(),
+            columns: self.specs.clone(),
+            expected: self.expected.clone(),
+            limit: self.limit,
+            given: self.given_rows,
+            stats: self.stats.clone(),
+        }
+    }
+
+    /// Whoever reads takes all rows: the queries are sent at once, as many as may be under way.
+    pub fn wants_all(&mut self) {
+        self.wants_all = true;
     }
 
     /// What is asked has failed: returns where it is to be asked again, without the conditions that are to blame;
@@ -424,7 +430,7 @@ impl Scan {
     ///
     /// # Safety
     /// As for [`Scan::next`].
-    unsafe fn take_back(&mut self, node: *mut pg_sys::ForeignScanState, failure: Error) {
+    unsafe fn take_back(&mut self, node: *mut pg_sys::ForeignScanState, failure: Error, failed: String) {
         // SAFETY: the caller's promise.
         match failure.kind() {
             Kind::AqlRejected => return unsafe { self.refused(node, failure) },
@@ -441,12 +447,7 @@ impl Scan {
             }
             before => before.is_some(),
         };
-        let look = Look {
-            failed: self.asking.clone(),
-            columns: self.specs.clone(),
-            stats: self.stats.clone(),
-            again,
-        };
+        let look = Look { failed, columns: self.specs.clone(), stats: self.stats.clone(), again };
         let taken_back = match self.question.doubt(look, &failure) {
             Second::Fails => error::service(&failure),
             Second::Passed => Vec::new(),
@@ -524,7 +525,8 @@ impl Scan {
         if seen.is_empty() && asked.len() < 2 {
             self.seen = None;
         }
-        self.queue = asked.clone().into();
+        let in_flight = self.question.connection.client.config().max_in_flight;
+        self.queries.begin(&asked, in_flight, self.wants_all);
         self.asked = asked;
     }
 
@@ -534,9 +536,9 @@ impl Scan {
             // SAFETY: scans are driven by their query alone, while it runs.
             unsafe { kept.end() };
         }
-        self.stream = None;
+        self.queries.clear();
         self.rows = Vec::new().into_iter();
-        self.queue.clear();
+        self.given_rows = 0;
         self.seen = None;
         self.given = IdLog::default();
         self.begun = false;

@@ -152,6 +152,7 @@ impl Top {
         let given: HashSet<i64> = rows.map(|row| row.id).collect();
         let (last, key) = (self.last, self.key);
         let mut misplaced = None;
+        self.scan.wants_all();
         // SAFETY: the caller's node; slots hold rows of its table.
         let sorter = unsafe {
             let sorter = Sorter::new(node, &key);

@@ -12,6 +12,7 @@ use assets::config::{Config, Credential, Deployment, Secret, SecretSource};
 use assets::scan::{Closed, PageSink, scan};
 use assets::shared::Private;
 use assets::stats::ScanStats;
+use assets::together::Together;
 use assets::value::{ColumnSpec, Decode, Field, Page, ScanSpec, Source};
 use assets_sim::{Endpoint, Fault, FaultKind, Options, Sim};
 
@@ -80,7 +81,13 @@ fn main() {
             expected: None,
         };
         let (mut count, begun) = (Count(0), Instant::now());
-        let read = network.block_on(scan(client, spec, Arc::new(ScanStats::default()), &mut count));
+        let read = network.block_on(scan(
+            client,
+            spec,
+            Arc::new(ScanStats::default()),
+            Arc::new(Together::new(8)),
+            &mut count,
+        ));
         let took = begun.elapsed();
         let log = sim.log();
         let refused = log.iter().filter(|entry| entry.status == 429).count();

@@ -36,6 +36,7 @@ pub mod sight;
 mod sizes;
 pub mod stats;
 mod temporal;
+pub mod together;
 pub mod top;
 pub mod value;
 mod wire;

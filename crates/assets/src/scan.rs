@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-use crate::buffers::Room;
 use crate::client::{Client, Wanted};
 use crate::decode::Layout;
 use crate::error::{Error, Kind};
 use crate::pages::{Ask, Reply, Start, Walk, What};
 use crate::session::Strain;
 use crate::stats::{ScanStats, add};
+use crate::together::Together;
 use crate::value::{ColumnSpec, Page, ScanSpec};
 
 /// The reader went away.
@@ -41,9 +41,9 @@ pub trait PageSink: Send {
 ///
 /// Every object that matched from the scan's begin to its end is handed on exactly once; there is
 /// no short result. Pages are read and decoded on the runtime's threads, at most
-/// `max_in_flight` at once and of so many bytes as `pages` says: memory is bounded by those. While the
-/// reader is busy pages go on coming in, until as many are ready. Dropping the future stops every
-/// request.
+/// `max_in_flight` requests at once, whatever they are for, and of so many bytes as `pages` says: memory is
+/// bounded by those. While the reader is busy pages go on coming in, until as many are ready. Dropping the
+/// future stops every request. `together` is what it shares with other queries of the same scan.
 ///
 /// # Errors
 /// Every [`Kind`]; [`Kind::Protocol`] where the pages cannot be shown to be complete.
@@ -51,6 +51,7 @@ pub async fn scan(
     client: Arc<Client>,
     spec: ScanSpec,
     stats: Arc<ScanStats>,
+    together: Arc<Together>,
     sink: impl PageSink,
 ) -> Result<(), Error> {
     let config = client.config();
@@ -71,7 +72,7 @@ pub async fn scan(
     let driver = Driver {
         client,
         filter: spec.filter.trim().into(),
-        room: Arc::default(),
+        together,
         columns: spec.columns,
         layout,
         stats,
@@ -88,7 +89,7 @@ type Outcome = (u64, Result<Reply, Error>);
 struct Driver {
     client: Arc<Client>,
     filter: Arc<str>,
-    room: Arc<Room>,
+    together: Arc<Together>,
     columns: Arc<[ColumnSpec]>,
     layout: Arc<Layout>,
     stats: Arc<ScanStats>,
@@ -139,6 +140,7 @@ impl Driver {
                     return Ok(());
                 }
                 may_stop = false;
+                self.walk.goes_on(self.together.taken());
             }
             self.send_asks();
             let Some(joined) = self.tasks.join_next().await else {
@@ -212,9 +214,10 @@ impl Driver {
             let layout = self.layout.clone();
             let stats = self.stats.clone();
             let filter = self.filter.clone();
-            let room = self.room.clone();
+            let (room, requests) = (self.together.room.clone(), self.together.requests());
             let strain = self.strain;
             let task = self.tasks.spawn(async move {
+                let _one = Together::request(requests).await;
                 let result = match what {
                     What::Page { start, size } => {
                         let wanted = Wanted { strain, ..Wanted::new(&aql, start, size) };

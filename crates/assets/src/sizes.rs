@@ -46,6 +46,12 @@ impl Client {
         self.sizes.of(columns).object
     }
 
+    /// How many bytes a page of at most so many objects is expected to hold, or 0 where that is not known.
+    pub fn page_bytes(&self, columns: &Arc<[ColumnSpec]>, objects: u64) -> usize {
+        let objects = objects.min(self.objects_a_request() as u64);
+        self.object_size(columns).saturating_mul(usize::try_from(objects).unwrap_or(usize::MAX))
+    }
+
     /// How many objects the service gave on a page then.
     pub(crate) fn given(&self, columns: &Arc<[ColumnSpec]>) -> Given {
         let size = self.sizes.of(columns);

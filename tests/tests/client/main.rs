@@ -29,6 +29,7 @@ mod outdated;
 mod pages;
 mod peer;
 mod privileges;
+mod queries;
 mod replica;
 mod requests;
 mod scans;

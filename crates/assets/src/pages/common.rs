@@ -117,7 +117,12 @@ impl Common {
 
     /// One more page may be under way from now on.
     pub(super) fn widen(&mut self) {
-        self.window = (self.window + 1).min(self.start.max_in_flight.max(1) as usize);
+        self.widen_to(self.window + 1);
+    }
+
+    /// So many pages may, or more.
+    pub(super) fn widen_to(&mut self, window: usize) {
+        self.window = self.window.max(window.min(self.start.max_in_flight.max(1) as usize));
     }
 
     /// How many rows a page is expected to hold.

@@ -258,6 +258,12 @@ impl Walk {
         Some(page)
     }
 
+    /// The reader goes on, who has taken so many pages of this query and of others before it: so many more may be
+    /// under way at once.
+    pub(crate) fn goes_on(&mut self, taken: usize) {
+        self.common.widen_to(taken.saturating_add(1));
+    }
+
     /// Whether there are such rows.
     pub(crate) fn has_rows(&self) -> bool {
         !self.common.out.is_empty()

@@ -1,0 +1,124 @@
+//! The queries of one scan: several of them are under way at once, and what comes is handed on in their order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use assets::client::Client;
+use assets::error::Error;
+use assets::expected::Expected;
+use assets::stats::ScanStats;
+use assets::together::{Together, Width};
+use assets::value::{ColumnSpec, Page, ScanSpec};
+
+use crate::fdw::question::Query;
+use crate::runtime::PageStream;
+
+/// How they are asked.
+pub struct Asking {
+    /// Who is asked.
+    pub client: Arc<Client>,
+    /// What is decoded.
+    pub columns: Arc<[ColumnSpec]>,
+    /// What the conditions rest on.
+    pub expected: Option<Arc<Expected>>,
+    /// How many rows the reader takes at most, where that is known, and how many of them it has taken.
+    pub limit: Option<u64>,
+    /// See there.
+    pub given: u64,
+    /// What it costs.
+    pub stats: Arc<ScanStats>,
+}
+
+/// The queries of one scan.
+pub struct Queries {
+    /// Those that are still to be sent.
+    queue: VecDeque<Query>,
+    under_way: VecDeque<UnderWay>,
+    together: Arc<Together>,
+    width: Width,
+    /// The reader came back for more, after the last page or the empty end of a query.
+    goes_on: bool,
+    /// Something was answered: by what came it is known how much a page holds.
+    answered: bool,
+}
+
+struct UnderWay {
+    text: String,
+    stream: PageStream,
+    /// Whether rows of it came.
+    gave: bool,
+}
+
+impl Queries {
+    /// None yet. `in_flight` requests at most are under way for all of them.
+    pub fn new(in_flight: u32) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            under_way: VecDeque::new(),
+            together: Arc::new(Together::new(in_flight)),
+            width: Width::new(in_flight, false),
+            goes_on: false,
+            answered: false,
+        }
+    }
+
+    /// What is to be asked from now on. `all`: whoever reads takes all rows.
+    pub fn begin(&mut self, asked: &[Query], in_flight: u32, all: bool) {
+        self.clear();
+        self.queue.extend(asked.iter().cloned());
+        self.width = Width::new(in_flight, all);
+    }
+
+    /// Stops them.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.under_way.clear();
+        self.goes_on = false;
+    }
+
+    /// The next page; [`Ok`]`(None)` at the end of a query, none after the last of them. With a failure comes the query
+    /// that failed; the others are stopped.
+    pub fn next(&mut self, asking: &Asking) -> Option<Result<Option<Page>, (Error, String)>> {
+        self.send(asking);
+        let query = self.under_way.front_mut()?;
+        let next = query.stream.next();
+        self.answered = true;
+        Some(match next {
+            Ok(Some(page)) => {
+                (query.gave, self.goes_on) = (true, true);
+                Ok(Some(page))
+            }
+            Ok(None) => {
+                self.goes_on |= self.under_way.pop_front().is_some_and(|query| !query.gave);
+                Ok(None)
+            }
+            Err(error) => {
+                let text = std::mem::take(&mut query.text);
+                self.clear();
+                Err((error, text))
+            }
+        })
+    }
+
+    /// Sends as many as are wanted by now.
+    fn send(&mut self, asking: &Asking) {
+        if std::mem::take(&mut self.goes_on) {
+            self.width.went_on();
+        }
+        while let Some(most) = self.queue.front().map(|query| query.most.unwrap_or(u64::MAX)) {
+            let known = asking.client.page_bytes(&asking.columns, most).max(self.together.largest());
+            let page = known.max(usize::from(self.answered));
+            let missing = asking.limit.and_then(|limit| limit.checked_sub(asking.given)).filter(|n| *n > 0);
+            let enough = missing.map(|rows| usize::try_from(rows.div_ceil(most)).unwrap_or(usize::MAX));
+            if self.under_way.len() >= self.width.queries(page, enough) {
+                return;
+            }
+            let Some(Query { text, most }) = self.queue.pop_front() else { return };
+            let (columns, expected) = (asking.columns.clone(), asking.expected.clone());
+            let spec = ScanSpec { filter: text.clone(), columns, limit: asking.limit, most, expected };
+            let (client, stats) = (asking.client.clone(), asking.stats.clone());
+            let stream = PageStream::beside(self.together.clone(), client, spec, stats);
+            self.under_way.push_back(UnderWay { text, stream, gave: false });
+        }
+    }
+}
