@@ -41,7 +41,7 @@ unsafe fn read_ahead(query: *mut pg_sys::QueryDesc) {
     // SAFETY: the caller's query; its plan is whole.
     unsafe {
         let plan = (*query).plannedstmt;
-        if plan.is_null() || loops(plan).is_empty() {
+        if plan.is_null() || !has_foreign_tables(plan) || loops(plan).is_empty() {
             return;
         }
         let Some(mut lasting) = PgMemoryContexts::of(query.cast()) else { return };
@@ -53,6 +53,15 @@ unsafe fn read_ahead(query: *mut pg_sys::QueryDesc) {
             }
             (*query).plannedstmt = copy;
         });
+    }
+}
+
+/// Whether a plan reads foreign tables at all: most do not, and are left at once.
+unsafe fn has_foreign_tables(plan: *mut pg_sys::PlannedStmt) -> bool {
+    // SAFETY: the caller's plan and its range table.
+    unsafe {
+        pg::nodes::<pg_sys::RangeTblEntry>((*plan).rtable)
+            .any(|entry| (*entry).relkind == pg_sys::RELKIND_FOREIGN_TABLE as std::ffi::c_char)
     }
 }
 
@@ -101,7 +110,8 @@ struct Finding {
 impl Finding {
     /// `around`: the nested loops whose inner side the plan is in.
     unsafe fn visit(&mut self, plan: *mut pg_sys::Plan, stop: Stop, around: &mut Vec<Around>) {
-        if plan.is_null() {
+        // SAFETY: no preconditions. A loop that is nested too deeply for this is left as it is.
+        if plan.is_null() || unsafe { pg_sys::stack_is_too_deep() } {
             return;
         }
         // SAFETY: a plan's nodes are what their tags say.
