@@ -90,7 +90,8 @@ unsafe fn batched(
         let clauses = pg::nodes::<pg_sys::RestrictInfo>((*info).ppi_clauses);
         let preds: Vec<aql::Pred> = clauses.map(|clause| walker.pred((*clause).clause.cast())).collect();
         let keys = aql::batch::keys(preds.iter(), &vec![true; walker.operands.len()]);
-        let key = keys.iter().find(|key| key.unique).or(keys.first())?;
+        let listed = keys.iter().filter(|key| aql::batch::can_list(key, &preds, &resolved.facts));
+        let key = listed.max_by_key(|key| key.unique)?;
         let outer = pg::members((*info).ppi_req_outer).into_iter();
         let relations = outer.filter_map(|n| (*(*root).simple_rel_array.add(n)).as_ref());
         let loops = relations.map(|outer| outer.rows).fold(f64::INFINITY, f64::min);

@@ -132,7 +132,7 @@ impl Keyed {
             let varying = question.varying(feeding.as_deref().map(|ahead| ahead.numbers()).as_deref());
             let key = question.key(&varying)?;
             let attnum = question.attnum(key.operand);
-            let is_fed = feeding.is_some() && question.can_be_early(&varying);
+            let is_fed = feeding.is_some() && question.can_be_early(&varying) && question.can_list(&key);
             if let (true, Some(ahead)) = (is_fed, &mut feeding) {
                 ahead.feeds(node);
             }
@@ -257,12 +257,19 @@ impl Keyed {
                 }
             }
             loop {
-                let keys = self.ahead.batch(&key);
-                if keys.len() < 2 || !asks {
+                let mut keys = self.ahead.batch(&key);
+                let each = loop {
+                    let each: Vec<Vec<Literal>> = keys.iter().map(|key| key.values.to_vec()).collect();
+                    if keys.len() < 2 || self.scan.question.lists(&self.key, &self.varying, &each) {
+                        break each;
+                    }
+                    // One odd value among them makes a range of the list, or nothing that can be said.
+                    self.ahead.put_back(keys.split_off(keys.len() / 2));
+                };
+                if keys.len() < 2 {
                     self.ahead.alone(&key);
                     return None;
                 }
-                let each = keys.iter().map(|key| key.values.to_vec()).collect();
                 match self.gather(node, Some(each)) {
                     Some((batch, bytes)) => {
                         let _ = self.ahead.arrived(keys, batch.clone(), bytes);

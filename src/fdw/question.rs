@@ -341,12 +341,12 @@ impl Question {
         self.operands.iter().map(of).eq(other.operands.iter().map(of))
     }
 
-    /// The equality that rows can be told apart by, among the operands that change. One of a column that no two
-    /// objects share is best.
+    /// The equality that rows can be told apart by, among the operands that change. One whose values can be listed is best, of
+    /// a column that no two objects share.
     pub fn key(&self, varying: &[bool]) -> Option<batch::Key> {
         let keys = batch::keys(self.clauses.iter().map(|clause| &clause.pred), varying);
-        let at = keys.iter().position(|key| key.unique).unwrap_or(0);
-        keys.into_iter().nth(at).filter(|key| self.attnum(key.operand) > 0)
+        let worth = |key: &batch::Key| (self.can_list(key), key.unique);
+        keys.into_iter().filter(|key| self.attnum(key.operand) > 0).max_by_key(worth)
     }
 
     /// The number of the column that an operand is compared with.
@@ -362,6 +362,25 @@ impl Question {
     /// Whether the operands that change can be worked out for rows that nobody may ask for.
     pub fn can_be_early(&self, varying: &[bool]) -> bool {
         self.operands.iter().zip(varying).all(|(operand, varies)| !varies || operand.cannot_fail)
+    }
+
+    /// Whether many values of a key are asked for one by one.
+    pub fn can_list(&self, key: &batch::Key) -> bool {
+        let preds: Vec<Pred> = self.clauses.iter().map(|clause| clause.pred.clone()).collect();
+        batch::can_list(key, &preds, &self.facts)
+    }
+
+    /// Whether these are.
+    pub fn lists(&self, key: &batch::Key, varying: &[bool], each: &[Vec<Literal>]) -> bool {
+        let Some(values) = each.first() else { return false };
+        self.clauses.iter().filter(|clause| !self.is_refused(clause)).any(|clause| {
+            let uses = |leaf: &aql::Leaf| leaf.operand == aql::Operand::Param(key.operand);
+            clause.pred.any_leaf(uses)
+                && matches!(
+                    aql::lower_with(&batch::together(&clause.pred, values, varying, Some(each)), &self.facts),
+                    Lowered::Pushed(expr, _) if batch::is_list(&expr)
+                )
+        })
     }
 
     /// Whether a condition on the key goes out, with the values of the moment.

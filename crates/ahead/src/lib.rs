@@ -221,6 +221,12 @@ impl<K: Hash + Eq + Clone, B> Ahead<K, B> {
         smaller
     }
 
+    /// Some keys of a batch cannot be asked for with the others: they are pending again.
+    pub fn put_back(&mut self, keys: Vec<K>) {
+        self.asked = self.asked.saturating_sub(keys.len());
+        keys.into_iter().rev().for_each(|key| self.pending.push_front(key));
+    }
+
     /// A batch of one key is no batch: it is asked for outside of them. Nothing of it is kept.
     pub fn alone(&mut self, key: &K) {
         self.waiting.remove(key);

@@ -6,6 +6,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::expr::{Cmp, Expr};
+use crate::facts::Facts;
+use crate::lower::{Lowered, lower_with};
 use crate::pred::{Class, Column, Leaf, Literal, Op, Operand, Pred, Subject};
 use crate::rules::RULES;
 
@@ -181,6 +184,50 @@ fn equalities(pred: &Pred, varying: &[bool], found: &mut Vec<Key>) {
         _ => {}
     }
 }
+
+/// Whether a condition names the values that it wants one by one. A range from the least of them to the greatest may select
+/// everything between.
+pub fn is_list(expr: &Expr) -> bool {
+    match expr {
+        Expr::In(..) | Expr::Or(_) => true,
+        Expr::Compare(_, cmp, _) => matches!(cmp, Cmp::Eq | Cmp::Same),
+        Expr::And(parts) => parts.iter().any(is_list),
+        _ => false,
+    }
+}
+
+/// Whether many values of a key are asked for one by one, as far as its kind says so.
+pub fn can_list(key: &Key, preds: &[Pred], facts: &Facts) -> bool {
+    let many: Vec<Vec<Literal>> = (1..=LIST)
+        .map(|n| {
+            let whole = n as i64;
+            let value = match key.class.unmodified() {
+                Class::Text => Literal::Text(format!("KEY-{n}")),
+                Class::Inet => Literal::Text(format!("10.0.0.{n}")),
+                Class::Int => Literal::Int(1_000 * whole),
+                Class::Double => Literal::Double(1_000.5 * n as f64),
+                Class::Bool => Literal::Bool(n % 2 == 0),
+                Class::Date => Literal::Date(40 * n as i32),
+                _ => Literal::Timestamp(1_000_000_000_000 * whole),
+            };
+            vec![value; key.operand + 1]
+        })
+        .collect();
+    let mut varying = vec![false; key.operand + 1];
+    varying[key.operand] = true;
+    // The others' values are not looked at: a condition that has some is widened to what is wanted of the key.
+    let uses = |leaf: &Leaf| leaf.operand == Operand::Param(key.operand);
+    let values = many.first().cloned().unwrap_or_default();
+    preds.iter().filter(|pred| pred.any_leaf(uses)).any(|pred| {
+        matches!(
+            lower_with(&together(pred, &values, &varying, Some(&many)), facts),
+            Lowered::Pushed(expr, _) if is_list(&expr)
+        )
+    })
+}
+
+/// So many values are tried.
+const LIST: usize = 100;
 
 /// The one form of all values that are equal to SQL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -428,3 +428,26 @@ fn conditions_as_deep_as_they_may_be_are_taken() {
     assert!(matches!(lower(&all), Lowered::Pushed(..) | Lowered::Local(_)));
     keys([&pred].into_iter(), &[true]);
 }
+
+#[test]
+fn only_what_is_asked_for_one_by_one_is_a_list() {
+    use aql::{Class, Column, Facts, Kind, Leaf, Op, Operand, Part, Pred, Subject};
+    let attribute = |kind| Column::Attribute { name: "A".into(), kind, part: Part::Value };
+    for (column, class, listed) in [
+        (Column::Key, Class::Text, true),
+        (Column::Id, Class::Int, true),
+        (attribute(Kind::Text), Class::Text, true),
+        (attribute(Kind::Integer), Class::Int, true),
+        (attribute(Kind::Boolean), Class::Bool, true),
+        (attribute(Kind::Double), Class::Double, false),
+        (attribute(Kind::Date), Class::Date, false),
+        (attribute(Kind::DateTime), Class::Timestamp, false),
+        (Column::Created, Class::Timestamp, false),
+        (attribute(Kind::Other), Class::Text, false),
+    ] {
+        let subject = Subject::new(column, class);
+        let preds = [Pred::Leaf(Leaf { subject: subject.clone(), op: Op::Eq, operand: Operand::Param(0) })];
+        let key = aql::batch::keys(preds.iter(), &[true]).remove(0);
+        assert_eq!(aql::batch::can_list(&key, &preds, &Facts::default()), listed, "{subject:?}");
+    }
+}
