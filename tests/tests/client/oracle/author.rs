@@ -155,7 +155,19 @@ impl<'a> Author<'a> {
         };
         let types = params.into_iter().map(|(_, of)| of).collect();
         let service = Service::of(seed);
-        Query { text, tail, trees: author.trees, compare, settings, manner, types, runs, bounds, service }
+        Query {
+            text,
+            tail,
+            trees: author.trees,
+            compare,
+            settings,
+            manner,
+            types,
+            runs,
+            bounds,
+            service,
+            is_join: false,
+        }
     }
 
     /// Another value for a parameter, or the same.

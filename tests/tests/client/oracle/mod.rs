@@ -11,14 +11,17 @@
 //! |---|---|
 //! | world | the tables, their copies, and data that is hard to get right |
 //! | author select | random queries: sources and conditions; what is selected |
+//! | joins relations | joins with local tables, of every type (`JOINS=1`: nothing else) |
 //! | letters unusual | conditions on letters beyond ASCII; beside plain comparisons |
 //! | query compare | a query as data; whether two ways of asking gave the same |
 //! | shifting | metadata that changes between two executions of a prepared statement |
 
 mod author;
 mod compare;
+mod joins;
 mod letters;
 mod query;
+mod relations;
 mod select;
 mod shifting;
 mod unusual;
@@ -39,7 +42,7 @@ use query::{Compare, Manner, Query, Service};
 use world::Stage;
 
 /// Cases in each profile when nobody says how many.
-const SHORT: u64 = 60;
+const SHORT: u64 = 75;
 /// A session's caches and refusals are forgotten after so many cases.
 const SESSION: u64 = 150;
 /// Objects of every simulator begin here; see [`Stage`].
@@ -72,6 +75,8 @@ struct Tally {
     /// A row that contradicts a proof: an ERROR, and the proof is gone.
     contradicted: u64,
     pushed: u64,
+    /// Joins in which several keys were asked for in one request.
+    batched: u64,
     failed: u64,
 }
 
@@ -109,7 +114,8 @@ fn run(profile: Profile, name: &str) {
         if n as u64 % SESSION == SESSION - 1 {
             session.client = connect(&stage);
         }
-        let query = Author::query(&stage, seed);
+        let query =
+            if joins::is_join(seed) { joins::query(&stage, seed) } else { Author::query(&stage, seed) };
         if only {
             println!("{}", script(&query, name, seed));
         }
@@ -121,7 +127,10 @@ fn run(profile: Profile, name: &str) {
         let log = stage.live.sim.log();
         let searches =
             log.iter().filter(|e| matches!(e.endpoint, Endpoint::ObjectAql | Endpoint::TotalCount));
-        tally.pushed += u64::from(searches.filter_map(|e| e.aql.as_deref()).any(asked_more));
+        tally.pushed += u64::from(searches.clone().filter_map(|e| e.aql.as_deref()).any(asked_more));
+        let several = |aql: &str| aql.contains("Key in (") || aql.contains("objectId in (");
+        tally.batched +=
+            u64::from(joins::is_join(seed) && searches.filter_map(|e| e.aql.as_deref()).any(several));
         match outcome {
             Outcome::Agree(rows) => tally.with_rows += u64::from(rows > 0),
             Outcome::SameError => tally.same_error += 1,
@@ -160,6 +169,7 @@ fn run(profile: Profile, name: &str) {
         assert!(tally.with_rows > count / 4 && tally.pushed > count / 4, "{tally:?}");
         assert!(tally.same_error < count / 4 && tally.too_long <= count / 50, "{tally:?}");
         assert!(tally.contradicted <= count / 20, "{tally:?}");
+        assert!(tally.batched > count / joins::EVERY / 20, "{tally:?}");
     }
 }
 
@@ -240,7 +250,8 @@ impl<'a> Session<'a> {
         }
         let copied = rows(client, query, "copy_", true, "on");
         let pushed = rows(client, query, "", true, "on");
-        let local = rows(client, query, "", true, "off");
+        // Joins of tables that are read whole are other tests'.
+        let local = if query.is_join { copied.clone() } else { rows(client, query, "", true, "off") };
         let every = match query.compare {
             Compare::Some => Some(rows(client, query, "copy_", false, "on")),
             _ => None,

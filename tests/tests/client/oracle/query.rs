@@ -132,14 +132,19 @@ pub struct Query {
     /// LIMIT and OFFSET of each execution, where [`Compare::Some`] needs them.
     pub bounds: Vec<(u64, u64)>,
     pub service: Service,
+    /// Of `joins.rs`.
+    pub is_join: bool,
 }
 
 impl Query {
     /// The text for schemas with this prefix, with its LIMIT or without.
     pub fn sql(&self, prefix: &str, limited: bool) -> String {
         let mut text = self.text.clone();
-        for (n, tree) in self.trees.iter().enumerate() {
-            text = text.replace(&format!("\u{1}{n}\u{1}"), &tree.text());
+        // One may stand in another, before it or behind it.
+        while text.contains('\u{1}') {
+            for (n, tree) in self.trees.iter().enumerate() {
+                text = text.replace(&format!("\u{1}{n}\u{1}"), &tree.text());
+            }
         }
         let text = text.replace("{}", prefix);
         if limited { text + &self.tail } else { text }

@@ -171,6 +171,7 @@ impl Stage {
                 client.batch_execute(&format!("ANALYZE {schema}.{name}, copy_{schema}.{name}")).unwrap();
             }
         }
+        client.batch_execute(super::relations::TABLES).unwrap_or_else(|e| panic!("{e:?}"));
         let targets = targets(&mut client, &world);
         assert!(world.tables.len() > 25 && SCHEMAS.len() == 3);
         Stage { live, world, targets }
