@@ -61,16 +61,30 @@ pub struct Batch {
 /// The rows that may belong to one key.
 pub struct Candidates {
     batch: Rc<Batch>,
-    of: Option<Canon>,
+    of: Of,
     next: usize,
+}
+
+/// Which rows of a batch.
+enum Of {
+    /// None.
+    Nothing,
+    /// All.
+    Everything,
+    /// Those with this value.
+    Value(Canon),
 }
 
 impl Candidates {
     /// The next one.
     pub fn next(&mut self) -> Option<&Stored> {
-        let place = self.batch.by.get(self.of.as_ref()?)?.get(self.next)?;
+        let place = match &self.of {
+            Of::Nothing => return None,
+            Of::Everything => self.next,
+            Of::Value(canon) => *self.batch.by.get(canon)?.get(self.next)? as usize,
+        };
         self.next += 1;
-        self.batch.rows.get(*place as usize)
+        self.batch.rows.get(place)
     }
 }
 
@@ -81,9 +95,8 @@ pub struct Keyed {
     slot: *mut pg_sys::TupleTableSlot,
     /// Which operands change from one look-up to the next.
     varying: Rc<[bool]>,
-    /// Where the first of them that is an equality stands among those that change.
-    place: usize,
-    key: batch::Key,
+    /// The equality among them by which rows are told apart; none: everything is read once, or nothing is kept.
+    key: Option<batch::Key>,
     attnum: i16,
     /// That column's name and type.
     column: String,
@@ -110,8 +123,8 @@ impl Keyed {
         unsafe { pg_sys::get_hash_memory_limit() }
     }
 
-    /// The look-ups of `node`, whose clauses `question` has; none where no clause is an equality with something
-    /// that changes from one to the next. `scan` asks for the same.
+    /// The look-ups of `node`, whose clauses `question` has; none where nothing that goes out changes from one execution
+    /// to the next. `scan` asks for the same.
     ///
     /// # Safety
     /// `node` is the executor's, while it begins; `relation` the scanned table.
@@ -130,9 +143,14 @@ impl Keyed {
         unsafe {
             let mut feeding = read_ahead::feeding(node);
             let varying = question.varying(feeding.as_deref().map(|ahead| ahead.numbers()).as_deref());
-            let key = question.key(&varying)?;
-            let attnum = question.attnum(key.operand);
-            let is_fed = feeding.is_some() && question.can_be_early(&varying) && question.can_list(&key);
+            if !varying.contains(&true) {
+                return None;
+            }
+            let key = question.key(&varying);
+            let attnum = key.as_ref().map_or(0, |key| question.attnum(key.operand));
+            let is_fed = feeding.is_some()
+                && question.can_be_early(&varying)
+                && key.as_ref().is_some_and(|key| question.can_list(key));
             if let (true, Some(ahead)) = (is_fed, &mut feeding) {
                 ahead.feeds(node);
             }
@@ -141,7 +159,7 @@ impl Keyed {
             let budget = Self::budget() / 4 * 3;
             let a_request = match usize::try_from(size) {
                 Ok(size) if size > 0 => size,
-                _ if key.unique => client.objects_a_request(),
+                _ if key.as_ref().is_some_and(|key| key.unique) => client.objects_a_request(),
                 _ => SHARED_KEYS,
             };
             let fit = (budget as f64 / 2.0 / (lookups.rows.max(1.0) * ROW_BYTES)) as usize;
@@ -156,17 +174,21 @@ impl Keyed {
                 let shape = pg_sys::CreateTupleDescCopy((*relation.as_ptr()).rd_att);
                 pg_sys::MakeSingleTupleTableSlot(shape, &raw const pg_sys::TTSOpsVirtual)
             });
-            let changing = (0..varying.len()).filter(|n| varying[*n]);
-            let place = changing.clone().position(|n| n == key.operand)?;
+            let (column, type_oid) = match attnum {
+                0 => (String::new(), pg_sys::InvalidOid),
+                _ => (
+                    pg::text(pg_sys::get_attname(relation, attnum, false)),
+                    pg_sys::get_atttype(relation, attnum),
+                ),
+            };
             Some(Self {
                 scan,
                 slot,
                 varying: varying.into(),
-                place,
                 key,
                 attnum,
-                column: pg::text(pg_sys::get_attname(relation, attnum, false)),
-                type_oid: pg_sys::get_atttype(relation, attnum),
+                column,
+                type_oid,
                 is_fed,
                 most,
                 ahead: Ahead::new(Limits { first, most, budget }),
@@ -197,7 +219,7 @@ impl Keyed {
     pub unsafe fn offer(&mut self, node: *mut pg_sys::ForeignScanState) {
         // SAFETY: the caller's promise.
         let values = unsafe { self.scan.question.evaluate(node) };
-        if let Some(key) = values.and_then(|values| self.known(values)) {
+        if let Some(key) = values.and_then(|values| self.known(&values)) {
             self.ahead.offer(key);
         }
     }
@@ -209,7 +231,7 @@ impl Keyed {
 
     /// The key of these values. None where one of them has no canonical form. Forgets everything where the others are not
     /// what they were.
-    fn known(&mut self, values: Vec<Literal>) -> Option<Key> {
+    fn known(&mut self, values: &[Literal]) -> Option<Key> {
         let fixed = values.iter().zip(self.varying.iter()).filter(|(_, varies)| !**varies);
         if !fixed.clone().map(|(value, _)| value).eq(self.fixed.iter()) {
             self.fixed = fixed.map(|(value, _)| value.clone()).collect();
@@ -220,6 +242,7 @@ impl Keyed {
         let changing = values.iter().enumerate().filter(|(n, _)| self.varying[*n]);
         let canon = changing.map(|(n, value)| batch::canonical(self.scan.question.class(n), value));
         let canon = canon.collect::<Option<Vec<_>>>()?;
+        self.key.as_ref()?;
         Some(Key { canon, values: values.into() })
     }
 
@@ -235,32 +258,42 @@ impl Keyed {
             }
             let values = self.scan.question.evaluate(node)?;
             // NULL equals nothing.
-            if values.get(self.key.operand) == Some(&Literal::Null) {
-                return Some(Candidates { batch: self.nothing.clone(), of: None, next: 0 });
+            let operand = self.key.as_ref().map(|key| key.operand);
+            if operand.is_some_and(|operand| values.get(operand) == Some(&Literal::Null)) {
+                return Some(Candidates { batch: self.nothing.clone(), of: Of::Nothing, next: 0 });
             }
-            let Some(key) = self.known(values) else {
-                self.ahead.without_key();
-                return None;
+            let key = self.known(&values);
+            if let Some(whole) = &self.whole {
+                return Some(self.candidates(whole.clone(), key.as_ref()));
+            }
+            if let Some(key) = &key
+                && let Some(batch) = self.ahead.find(key).cloned()
+            {
+                return Some(self.candidates(batch, Some(key)));
+            }
+            let asks = match &self.key {
+                Some(key) => self.scan.question.asks_by(key, &self.varying, &values),
+                None => true,
             };
-            if let Some(batch) = self.whole.clone().or_else(|| self.ahead.find(&key).cloned()) {
-                return Some(self.candidates(batch, &key));
-            }
-            let asks = self.scan.question.asks_by(&self.key, &self.varying, &key.values);
             if self.reads_whole(asks) {
                 self.rule.began();
                 match self.gather(node, None) {
                     Some((batch, _)) => {
                         self.whole = Some(batch.clone());
-                        return Some(self.candidates(batch, &key));
+                        return Some(self.candidates(batch, key.as_ref()));
                     }
                     None => self.rule.did_not_fit(),
                 }
             }
+            let (Some(key), Some(by)) = (key, self.key.clone()) else {
+                self.ahead.without_key();
+                return None;
+            };
             loop {
                 let mut keys = self.ahead.batch(&key);
                 let each = loop {
                     let each: Vec<Vec<Literal>> = keys.iter().map(|key| key.values.to_vec()).collect();
-                    if keys.len() < 2 || self.scan.question.lists(&self.key, &self.varying, &each) {
+                    if keys.len() < 2 || self.scan.question.lists(&by, &self.varying, &each) {
                         break each;
                     }
                     // One odd value among them makes a range of the list, or nothing that can be said.
@@ -273,7 +306,7 @@ impl Keyed {
                 match self.gather(node, Some(each)) {
                     Some((batch, bytes)) => {
                         let _ = self.ahead.arrived(keys, batch.clone(), bytes);
-                        return Some(self.candidates(batch, &key));
+                        return Some(self.candidates(batch, Some(&key)));
                     }
                     None => {
                         let _ = self.ahead.too_much(keys);
@@ -294,8 +327,12 @@ impl Keyed {
         self.rule.is_due(pages, (rows * ROW_BYTES) as u64, (Self::budget() / 4 * 3) as u64)
     }
 
-    fn candidates(&self, batch: Rc<Batch>, key: &Key) -> Candidates {
-        Candidates { batch, of: key.canon.get(self.place).cloned(), next: 0 }
+    /// The rows that may belong to a key; any may, where it has no canonical form.
+    fn candidates(&self, batch: Rc<Batch>, key: Option<&Key>) -> Candidates {
+        let operand = self.key.as_ref().map_or(0, |key| key.operand);
+        let place = self.varying.iter().take(operand).filter(|varies| **varies).count();
+        let canon = key.and_then(|key| key.canon.get(place));
+        Candidates { batch, of: canon.map_or(Of::Everything, |canon| Of::Value(canon.clone())), next: 0 }
     }
 
     /// Asks for many keys, or for what the other clauses select. None where that is more than may be kept.
@@ -343,15 +380,16 @@ impl Keyed {
     unsafe fn values(&self) -> Vec<Canon> {
         // SAFETY: the slot holds a row of the table.
         unsafe {
+            let Some(key) = &self.key else { return Vec::new() };
             let n = self.attnum as usize - 1;
             if *(*self.slot).tts_isnull.add(n) {
                 return Vec::new();
             }
             let value = *(*self.slot).tts_values.add(n);
             let type_oid = self.type_oid;
-            let class = self.key.class;
+            let class = key.class;
             let canonical = |value, of| batch::canonical(class, &compared::literal(class, value, of)?);
-            match datum::items(value, type_oid).filter(|_| self.key.multi) {
+            match datum::items(value, type_oid).filter(|_| key.multi) {
                 Some((element, items)) => {
                     items.into_iter().flatten().filter_map(|item| canonical(item, element)).collect()
                 }

@@ -21,7 +21,7 @@ const QUERIES: [(&str, &str); 14] = [
          (SELECT json_build_object('name', e.name) j FROM itsm.employee e WHERE e.key = s.owner_key) x ON true"),
     ("a join of two tables, LIMIT 5", "SELECT s.name, e.name FROM itsm.server s JOIN itsm.employee e ON e.key = s.owner_key LIMIT 5"),
     ("unnest(keys) joined", "SELECT s.name FROM unnest(ARRAY(SELECT key FROM wanted WHERE n <= 3147)) k JOIN itsm.server s ON s.key = k"),
-    ("count for each of 993 rows", "SELECT e.key, (SELECT count(*) FROM itsm.subnet s WHERE s.owner_key = e.key) FROM hosts e"),
+    ("count for each of 993 rows", "SELECT e.key, (SELECT count(*) FROM itsm.phone s WHERE s.used_by_key = e.key) FROM hosts e"),
     ("LATERAL … LIMIT 1 for each", "SELECT e.key, x.name FROM hosts e, LATERAL (SELECT name FROM itsm.server s WHERE s.owner_key = e.key LIMIT 1) x"),
     ("a join with a table never analyzed", "SELECT w.n, s.name FROM fresh w JOIN itsm.server s USING (key)"),
 ];
@@ -38,7 +38,7 @@ pub fn requests() {
              CREATE TABLE missing AS SELECT CASE WHEN n % 10 = 0 THEN 'ITSM-9' || n || '000' ELSE key END AS key, n FROM wanted;
              CREATE TABLE hosts AS SELECT key FROM itsm.employee LIMIT 993;
              ANALYZE; CREATE TABLE fresh AS TABLE few;
-             SELECT count(*) FROM itsm.server; SELECT count(*) FROM itsm.employee; SELECT count(*) FROM itsm.subnet",
+             SELECT count(*) FROM itsm.server; SELECT count(*) FROM itsm.employee; SELECT count(*) FROM itsm.phone",
         )
         .expect("tables can be made");
     let servers = bench.sim.count(bench.sim.type_id("Server").expect("servers"));
