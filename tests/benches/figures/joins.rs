@@ -55,7 +55,7 @@ pub fn requests() {
         for ms in [0, 40, 100] {
             bench.sim.switches(|s| s.latency_ms = ms);
             let (requests, most, time) = measured(&bench, &mut client, sql);
-            (asked, times) = ((requests, most), [times, vec![format!("{time:.0?}")]].concat());
+            (asked, times) = ((requests, most), [times, vec![format!("{time:.1?}")]].concat());
         }
         bench.sim.switches(|s| s.latency_ms = 0);
         client.batch_execute("SET assets_fdw.enable_batched_joins = off").expect("a setting");
@@ -68,7 +68,7 @@ pub fn requests() {
             times[0],
             times[1],
             times[2],
-            format!("{time:.0?}")
+            format!("{time:.1?}")
         );
     }
 }
