@@ -100,7 +100,7 @@ impl Join {
 
 #[test]
 fn no_key_is_asked_twice_while_its_rows_are_kept_and_no_more_than_the_budget_is_kept() {
-    for mut dice in seeds(200) {
+    for mut dice in seeds(80) {
         let mut join = Join::random(&mut dice);
         for n in 0..join.keys.len() {
             join.row(n);
@@ -129,7 +129,7 @@ fn no_key_is_asked_twice_while_its_rows_are_kept_and_no_more_than_the_budget_is_
 
 #[test]
 fn giving_up_ends_and_costs_in_proportion() {
-    for mut dice in seeds(200) {
+    for mut dice in seeds(80) {
         let mut join = Join::random(&mut dice);
         join.run();
         let (arrived, most) = (join.arrived + join.ahead.counts().alone as usize, join.limits.most);
@@ -157,7 +157,7 @@ fn one_large_key_among_small_ones_does_not_make_all_be_asked_one_by_one() {
 
 #[test]
 fn growth_asks_for_no_more_than_twice_the_keys_that_were_needed() {
-    for mut dice in seeds(200) {
+    for mut dice in seeds(80) {
         let mut join = Join::random(&mut dice);
         join.limits = Limits { budget: usize::MAX, ..join.limits };
         join.ahead = Ahead::new(join.limits);

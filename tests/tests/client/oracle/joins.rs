@@ -10,7 +10,7 @@ use super::world::Stage;
 use crate::live::quoted;
 
 /// Every so many-th case is a join; all are with `JOINS=1`.
-pub const EVERY: u64 = 3;
+pub const EVERY: u64 = 4;
 
 pub fn is_join(seed: u64) -> bool {
     env::var("JOINS").is_ok() || seed.is_multiple_of(EVERY)

@@ -42,7 +42,7 @@ use query::{Compare, Manner, Query, Service};
 use world::Stage;
 
 /// Cases in each profile when nobody says how many.
-const SHORT: u64 = 75;
+const SHORT: u64 = 72;
 /// A session's caches and refusals are forgotten after so many cases.
 const SESSION: u64 = 150;
 /// Objects of every simulator begin here; see [`Stage`].
