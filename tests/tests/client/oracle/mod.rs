@@ -395,8 +395,9 @@ fn rows(client: &mut Client, query: &Query, prefix: &str, limited: bool, pushdow
 
 /// What to type to see it by hand, beside a simulator of that profile with the tables of `oracle/world.rs`.
 fn script(query: &Query, profile: &str, seed: u64) -> String {
+    let joins = if query.is_join { " JOINS=1" } else { "" };
     let mut text =
-        format!("-- SERVICE={profile} SEED={seed}: make oracle with these two runs this case alone.\n");
+        format!("-- SERVICE={profile} SEED={seed}{joins}: make oracle with these runs this case alone.\n");
     let _ = writeln!(text, "-- {:?}", query.service);
     for setting in &query.settings {
         let _ = writeln!(text, "SET {setting};");
