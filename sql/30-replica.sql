@@ -111,7 +111,7 @@ CREATE TABLE assets_fdw.replica_run (
     target_name    text NOT NULL,
     owner          oid NOT NULL,
     reason         text NOT NULL,
-    mode           text NOT NULL,
+    mode           text,                -- none where it did not begin
     attempt        integer NOT NULL,
     outcome        text NOT NULL CHECK (outcome IN ('running', 'ok', 'failed', 'skipped')),
     pid            integer,

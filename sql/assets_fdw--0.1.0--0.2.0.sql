@@ -60,6 +60,9 @@ ALTER TABLE assets_fdw.replica_state ADD COLUMN full_wanted timestamptz, ADD COL
     ADD COLUMN account text;
 ALTER TABLE assets_fdw.replica_request REPLICA IDENTITY FULL;
 
+-- 30-replica: a run that did not begin has compared in no way
+ALTER TABLE assets_fdw.replica_run ALTER COLUMN mode DROP NOT NULL;
+
 -- Proven of one attribute and believed of all, or by letters of ASCII alone: to be proven again.
 DELETE FROM assets_fdw.service_facts WHERE fact IN ('reference key', 'text ==', 'NOT (text ==)');
 

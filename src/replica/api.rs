@@ -38,6 +38,7 @@ fn materialize(
     let full_every = required(full_every, "full_every");
     check_interval("every", &every);
     check_interval("full_every", &full_every);
+    refuse_read_only("materialize()");
     // SAFETY: no preconditions.
     let owner = unsafe { pg_sys::GetUserId() };
     // SAFETY: inside a transaction; waits interruptibly.
@@ -65,6 +66,7 @@ fn materialize(
 #[pg_extern(sql = false)]
 fn request_refresh(target: pg_sys::Oid) {
     let job = jobs::find_mine(target);
+    refuse_read_only("request_refresh()");
     jobs::request(job.target);
     shared::wake_at_commit();
     say_if_unscheduled();
@@ -79,6 +81,7 @@ fn alter_materialization(
     enabled: Option<bool>,
 ) {
     let job = jobs::find_mine(required(target, "target"));
+    refuse_read_only("alter_materialization()");
     if let Some(every) = &every {
         check_interval("every", every);
     }
@@ -94,6 +97,7 @@ fn alter_materialization(
 #[pg_extern(sql = false)]
 fn dematerialize(target: pg_sys::Oid, drop_table: bool) {
     let job = jobs::find_mine(target);
+    refuse_read_only("dematerialize()");
     if drop_table {
         // First, so that a refresh under way and we take our locks in the same order.
         execute(&format!("DROP TABLE {}", job.name), &[]);
@@ -158,6 +162,7 @@ fn refresh_now(target: pg_sys::Oid, mode: &str, neighbours: bool) -> (i64, Ended
         );
     }
     let job = jobs::find_mine(target);
+    refuse_read_only("refresh()");
     if worker::is_run() {
         error::raise_hint(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -212,6 +217,17 @@ fn refresh_now(target: pg_sys::Oid, mode: &str, neighbours: bool) -> (i64, Ended
         }
     }
     (run, ended)
+}
+
+/// As PostgreSQL refuses a statement that writes, and not one of those that are ours.
+fn refuse_read_only(function: &str) {
+    // SAFETY: a setting of this session.
+    if unsafe { pg_sys::XactReadOnly } {
+        error::raise(
+            PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            format!("cannot execute assets_fdw.{function} in a read-only transaction"),
+        );
+    }
 }
 
 fn died(job: &Job) -> Failure {

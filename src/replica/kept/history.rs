@@ -285,8 +285,8 @@ fn skip(run: &Run, why: &str) {
 pub fn skipped(job: &Job, run: i64, reason: &str, message: &str, hint: Option<&str>) {
     let sql = "
         INSERT INTO assets_fdw.replica_run
-            (id, target, target_name, owner, reason, mode, attempt, outcome, started, finished, error, hint)
-        VALUES ($1, $2, $3, $4, $5, 'full', 0, 'skipped', clock_timestamp(), clock_timestamp(), $6, $7)";
+            (id, target, target_name, owner, reason, attempt, outcome, started, finished, error, hint)
+        VALUES ($1, $2, $3, $4, $5, 0, 'skipped', clock_timestamp(), clock_timestamp(), $6, $7)";
     as_extension(|| {
         execute(
             sql,
@@ -354,10 +354,19 @@ pub fn never_began(job: &Job, run: i64, reason: &str) -> bool {
         if query_one(known, &[run.into()], |_| ()).is_some() {
             return false;
         }
+        not_begun(job, run, reason, &failure, Some(Blame::Nobody));
+        true
+    })
+}
+
+/// Notes a run that failed before it compared anything. `blame`: whose fault that is, where the replica is due again by
+/// itself; none where somebody waits for the run: the schedule is as it was.
+pub fn not_begun(job: &Job, run: i64, reason: &str, failure: &Failure, blame: Option<Blame>) {
+    as_extension(|| {
         let sql = "
-            INSERT INTO assets_fdw.replica_run (id, target, target_name, owner, reason, mode, attempt, outcome,
-                started, finished, sqlstate, error, hint)
-            VALUES ($1, $2, $3, $4, $5, 'full', 0, 'failed', clock_timestamp(), clock_timestamp(), $6, $7, $8)";
+            INSERT INTO assets_fdw.replica_run (id, target, target_name, owner, reason, attempt, outcome,
+                started, finished, sqlstate, error, detail, hint)
+            VALUES ($1, $2, $3, $4, $5, 0, 'failed', clock_timestamp(), clock_timestamp(), $6, $7, $8, $9)";
         execute(
             sql,
             &[
@@ -368,12 +377,14 @@ pub fn never_began(job: &Job, run: i64, reason: &str) -> bool {
                 reason.into(),
                 failure.sqlstate.as_str().into(),
                 failure.message.as_str().into(),
+                failure.detail.as_deref().into(),
                 failure.hint.as_deref().into(),
             ],
         );
-        obstructed(job, reason, &failure, Blame::Nobody);
-        true
-    })
+        if let Some(blame) = blame {
+            obstructed(job, reason, failure, blame);
+        }
+    });
 }
 
 /// `failures` are the replica's own and the service's. What is nobody's has its own count, so that whoever is killed
@@ -487,7 +498,7 @@ pub fn end_of_removed(target: pg_sys::Oid, run: Option<i64>) {
 pub struct Ended {
     /// `ok`, `failed`, `skipped`, or `running` where it died.
     pub outcome: String,
-    /// How it compared.
+    /// How it compared; empty where it did not begin.
     pub mode: String,
     /// What it did.
     pub figures: Figures,
@@ -522,7 +533,7 @@ fn select_ended(which: &str, run: i64) -> Vec<(pg_sys::Oid, Ended)> {
                 row.must(15),
                 Ended {
                     outcome: row.must(1),
-                    mode: row.must(2),
+                    mode: row.get(2).unwrap_or_default(),
                     figures: Figures {
                         requests: row.get(3).unwrap_or(0),
                         seen: row.get(4).unwrap_or(0),

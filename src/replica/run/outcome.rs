@@ -7,6 +7,7 @@ use super::incremental::Party;
 use crate::installed;
 use crate::replica::kept::history::{self, Figures, Run};
 use crate::replica::kept::jobs::{self, Job};
+use crate::replica::process::worker::Task;
 use crate::sql::failure::{self, Failure};
 use crate::sql::txn::transaction;
 
@@ -78,6 +79,26 @@ pub fn note(job: &Job, run: &Run, figures: &Figures, becomes: Becomes, failure: 
         Becomes::Released => history::put_off(job, run, &failure.message, Due::AsScheduled),
         // The first is noted with the rows, the other goes on.
         Becomes::Refreshed | Becomes::Turned => {}
+    }
+}
+
+/// A run did not begin: it was cancelled while it waited for its turn, or could not be noted as under way.
+pub fn not_begun(task: &Task, job: &Job, failure: &Failure) {
+    failure.log(&format!("the refresh of {} could not begin", job.name));
+    let blame = match Becomes::from(Cause::of(failure)) {
+        Becomes::Failed(blame) => blame,
+        _ => Blame::Nobody,
+    };
+    let noted = failure::catch(|| {
+        transaction(|| {
+            if installed::usable() && jobs::usable(job.target).is_some() {
+                let blame = task.scheduled.then_some(blame);
+                history::not_begun(job, task.run, &task.reason, failure, blame);
+            }
+        });
+    });
+    if let Err(failure) = noted {
+        failure.log(&format!("the failure of {} could not be noted", job.name));
     }
 }
 

@@ -81,28 +81,27 @@ pub fn run(task: &Task) {
                 }
             });
         }
-        Err(failure) => return failure.log(&format!("the refresh of {} could not begin", job.name)),
+        Err(failure) => return outcome::not_begun(task, &job, &failure),
     };
-    // What a run before this one did is known by now.
-    let (mode, note) = transaction(|| plan(task, &job));
-    let mut run =
-        Run { id: task.run, reason: task.reason.clone(), mode, with_run: None, note, began: clock::now() };
     let begun = failure::catch(|| {
-        transaction(|| match jobs::usable(task.target) {
-            Some(job) => {
-                history::begin(&job, &run);
-                // A crash must not take the note along that tells of it.
-                make_durable();
-                true
-            }
-            None => false,
+        // What a run before this one did is known by now.
+        let (mode, note) = transaction(|| plan(task, &job));
+        let run =
+            Run { id: task.run, reason: task.reason.clone(), mode, with_run: None, note, began: clock::now() };
+        transaction(|| {
+            let job = jobs::usable(task.target)?;
+            history::begin(&job, &run);
+            // A crash must not take the note along that tells of it.
+            make_durable();
+            Some(run)
         })
     });
-    match begun {
-        Ok(true) => {}
-        Ok(false) => return,
-        Err(failure) => return failure.log(&format!("the refresh of {} could not begin", job.name)),
-    }
+    let mut run = match begun {
+        Ok(Some(run)) => run,
+        Ok(None) => return,
+        Err(failure) => return outcome::not_begun(task, &job, &failure),
+    };
+    let mode = run.mode;
     let share = task.max_delete_share.unwrap_or_else(|| gucs::MAX_DELETE_SHARE.get());
     if run.mode == Mode::Incremental {
         let Err(why) = incremental::run(&party(task, &job, &run, share), lock) else { return };

@@ -329,6 +329,57 @@ fn a_refresh_that_is_cancelled_stops_its_worker_at_once_and_says_so_in_the_histo
 }
 
 #[test]
+fn a_refresh_that_is_cancelled_before_its_turn_and_one_that_nothing_may_be_written_for_say_so() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = materialized(&database, &sim);
+    let mut other = database.connect();
+    let row = "SELECT format('%s %s %s', outcome, sqlstate, mode IS NULL) FROM assets_fdw.refresh_history
+               ORDER BY id DESC LIMIT 1";
+    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'assets_fdw refresh'
+                     AND datname = current_database() AND wait_event_type = 'Lock')";
+    // Whoever is cancelled, the session or its worker.
+    let token = client.cancel_token();
+    for cancel_worker in [false, true] {
+        let mut holder = database.connect();
+        holder.batch_execute("BEGIN; LOCK TABLE itsm_replica.server IN SHARE MODE").unwrap();
+        let (cancelled, back) = std::thread::scope(|scope| {
+            let waiting =
+                scope.spawn(|| error_of(&mut client, "SELECT assets_fdw.refresh('itsm_replica.server')"));
+            wait_for(&mut other, "the run waits", waits);
+            match cancel_worker {
+                true => {
+                    let pid = worker_pid(&mut other).expect("a worker");
+                    other.batch_execute(&format!("SELECT pg_cancel_backend({pid})")).unwrap();
+                }
+                false => token.cancel_query(postgres::NoTls).unwrap(),
+            }
+            let said = waiting.join().unwrap();
+            wait_until("the worker is gone", PATIENCE, || worker_pid(&mut other).is_none());
+            (said, text(&mut other, row))
+        });
+        assert_eq!((cancelled.0.as_str(), back.as_str()), ("57014", "failed 57014 t"), "{cancelled:?}");
+    }
+    assert_eq!(number(&mut other, "SELECT sum(failures)::bigint FROM assets_fdw.materializations"), 0);
+
+    let calls = [
+        "refresh('itsm_replica.server')",
+        "request_refresh('itsm_replica.server')",
+        "alter_materialization('itsm_replica.server', enabled => false)",
+        "dematerialize('itsm_replica.server')",
+        "materialize('itsm.laptop')",
+    ];
+    for call in calls {
+        let sql = format!("BEGIN READ ONLY; SELECT assets_fdw.{call}");
+        let (state, said) = error_of(&mut client, &sql);
+        client.batch_execute("ROLLBACK").unwrap();
+        let function = call.split('(').next().unwrap();
+        let wanted = format!("cannot execute assets_fdw.{function}() in a read-only transaction");
+        assert_eq!((state.as_str(), said.trim()), ("25006", wanted.as_str()));
+    }
+    refresh(&mut client);
+}
+
+#[test]
 fn a_terminated_session_takes_its_refresh_along() {
     let (sim, database) = (small(), Server::shared().create_database());
     let mut client = materialized(&database, &sim);
