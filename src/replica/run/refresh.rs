@@ -86,8 +86,14 @@ pub fn run(task: &Task) {
     let begun = failure::catch(|| {
         // What a run before this one did is known by now.
         let (mode, note) = transaction(|| plan(task, &job));
-        let run =
-            Run { id: task.run, reason: task.reason.clone(), mode, with_run: None, note, began: clock::now() };
+        let run = Run {
+            id: task.run,
+            reason: task.reason.clone(),
+            mode,
+            with_run: None,
+            note,
+            began: clock::now(),
+        };
         transaction(|| {
             let job = jobs::usable(task.target)?;
             history::begin(&job, &run);
