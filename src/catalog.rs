@@ -84,6 +84,23 @@ pub struct Resolution {
     pub subject: Option<aql::Subject>,
     /// The attribute's or the field's name, for messages.
     pub source_name: String,
+    /// The values that objects may have here, as far as they are few and known.
+    pub values: Values,
+}
+
+/// The values that a column may show.
+#[derive(Clone)]
+pub enum Values {
+    /// Whatever it may be.
+    Any,
+    /// True and false.
+    Booleans,
+    /// A Select's options.
+    Options(Vec<String>),
+    /// The names of statuses with these ids; of all, where there are none.
+    Statuses(Vec<i64>),
+    /// The names of the table's object types.
+    Types,
 }
 
 impl ForeignTable {

@@ -11,6 +11,8 @@ pub static ENABLE_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub static ENABLE_BATCHED_JOINS: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// `assets_fdw.join_batch_size`; 0: as many as fill a page
 pub static JOIN_BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(0);
+/// `assets_fdw.enable_group_counts`
+pub static ENABLE_GROUP_COUNTS: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 /// `assets_fdw.databases`
 pub static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
@@ -55,6 +57,14 @@ pub fn define() {
         &JOIN_BATCH_SIZE,
         0,
         1000,
+        GucContext::Userset,
+        GucFlags::EXPLAIN,
+    );
+    GucRegistry::define_bool_guc(
+        c"assets_fdw.enable_group_counts",
+        c"Asks for the number of objects in each group, where the groups are few and known.",
+        c"Off, the rows are read and grouped by PostgreSQL.",
+        &ENABLE_GROUP_COUNTS,
         GucContext::Userset,
         GucFlags::EXPLAIN,
     );

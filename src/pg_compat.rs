@@ -77,13 +77,14 @@ pub unsafe fn is_descending(key: *mut pg_sys::PathKey) -> bool {
     }
 }
 
-/// `create_foreign_upper_path` for the relation's own target.
+/// `create_foreign_upper_path`.
 ///
 /// # Safety
 /// `root` and `rel` are the planner's own, of the call under way.
 pub unsafe fn foreign_upper_path(
     root: *mut pg_sys::PlannerInfo,
     rel: *mut pg_sys::RelOptInfo,
+    target: *mut pg_sys::PathTarget,
     rows: f64,
     startup_cost: f64,
     total_cost: f64,
@@ -95,7 +96,7 @@ pub unsafe fn foreign_upper_path(
         pg_sys::create_foreign_upper_path(
             root,
             rel,
-            (*rel).reltarget,
+            target,
             rows,
             #[cfg(feature = "pg18")]
             0,

@@ -7,7 +7,7 @@ use assets::expected::Shown;
 use assets::model::{Attribute, Kind};
 use assets::value::{ColumnSpec, Decode, Field, Part, Source};
 
-use super::Resolution;
+use super::{Resolution, Values};
 use crate::fdw::datum::Conversion;
 use crate::options::Options;
 
@@ -106,6 +106,9 @@ impl Wanted {
         };
         let source_name = format!("{field:?}").to_lowercase();
         let mut resolution = self.resolution(Source::Field(field), decode, column, false, source_name);
+        if field == Field::ObjectType && include {
+            resolution.values = Values::Types;
+        }
         if let Some(subject) = &mut resolution.subject {
             // An object without id or key is no object. Of the others NOT NULL makes sure (`fdw::output`).
             subject.always = match field {
@@ -161,6 +164,12 @@ impl Wanted {
             attribute.multi,
             attribute.name.clone(),
         );
+        resolution.values = match (attribute.kind, asked) {
+            (Kind::Boolean, aql::Part::Value) => Values::Booleans,
+            (Kind::Select, aql::Part::Value) => Values::Options(attribute.options.clone()),
+            (Kind::Status, aql::Part::Value) => Values::Statuses(attribute.statuses.clone()),
+            _ => Values::Any,
+        };
         // Objects of a type without the attribute match no condition on it, not even `is EMPTY`
         // (assets-api.md 4.7), and are NULL here.
         if let Some(subject) = &mut resolution.subject {
@@ -199,7 +208,8 @@ impl Wanted {
             always: false,
             stored: aql::Stored::default(),
         });
-        Resolution { spec: ColumnSpec { source, decode, array }, subject, source_name }
+        let spec = ColumnSpec { source, decode, array };
+        Resolution { spec, subject, source_name, values: Values::Any }
     }
 }
 

@@ -7,6 +7,7 @@ use pgrx::{PgMemoryContexts, pg_sys};
 use crate::catalog::{ForeignTable, Resolved};
 use crate::fdw::count::Count;
 use crate::fdw::generated::Generated;
+use crate::fdw::groups::Groups;
 use crate::fdw::keyed::Keyed;
 use crate::fdw::local::Local;
 use crate::fdw::pg;
@@ -27,6 +28,8 @@ pub enum State {
     Count(Count),
     /// Reads rows by key, again and again.
     Served(Served),
+    /// Counts the objects of each group.
+    Groups(Groups),
 }
 
 impl State {
@@ -35,7 +38,7 @@ impl State {
         match self {
             State::Served(served) => Some(&served.keyed),
             State::Count(count) => count.keyed.as_ref(),
-            State::Scan(_) | State::Top(_) => None,
+            State::Scan(_) | State::Top(_) | State::Groups(_) => None,
         }
     }
 
@@ -44,7 +47,7 @@ impl State {
         match self {
             State::Served(served) => Some(&mut served.keyed),
             State::Count(count) => count.keyed.as_mut(),
-            State::Scan(_) | State::Top(_) => None,
+            State::Scan(_) | State::Top(_) | State::Groups(_) => None,
         }
     }
 }
@@ -80,6 +83,7 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags
         let private = Private::from_list((*plan).fdw_private);
         let counted = private.count.as_ref();
         let is_count = counted.is_some();
+        let grouped_by = counted.and_then(|count| count.grouped_by);
         let (relation, relid, user) = match counted {
             Some(count) => {
                 let user = count.user.map_or_else(|| pg_sys::GetUserId(), pg_sys::Oid::from);
@@ -109,6 +113,7 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags
         let mut scan = scan_of(table, limit, None);
         let keyed = match &top {
             Some(_) => None,
+            None if grouped_by.is_some() => None,
             None => Keyed::new(node, relation, &scan.question, &lookups, || {
                 let mut together = scan_of(ForeignTable::load(relation), None, Some(scan.resolved.clone()));
                 together.stats = scan.stats.clone();
@@ -116,11 +121,12 @@ pub unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags
             }),
         };
         let local = Local::new(quals, relation, relid);
-        let made = match (is_count, top.zip(place), keyed) {
-            (true, _, keyed) => State::Count(Count::new(scan, local, keyed)),
-            (false, Some((top, column)), _) => State::Top(Top::new(scan, local, top, column)),
-            (false, None, Some(keyed)) => State::Served(Served::new(scan, keyed)),
-            (false, None, None) => {
+        let made = match (grouped_by, is_count, top.zip(place), keyed) {
+            (Some(attnum), ..) => State::Groups(Groups::new(scan, local, relation, attnum)),
+            (None, true, _, keyed) => State::Count(Count::new(scan, local, keyed)),
+            (None, false, Some((top, column)), _) => State::Top(Top::new(scan, local, top, column)),
+            (None, false, None, Some(keyed)) => State::Served(Served::new(scan, keyed)),
+            (None, false, None, None) => {
                 if flags as u32 & pg_sys::EXEC_FLAG_REWIND != 0 {
                     scan.keep(node);
                 }
@@ -147,6 +153,7 @@ pub unsafe extern "C-unwind" fn iterate(node: *mut pg_sys::ForeignScanState) -> 
                     pg::store_in_all(slot, counted);
                 }
             }
+            Some(State::Groups(groups)) => groups.fill(node, slot),
             None => {}
         }
         if (*(*node).ss.ps.plan.cast::<pg_sys::ForeignScan>()).fsSystemCol
@@ -169,6 +176,7 @@ pub unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::ForeignScanState) {
             Some(State::Top(top)) => top.again(same),
             Some(State::Served(served)) => served.again(),
             Some(State::Count(count)) => count.again(same),
+            Some(State::Groups(groups)) => groups.again(same),
             None => {}
         }
     }
@@ -183,6 +191,7 @@ pub unsafe extern "C-unwind" fn end(node: *mut pg_sys::ForeignScanState) {
             Some(State::Top(top)) => top.end(),
             Some(State::Count(count)) => count.end(),
             Some(State::Served(served)) => served.end(),
+            Some(State::Groups(groups)) => groups.scan.end(),
             None => {}
         }
     }

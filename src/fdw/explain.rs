@@ -22,6 +22,7 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
             State::Top(top) => (&top.scan, false, Some(&top.order)),
             State::Count(count) => (&count.scan, true, None),
             State::Served(served) => (&served.scan, false, None),
+            State::Groups(groups) => (&groups.scan, false, None),
         };
         let question = &scan.question;
         if question.is_never() {
@@ -33,11 +34,31 @@ pub unsafe extern "C-unwind" fn explain(node: *mut pg_sys::ForeignScanState, es:
         if let State::Top(top) = state {
             facts.extend(top.fact.map(str::to_owned));
         }
+        let groups = match state {
+            State::Groups(groups) => Some((groups, groups.known())),
+            _ => None,
+        };
+        if let Some((_, Ok(known))) = &groups {
+            facts.extend(known.facts.iter().cloned());
+            facts.sort_unstable();
+            facts.dedup();
+        }
         if !facts.is_empty() {
             text(es, c"Facts", &facts.join(", "));
         }
         if counts {
             text(es, c"Count", "asked of the service");
+        }
+        if let Some((groups, known)) = &groups {
+            let said = match (&groups.read, known) {
+                (None, Ok(known)) => {
+                    let of = known.each.first().map_or_else(String::new, |(_, one)| format!(": {one}, …"));
+                    let none = if known.none.is_some() { " and EMPTY" } else { "" };
+                    format!("{} counts{none} asked of the service{of}", known.each.len())
+                }
+                (Some(why), _) | (None, Err(why)) => format!("read and grouped here: {why}"),
+            };
+            text(es, c"Groups", &said);
         }
         if let Some(order) = order {
             let direction = if order.descending { "DESC" } else { "ASC" };

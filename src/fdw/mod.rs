@@ -1,8 +1,8 @@
 //! The foreign-data wrapper: one file a concern, called by the planner and the executor.
 //!
 //! ```text
-//! plan, joins, sorted, upper (estimates, paths) → private (JSON in the plan) → exec (begin, iterate, rescan, end)
-//!    └── clause (expressions → aql::Pred) ──────────────────── question ──┴── scan, top (sorter), count ── output, datum
+//! plan, joins, sorted, upper, grouped (estimates, paths) → private (JSON in the plan) → exec (begin, iterate, rescan, end)
+//!    └── clause (expressions → aql::Pred) ──────────────────── question ──┴── scan, top (sorter), count, groups ── output, datum
 //! ```
 #![allow(unsafe_code)] // the handler, called by PostgreSQL itself
 
@@ -18,6 +18,8 @@ pub mod datum;
 mod exec;
 mod explain;
 mod generated;
+mod grouped;
+mod groups;
 pub mod input;
 mod joins;
 mod kept;

@@ -187,7 +187,7 @@ unsafe fn columns_of_clauses(rel: *mut pg_sys::RelOptInfo) -> Vec<i16> {
 
 /// What planning asks of the service, unless it takes too long: then the estimate is a default, and
 /// the execution will say what is wrong.
-async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Option<T> {
+pub async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Option<T> {
     tokio::time::timeout(PLANNING_PATIENCE, work).await.ok()?.ok()
 }
 
@@ -283,7 +283,7 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
     unsafe {
         if (*rel).reloptkind == pg_sys::RelOptKind::RELOPT_UPPER_REL {
             let input = upper::input(root, path);
-            return upper::count_plan(root, rel, input, target_list);
+            return upper::count_plan(root, rel, input, path, target_list);
         }
         let state = &*(*rel).fdw_private.cast::<PlanState>();
         // The only paths of ours with an order are those of `sorted`.

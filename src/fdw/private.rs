@@ -49,6 +49,9 @@ pub struct CountOf {
     pub user: Option<u32>,
     /// The quals, as `nodeToString` writes them.
     pub quals: String,
+    /// The column whose groups are counted; none: all rows together.
+    #[serde(default)]
+    pub grouped_by: Option<i16>,
 }
 
 impl Private {

@@ -7,8 +7,8 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::fdw::clause::Walker;
-use crate::fdw::pg;
 use crate::fdw::plan::{self, PlanState};
+use crate::fdw::{grouped, pg};
 use crate::{gucs, pg_compat};
 
 #[pg_guard]
@@ -22,21 +22,26 @@ pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
     // SAFETY: called by the planner with live nodes; `fdw_private` of a base relation of ours is what
     // get_foreign_rel_size left.
     unsafe {
-        if stage != pg_sys::UpperRelationKind::UPPERREL_GROUP_AGG
-            || !gucs::ENABLE_PUSHDOWN.get()
+        if !gucs::ENABLE_PUSHDOWN.get()
             || (*input).reloptkind != pg_sys::RelOptKind::RELOPT_BASEREL
             || (*input).fdw_private.is_null()
         {
             return;
         }
         let state = &*(*input).fdw_private.cast::<PlanState>();
-        if counts_of_rows(root, input, output, state).is_none() || !is_exact(input, state) {
+        if grouped::is_grouping(root, stage) {
+            return grouped::add_path(root, stage, input, output, state);
+        }
+        if stage != pg_sys::UpperRelationKind::UPPERREL_GROUP_AGG
+            || counts_of_rows(root, input, output, state).is_none()
+            || !is_exact(input, state)
+        {
             return;
         }
         let cost = plan::REQUEST_COST;
         // The path remembers the relation it counts: `find_base_rel` by its number gives it back.
         let relid = pg_sys::lappend_int(std::ptr::null_mut(), (*input).relid as i32);
-        let path = pg_compat::foreign_upper_path(root, output, 1.0, cost, cost, relid);
+        let path = pg_compat::foreign_upper_path(root, output, (*output).reltarget, 1.0, cost, cost, relid);
         pg_sys::add_path(output, path);
     }
 }
@@ -60,13 +65,34 @@ unsafe fn counts_of_rows(
         {
             return None;
         }
+        counts_in((*(*output).reltarget).exprs, root, input, state, None).filter(|counts| !counts.is_empty())
+    }
+}
+
+/// The aggregates of expressions and of HAVING that are all the number of rows, each once. None where there is
+/// another one, or a column that is not the one grouped by.
+///
+/// # Safety
+/// `root` and `input` are the planner's, the expressions and `key` of its query.
+pub unsafe fn counts_in(
+    exprs: *mut pg_sys::List,
+    root: *mut pg_sys::PlannerInfo,
+    input: *mut pg_sys::RelOptInfo,
+    state: &PlanState,
+    key: Option<*mut pg_sys::Var>,
+) -> Option<Vec<*mut pg_sys::Aggref>> {
+    // SAFETY: the caller's promise; casts follow the nodes' tags.
+    unsafe {
         let mut counts: Vec<*mut pg_sys::Aggref> = Vec::new();
-        for of in [(*(*output).reltarget).exprs.cast(), (*query).havingQual] {
+        for of in [exprs.cast(), (*(*root).parse).havingQual] {
             if pg_sys::contain_subplans(of) {
                 return None;
             }
             let flags = pg_sys::PVC_INCLUDE_AGGREGATES | pg_sys::PVC_INCLUDE_PLACEHOLDERS;
             for found in pg::nodes::<pg_sys::Node>(pg_sys::pull_var_clause(of, flags as i32)) {
+                if key.is_some_and(|key| pg_sys::equal(key.cast(), found.cast())) {
+                    continue;
+                }
                 if !pg::is_a(found, pg_sys::NodeTag::T_Aggref) || !counts_rows(found.cast(), input, state) {
                     return None;
                 }
@@ -75,7 +101,7 @@ unsafe fn counts_of_rows(
                 }
             }
         }
-        (!counts.is_empty()).then_some(counts)
+        Some(counts)
     }
 }
 
@@ -159,7 +185,7 @@ pub unsafe fn input(
     unsafe { pg_sys::find_base_rel(root, (*(*(*path).fdw_private).elements).int_value) }
 }
 
-/// The plan of a count. The node gives the bare aggregates; PostgreSQL makes of them what the query wants, and checks
+/// The plan of a count, or of groups with theirs. The node gives the column grouped by and the bare aggregates; PostgreSQL makes of them what the query wants, and checks
 /// HAVING, as of any scan's row. The quals travel as text, because nothing of the scanned relation may stand
 /// in an upper node's expressions, and once more as the bare operands, so that the executor knows
 /// which parameters the node depends on.
@@ -170,6 +196,7 @@ pub unsafe fn count_plan(
     root: *mut pg_sys::PlannerInfo,
     output: *mut pg_sys::RelOptInfo,
     input: *mut pg_sys::RelOptInfo,
+    path: *mut pg_sys::ForeignPath,
     target_list: *mut pg_sys::List,
 ) -> *mut pg_sys::ForeignScan {
     use crate::fdw::private::{CountOf, Private};
@@ -203,13 +230,25 @@ pub unsafe fn count_plan(
                 relid: (*input).relid,
                 user: pg_compat::checked_as(root, input).map(|role| role.to_u32()),
                 quals: pg::text(pg_sys::nodeToString(quals.cast())),
+                grouped_by: grouped::grouped_by(path),
             }),
         };
         let none = std::ptr::null_mut();
         let mut given = none;
-        for (n, count) in counts_of_rows(root, input, output, state).unwrap_or_default().iter().enumerate() {
-            let count = pg_sys::copyObjectImpl(count.cast()).cast();
-            let entry = pg_sys::makeTargetEntry(count, n as i16 + 1, std::ptr::null_mut(), false);
+        let mut exprs_given: Vec<*mut pg_sys::Expr> = Vec::new();
+        let counts = match grouped::grouped_by(path) {
+            Some(_) => {
+                grouped::wanted(root, grouped::stage(root), input, output, state).map(|(key, counts)| {
+                    exprs_given.push(key.cast());
+                    counts
+                })
+            }
+            None => counts_of_rows(root, input, output, state),
+        };
+        exprs_given.extend(counts.unwrap_or_default().into_iter().map(|count| count.cast::<pg_sys::Expr>()));
+        for (n, expr) in exprs_given.into_iter().enumerate() {
+            let expr = pg_sys::copyObjectImpl(expr.cast()).cast();
+            let entry = pg_sys::makeTargetEntry(expr, n as i16 + 1, std::ptr::null_mut(), false);
             given = pg_sys::lappend(given, entry.cast());
         }
         let having = (*(*root).parse).havingQual.cast();

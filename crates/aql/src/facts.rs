@@ -26,6 +26,8 @@ pub const DATETIME: &str = "date-times to the millisecond";
 pub const DAY: &str = "dates by the day";
 /// `==` compares text to the letter (4.3).
 pub const SAME: &str = "text ==";
+/// `==` compares a status with its name to the letter (4.3).
+pub const STATUS_SAME: &str = "status ==";
 /// `NOT (… == …)` is understood (4.1).
 pub const NOT_SAME: &str = "NOT (text ==)";
 /// `=` on a Boolean attribute selects exactly its value (4.4).
@@ -69,6 +71,7 @@ pub const KNOWN: &[&str] = &[
     DATETIME,
     DAY,
     SAME,
+    STATUS_SAME,
     NOT_SAME,
     BOOLEAN,
     ANY_INTEGER,

@@ -14,11 +14,11 @@ use crate::range::{Bounds, one_by_one, range};
 use crate::rules::Form;
 
 use cut::{may_end_with_blanks, of_cut_text};
-pub(crate) use text::same;
 use text::{
     all_in_capitals, all_plain, any_contains, any_same, case_of, contains_text, list_of, pattern_text,
     plain_start, prefix_text, text_equal, text_folded, to_the_letter,
 };
+pub(crate) use text::{is_one_text, same};
 pub(crate) use types::asked_types;
 use types::type_names;
 

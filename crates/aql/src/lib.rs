@@ -19,6 +19,7 @@ pub mod eval;
 pub mod expr;
 pub mod facts;
 pub mod form;
+pub mod groups;
 pub mod letters;
 pub mod like;
 pub mod lower;

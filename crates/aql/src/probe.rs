@@ -112,7 +112,7 @@ pub fn probes(subject: &Subject, values: &[Literal]) -> Vec<Probe> {
                     try_out(&mut found, rule, None, claims, rule.form, &leaf, values);
                 }
                 if let Some(proof) = rule.proof.filter(|proof| proof.fact != facts::RICH_TEXT) {
-                    if [facts::SAME, facts::NOT_SAME].contains(&proof.fact) {
+                    if [facts::SAME, facts::STATUS_SAME, facts::NOT_SAME].contains(&proof.fact) {
                         if !has_case(&leaf.operand) {
                             continue;
                         }

@@ -351,9 +351,11 @@ pub const RULES: &[Rule] = &[
     off("group =", attr(Kind::Group), Some(Text), One, &[Op::Eq], proof(facts::GROUP_NAME, Form::TextEqual, Inexact), "3.4 a group is its name; 4.3 says nothing of ="),
     off("group in", attr(Kind::Group), Some(Text), One, &[Op::In], proof(facts::GROUP_NAME, Form::OneOf, Inexact), "3.4 a group is its name; 4.3 says nothing of in"),
     off("groups has", attr(Kind::Group), Some(Text), Many, &[Op::ArrayHas], proof(facts::GROUP_NAME, Form::TextEqual, Inexact), "3.4 a group is its name; 4.3 says nothing of ="),
-    rule("status =", attr(Kind::Status), Some(Text), One, &[Op::Eq], Form::TextEqual, Inexact, "4.3 Status = \"Running\"", true),
+    rule("status =", attr(Kind::Status), Some(Text), One, &[Op::Eq], Form::TextEqual, Inexact, "4.3 Status = \"Running\"", true)
+        .proven(facts::STATUS_SAME, Form::Same, Exact),
     rule("status folded =", attr(Kind::Status), Some(Text), One, &[Op::EqFolded], Form::TextFolded, Inexact, "4.3 = ignores case", true),
-    rule("status in", attr(Kind::Status), Some(Text), One, &[Op::In], Form::OneOf, Inexact, "4.3 in as =", true),
+    rule("status in", attr(Kind::Status), Some(Text), One, &[Op::In], Form::OneOf, Inexact, "4.3 in as =", true)
+        .proven(facts::STATUS_SAME, Form::SameOneOf, Exact),
     // Emptiness, whatever the column's class: a value that is there is not EMPTY, and one that is
     // not there is.
     rule("integer is null", Target::Whole(Kind::Integer), None, Any, &[Op::IsNull], Form::Empty, Exact, "4.3 is EMPTY", true),
@@ -450,6 +452,9 @@ pub fn find(subject: &Subject, op: Op, facts: &Facts) -> Result<Found, String> {
     // holds one that its account does not see.
     let shown = rule.sight == Sight::Own || facts.holds_of(facts::REFERENCE_NULL, attribute);
     let proof = proof.filter(|proof| shown || proof.fact != facts::REFERENCE_KEY);
+    // The same of a status that the answers may leave out.
+    let told = facts.holds_of(facts::STATUS_NULL, attribute);
+    let proof = proof.filter(|proof| told || proof.fact != facts::STATUS_SAME);
     let (form, fidelity) = match (proof, rule.fidelity) {
         (Some(proof), _) => (proof.form, proof.fidelity),
         (None, Some(fidelity)) => (rule.form, fidelity),

@@ -79,6 +79,7 @@ pub(crate) fn documented() -> Switches {
         date_form: DateForm::Day,
         time_with_seconds: false,
         inline_definitions: false,
+        status_same_folds: false,
         statuses_left_out: false,
         accounts_left_out: false,
         hide_email: false,

@@ -411,6 +411,8 @@ pub struct Switches {
     pub time_with_seconds: bool,
     /// `object/aql` inlines `objectTypeAttribute` into attributes (false, true, true).
     pub inline_definitions: bool,
+    /// `==` ignores case on statuses, as `=` does (false in all).
+    pub status_same_folds: bool,
     /// Values of Status attributes are left out, although AQL knows them (false in all).
     pub statuses_left_out: bool,
     /// Account ids of users are left out, although AQL knows them (false in all).

@@ -14,7 +14,7 @@ use crate::decode::scalar::Scalar;
 use crate::decode::{self, Layout, Unreadable};
 use crate::error::{Error, Kind};
 use crate::metadata::Metadata;
-use crate::model::{Attribute, ObjectSchema, ObjectType};
+use crate::model::{Attribute, ObjectSchema, ObjectType, Status};
 use crate::pages::{Facts, Pace, Reply, SMALLEST_PAGE};
 use crate::session::{self, Call, Less, Part, Session, Strain};
 use crate::shared::Shared;
@@ -208,6 +208,36 @@ impl Client {
         let found = found.into_model(false);
         self.metadata.keep_object_type(type_id, found.clone(), asked);
         Ok(found)
+    }
+
+    /// The statuses that objects of a schema may have: those of all schemas and its own (assets-api.md 2.6), kept for
+    /// ten minutes. None where the credential may not read them.
+    pub async fn statuses(&self, schema_id: i64) -> Result<Arc<[Status]>, Error> {
+        if let Some(statuses) = self.metadata.statuses(schema_id) {
+            return Ok(statuses);
+        }
+        let schema = schema_id.to_string();
+        let mut found: Vec<Status> = Vec::new();
+        for query in [&[][..], &[("objectSchemaId", schema.as_str())]] {
+            let list: Result<wire::List<wire::Status>, Error> =
+                self.get("the list of statuses", "config/statustype", query).await;
+            match list {
+                Ok(list) => found.extend(list.into_vec().into_iter().map(wire::Status::into_model)),
+                Err(e) if e.kind() == Kind::Unauthorized || e.kind().refuses_counts() => {
+                    found.clear();
+                    break;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        let statuses: Arc<[Status]> = found.into();
+        self.metadata.keep_statuses(schema_id, statuses.clone());
+        Ok(statuses)
+    }
+
+    /// What [`Client::statuses`] got in the last ten minutes, without a request.
+    pub fn cached_statuses(&self, schema_id: i64) -> Option<Arc<[Status]>> {
+        self.metadata.statuses(schema_id)
     }
 
     /// How many objects match; always asks (assets-api.md 2.2), and keeps the answer for

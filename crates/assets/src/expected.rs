@@ -380,6 +380,7 @@ mod tests {
             reference_type_id: None,
             reference_schema_id: None,
             options: Vec::new(),
+            statuses: Vec::new(),
         }
     }
 

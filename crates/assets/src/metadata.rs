@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::decode::{Definition, Definitions};
 use crate::lore::{Lore, Subject};
-use crate::model::{Attribute, ObjectSchema, ObjectType};
+use crate::model::{Attribute, ObjectSchema, ObjectType, Status};
 
 /// Metadata older than this is asked for again.
 const FRESH: Duration = Duration::from_secs(600);
@@ -29,6 +29,7 @@ struct Inner {
     types: HashMap<i64, Kept<Arc<[ObjectType]>>>,
     single_types: HashMap<i64, Kept<ObjectType>>,
     attributes: HashMap<i64, Kept<Arc<[Attribute]>>>,
+    statuses: HashMap<i64, Kept<Arc<[Status]>>>,
     counts: HashMap<String, Kept<u64>>,
     uncounted: Option<Kept<()>>,
     /// The service has counted for us.
@@ -221,6 +222,14 @@ impl Metadata {
     pub(crate) fn keep_attributes(&self, object_type: i64, attributes: Arc<[Attribute]>, since: Instant) {
         self.lore.tell(Subject::Attributes, object_type, &*attributes, since);
         self.lock().keep_attributes(object_type, Kept { since, value: attributes });
+    }
+
+    pub(crate) fn statuses(&self, schema: i64) -> Option<Arc<[Status]>> {
+        self.lock().statuses.get(&schema).and_then(Kept::fresh)
+    }
+
+    pub(crate) fn keep_statuses(&self, schema: i64, statuses: Arc<[Status]>) {
+        self.lock().statuses.insert(schema, Kept::new(statuses));
     }
 
     /// Definitions of every attribute met, for pages that do not bring their own.

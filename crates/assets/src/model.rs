@@ -113,4 +113,16 @@ pub struct Attribute {
     pub reference_schema_id: Option<i64>,
     /// `options` of a Select attribute.
     pub options: Vec<String>,
+    /// `typeValueMulti` of a Status attribute: the statuses that it may take, by id; none named: any.
+    #[serde(default)]
+    pub statuses: Vec<i64>,
+}
+
+/// A status (`/config/statustype`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// `id`.
+    pub id: i64,
+    /// `name`; not unique.
+    pub name: String,
 }

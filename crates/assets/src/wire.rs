@@ -226,6 +226,8 @@ pub(crate) struct Attribute {
     reference_object_type: serde_json::Value,
     #[serde(default, deserialize_with = "text")]
     options: String,
+    #[serde(default)]
+    type_value_multi: serde_json::Value,
 }
 
 impl Attribute {
@@ -251,7 +253,26 @@ impl Attribute {
                 .filter(|o| !o.is_empty())
                 .map(str::to_owned)
                 .collect(),
+            statuses: match (kind, self.type_value_multi) {
+                (Kind::Status, serde_json::Value::Array(ids)) => ids.iter().filter_map(number).collect(),
+                _ => Vec::new(),
+            },
         }
+    }
+}
+
+/// A status.
+#[derive(Deserialize)]
+pub(crate) struct Status {
+    #[serde(deserialize_with = "id")]
+    id: i64,
+    #[serde(default, deserialize_with = "text")]
+    name: String,
+}
+
+impl Status {
+    pub(crate) fn into_model(self) -> model::Status {
+        model::Status { id: self.id, name: self.name }
     }
 }
 

@@ -9,6 +9,7 @@ mod checks;
 mod differential;
 mod faults;
 mod golden;
+mod groups;
 mod harness;
 mod hints;
 mod hostile;

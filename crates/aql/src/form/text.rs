@@ -28,8 +28,12 @@ pub(super) fn text_equal(path: Path, value: &Literal) -> Option<Expr> {
 /// that can be written in two ways.
 pub(super) fn to_the_letter(value: &Literal) -> Option<Value> {
     let Literal::Text(text) = value else { return None };
-    let plain = is_whole(text) && text.is_ascii() && !text.contains(['\\', '*', '?', '%']);
-    plain.then(|| Value::Text(text.clone()))
+    (is_one_text(text) && text.is_ascii()).then(|| Value::Text(text.clone()))
+}
+
+/// A text with nothing at its ends that may be trimmed, and nothing that may stand for something else.
+pub(crate) fn is_one_text(text: &str) -> bool {
+    is_whole(text) && !text.contains(['\\', '*', '?', '%'])
 }
 
 /// `==` some text, whatever it is: to find out what else it finds.

@@ -159,6 +159,7 @@ impl Context<'_> {
     }
 
     fn equal(&self, value: &Value, lit: &Lit, exact: bool) -> bool {
+        let exact = exact && !(self.switches.status_same_folds && matches!(value, Value::Status(_)));
         let same =
             |text: &str| if exact { text == lit.text } else { fold(text, self.switches.fold) == lit.lower };
         match value {

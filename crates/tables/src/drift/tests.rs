@@ -53,6 +53,7 @@ fn attribute(id: i64, name: &str, kind: Holds, multi: bool) -> Attribute {
         reference_type_id: None,
         reference_schema_id: None,
         options: vec![],
+        statuses: Vec::new(),
     }
 }
 
