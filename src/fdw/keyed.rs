@@ -52,6 +52,14 @@ impl std::hash::Hash for Key {
     }
 }
 
+impl Key {
+    /// What it takes, about: it is in a map, in a batch, and in canonical form.
+    fn bytes(&self) -> usize {
+        let text = |value: &Literal| if let Literal::Text(text) = value { text.len() } else { 0 };
+        200 + self.values.iter().map(|value| 64 + 2 * text(value)).sum::<usize>()
+    }
+}
+
 /// Rows that came together.
 pub struct Batch {
     rows: Vec<Stored>,
@@ -305,6 +313,8 @@ impl Keyed {
                 }
                 match self.gather(node, Some(each)) {
                     Some((batch, bytes)) => {
+                        // Keys that find nothing are remembered as well.
+                        let bytes = bytes + keys.iter().map(Key::bytes).sum::<usize>();
                         let _ = self.ahead.arrived(keys, batch.clone(), bytes);
                         return Some(self.candidates(batch, Some(&key)));
                     }

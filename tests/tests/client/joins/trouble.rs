@@ -159,3 +159,30 @@ fn a_refused_clause_is_one_warning_and_right_rows() {
     let found: i64 = one(&mut client, &matched);
     assert_eq!(found, all);
 }
+
+#[test]
+fn keys_that_find_nothing_are_counted_as_memory_too() {
+    let (_live, mut client) = start(2_500);
+    client
+        .batch_execute(
+            "CREATE TABLE many AS SELECT 'ITSM-9' || lpad(g::text, 60, '0') AS key, g AS n FROM generate_series(1, 4000) g;
+             ANALYZE many; SET work_mem = '64kB'; SET hash_mem_multiplier = 1",
+        )
+        .unwrap();
+    let joined = |rows: &str| {
+        format!(
+            "SELECT m.n, s.name FROM ({rows}) m LEFT JOIN LATERAL
+                 (SELECT name FROM itsm.server s WHERE s.key = m.key OFFSET 0) s ON true"
+        )
+    };
+    let once = plan(&mut client, &format!("EXPLAIN (ANALYZE, COSTS off) {}", joined("TABLE many")));
+    assert!(batches(&once), "{once}");
+    // What is known is bounded: the same keys again are asked for again.
+    let count = |shown: &str| -> u64 {
+        let line = shown.lines().find(|line| line.contains("Batches: ")).expect("batches");
+        line.split(": ").nth(1).and_then(|n| n.trim().parse().ok()).expect("a number")
+    };
+    let rows = "TABLE many UNION ALL TABLE many";
+    let twice = plan(&mut client, &format!("EXPLAIN (ANALYZE, COSTS off) {}", joined(rows)));
+    assert!(count(&twice) + 2 >= 2 * count(&once), "{once}\n{twice}");
+}

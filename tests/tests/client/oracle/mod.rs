@@ -33,7 +33,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use assets_fdw_tests::Server;
-use assets_fdw_tests::assets_sim::{Endpoint, Profile};
+use assets_fdw_tests::assets_sim::{Endpoint, Profile, Unreadable};
 use postgres::{Client, SimpleQueryMessage};
 
 use author::Author;
@@ -197,9 +197,11 @@ impl<'a> Session<'a> {
     fn arrange(&mut self, service: Service) {
         let sim = &self.stage.live.sim;
         let s = sim.current_switches();
-        if (s.fold, s.unreadable_path, s.unreadable_value) != (service.fold, service.path, service.value) {
+        // Nothing is known of rights on single objects (README): one that is shown is found by what is shown of it.
+        let path = service.path || s.unreadable_object == Unreadable::Shown;
+        if (s.fold, s.unreadable_path, s.unreadable_value) != (service.fold, path, service.value) {
             sim.switches(|s| {
-                (s.fold, s.unreadable_path, s.unreadable_value) = (service.fold, service.path, service.value);
+                (s.fold, s.unreadable_path, s.unreadable_value) = (service.fold, path, service.value);
             });
         }
         if let Some(house) = service.proven
