@@ -188,6 +188,12 @@ EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off)
 SELECT i.rack, s.name, e.name AS owner
 FROM inventory i JOIN itsm.server s USING (key) LEFT JOIN itsm.employee e ON e.key = s.owner_key;
 
+CREATE TEMP TABLE people AS SELECT key FROM itsm.employee;
+ANALYZE people;
+
+EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off)
+SELECT p.key, (SELECT count(*) FROM itsm.server s WHERE s.owner_key = p.key) AS servers FROM people p;
+
 \echo
 \echo '=== 14. What all of it cost, in every session ==='
 SELECT server, requests, objects, bytes >> 20 AS megabytes, retries, throttled, all_sessions FROM assets_fdw.server_stats;

@@ -246,6 +246,7 @@ impl ReadAhead {
                 let slot = pg::next_of(self.child);
                 if pg::is_empty(slot) {
                     self.at_end = true;
+                    self.early += (self.waiting.len() as u64).saturating_sub(1);
                     return;
                 }
                 pg_sys::MemoryContextReset(memory);

@@ -128,7 +128,8 @@ fn nothing_is_read_ahead_where_that_would_show() {
         .unwrap();
     let sql = "EXECUTE joined";
     assert_eq!(live.requests(&mut client, sql), 1);
-    assert!(batches(&plan(&mut client, &format!("EXPLAIN {sql}"))));
+    let shown = plan(&mut client, &format!("EXPLAIN (ANALYZE) {sql}"));
+    assert!(batches(&shown) && shown.contains("Rows Read Ahead: 14"), "{shown}");
     for (asked, off) in [
         (15, "assets_fdw.enable_batched_joins = off"),
         (15, "assets_fdw.join_batch_size = 1"),
