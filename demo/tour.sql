@@ -195,5 +195,11 @@ EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off)
 SELECT p.key, (SELECT count(*) FROM itsm.server s WHERE s.owner_key = p.key) AS servers FROM people p;
 
 \echo
+\echo 'Several tables below an Append are read at the same time.'
+EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off)
+SELECT 'server' AS what, count(*) FROM itsm.server UNION ALL SELECT 'employee', count(*) FROM itsm.employee
+UNION ALL SELECT 'application', count(*) FROM itsm.application;
+
+\echo
 \echo '=== 14. What all of it cost, in every session ==='
 SELECT server, requests, objects, bytes >> 20 AS megabytes, retries, throttled, all_sessions FROM assets_fdw.server_stats;

@@ -14,6 +14,9 @@ pub static JOIN_BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(0);
 /// `assets_fdw.enable_group_counts`
 pub static ENABLE_GROUP_COUNTS: GucSetting<bool> = GucSetting::<bool>::new(true);
 
+/// `assets_fdw.enable_async`
+pub static ENABLE_ASYNC: GucSetting<bool> = GucSetting::<bool>::new(true);
+
 /// `assets_fdw.databases`
 pub static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
 /// `assets_fdw.max_workers`
@@ -65,6 +68,14 @@ pub fn define() {
         c"Asks for the number of objects in each group, where the groups are few and known.",
         c"Off, the rows are read and grouped by PostgreSQL.",
         &ENABLE_GROUP_COUNTS,
+        GucContext::Userset,
+        GucFlags::EXPLAIN,
+    );
+    GucRegistry::define_bool_guc(
+        c"assets_fdw.enable_async",
+        c"Reads several foreign tables below an Append at the same time.",
+        c"Off, they are read one after the other, as with PostgreSQL's enable_async_append off.",
+        &ENABLE_ASYNC,
         GucContext::Userset,
         GucFlags::EXPLAIN,
     );

@@ -24,7 +24,7 @@ use assets::value::{Page, ScanSpec};
 use once_cell::sync::OnceCell;
 use pgrx::pg_sys;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::pg_compat::WaitsFor;
 use crate::{error, pg_compat};
@@ -39,7 +39,7 @@ struct Runtime {
     bell: Arc<Bell>,
 }
 
-/// The eventfd by which the network's thread wakes the backend.
+/// An eventfd by which the network's thread wakes the backend.
 struct Bell(OwnedFd);
 
 impl Bell {
@@ -64,6 +64,59 @@ impl Bell {
         let mut count: u64 = 0;
         // SAFETY: reads eight bytes into a live u64; non-blocking.
         let _ = unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) };
+    }
+}
+
+/// A bell of one scan's own, for who waits for several scans at once: PostgreSQL puts its descriptor into a set of its
+/// own. It rings in between, too, as often as a cancel is to be heard at the latest: not every minor of PostgreSQL
+/// hears of one while it waits for such a set.
+pub struct Caller {
+    bell: Arc<Bell>,
+    _rings: AbortOnDrop,
+}
+
+/// So often it rings in between.
+const HEARD_WITHIN: std::time::Duration = std::time::Duration::from_millis(50);
+
+impl Caller {
+    /// None where this process has as many descriptors as it may have.
+    pub fn new() -> Option<Self> {
+        let runtime = runtime();
+        // SAFETY: counts one descriptor more in this process, given back when it is dropped.
+        if !unsafe { pg_sys::AcquireExternalFD() } {
+            return None;
+        }
+        let Ok(bell) = Bell::new() else {
+            // SAFETY: it was counted a moment ago.
+            unsafe { pg_sys::ReleaseExternalFD() };
+            return None;
+        };
+        let bell = Arc::new(bell);
+        let rung = bell.clone();
+        let rings = runtime.tokio.spawn(async move {
+            loop {
+                tokio::time::sleep(HEARD_WITHIN).await;
+                rung.ring();
+            }
+        });
+        Some(Self { bell, _rings: AbortOnDrop(rings.abort_handle()) })
+    }
+
+    /// What becomes readable when it rings.
+    pub fn descriptor(&self) -> i32 {
+        self.bell.0.as_raw_fd()
+    }
+
+    /// It was heard.
+    pub fn heard(&self) {
+        self.bell.silence();
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        // SAFETY: it was counted when this was made, on this thread.
+        unsafe { pg_sys::ReleaseExternalFD() };
     }
 }
 
@@ -139,36 +192,79 @@ impl Drop for AbortOnDrop {
 
 /// Runs `work` on the network's thread and waits for it, interruptibly.
 pub fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    let runtime = runtime();
-    let slot = Arc::new(Slot { value: Mutex::new(None), bell: runtime.bell.clone() });
-    let filled = Filler(slot.clone());
-    let task = runtime.tokio.spawn(async move {
-        let value = work.await;
-        filled.0.put(Some(value));
-    });
-    let _guard = AbortOnDrop(task.abort_handle());
-    wait_until(|| {
+    Started::new(work, None).wait()
+}
+
+/// Work that was begun on the network's thread. Dropped, it is stopped.
+pub struct Started<T> {
+    slot: Arc<Slot<T>>,
+    task: JoinHandle<()>,
+    _guard: AbortOnDrop,
+}
+
+impl<T: Send + 'static> Started<T> {
+    /// Begins it. With a `caller` it need not be waited for: that rings once it is done.
+    pub fn new(work: impl Future<Output = T> + Send + 'static, caller: Option<&Caller>) -> Self {
+        let runtime = runtime();
+        let bells = Bells::with(caller);
+        let slot = Arc::new(Slot { value: Mutex::new(None), bells });
+        let filled = Filler(slot.clone());
+        let task = runtime.tokio.spawn(async move {
+            let value = work.await;
+            filled.0.put(Some(value));
+        });
+        let guard = AbortOnDrop(task.abort_handle());
+        Self { slot, task, _guard: guard }
+    }
+
+    /// What came of it, once; none as long as that is not known.
+    pub fn poll(&self) -> Option<T> {
         // Order matters: a task that has ended has filled the slot before.
-        let ended = task.is_finished();
-        slot.take().map(Some).or(ended.then_some(None))
-    })
-    .unwrap_or_else(|| {
-        error::raise(
-            pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-            "a task of the network thread ended without a result",
-        )
-    })
+        let ended = self.task.is_finished();
+        self.slot.take().or_else(|| ended.then(no_result))
+    }
+
+    /// What came of it. Waits interruptibly.
+    pub fn wait(self) -> T {
+        wait_until(|| self.poll())
+    }
+}
+
+fn no_result<T>() -> T {
+    error::raise(
+        pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+        "a task of the network thread ended without a result",
+    )
+}
+
+/// Who is woken: the backend, and who waits for one scan of several.
+struct Bells {
+    backend: Arc<Bell>,
+    caller: Option<Arc<Bell>>,
+}
+
+impl Bells {
+    fn with(caller: Option<&Caller>) -> Self {
+        Self { backend: runtime().bell.clone(), caller: caller.map(|caller| caller.bell.clone()) }
+    }
+
+    fn ring(&self) {
+        self.backend.ring();
+        if let Some(bell) = &self.caller {
+            bell.ring();
+        }
+    }
 }
 
 struct Slot<T> {
     value: Mutex<Option<T>>,
-    bell: Arc<Bell>,
+    bells: Bells,
 }
 
 impl<T> Slot<T> {
     fn put(&self, value: Option<T>) {
         *lock(&self.value) = value;
-        self.bell.ring();
+        self.bells.ring();
     }
 
     fn take(&self) -> Option<T> {
@@ -181,7 +277,7 @@ struct Filler<T>(Arc<Slot<T>>);
 
 impl<T> Drop for Filler<T> {
     fn drop(&mut self) {
-        self.0.bell.ring();
+        self.0.bells.ring();
     }
 }
 
@@ -236,7 +332,29 @@ struct Shared {
     taken: Notify,
     /// Rung when the executor finds nothing and waits.
     hunger: Notify,
-    bell: Arc<Bell>,
+    bells: Bells,
+}
+
+impl Shared {
+    /// What there is for the executor; none as long as that is not known.
+    fn look(&self) -> Option<Result<Option<Page>, Error>> {
+        let mut state = lock(&self.state);
+        if let Some(page) = state.pages.pop_front() {
+            return Some(Ok(Some(page)));
+        }
+        match (state.ended.take(), state.gone) {
+            (Some(result), _) => Some(result.map(|()| None)),
+            (None, true) => Some(Err(Error::new(
+                assets::error::Kind::Protocol,
+                "the scan's task on the network thread ended without a result",
+            ))),
+            (None, false) => {
+                state.hungry = true;
+                self.hunger.notify_one();
+                None
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -274,7 +392,7 @@ impl PageSink for Sink {
             state.pages.push_back(page);
             state.hungry = false;
         }
-        self.0.bell.ring();
+        self.0.bells.ring();
         Ok(())
     }
 
@@ -291,7 +409,7 @@ struct Ended(Arc<Shared>);
 impl Drop for Ended {
     fn drop(&mut self) {
         lock(&self.0.state).gone = true;
-        self.0.bell.ring();
+        self.0.bells.ring();
     }
 }
 
@@ -299,12 +417,13 @@ impl PageStream {
     /// Starts a scan. Nothing waits for it until [`PageStream::next`].
     pub fn start(client: Arc<assets::client::Client>, spec: ScanSpec, stats: Arc<ScanStats>) -> Self {
         let together = Arc::new(Together::new(client.config().max_in_flight));
-        Self::beside(together, client, spec, stats)
+        Self::beside(together, None, client, spec, stats)
     }
 
-    /// The same of one of several queries of a scan.
+    /// The same of one of several queries of a scan, which has a caller if it is not to be waited for.
     pub fn beside(
         together: Arc<Together>,
+        caller: Option<&Caller>,
         client: Arc<assets::client::Client>,
         spec: ScanSpec,
         stats: Arc<ScanStats>,
@@ -314,7 +433,7 @@ impl PageStream {
             state: Mutex::new(State::default()),
             taken: Notify::new(),
             hunger: Notify::new(),
-            bell: runtime.bell.clone(),
+            bells: Bells::with(caller),
         });
         let ended = Ended(shared.clone());
         let common = together.clone();
@@ -328,28 +447,20 @@ impl PageStream {
     /// The next page; none at the end of a complete scan; the failure of any other. Waits
     /// interruptibly.
     pub fn next(&mut self) -> Result<Option<Page>, Error> {
-        let shared = &self.shared;
-        let answer = wait_until(|| {
-            let mut state = lock(&shared.state);
-            if let Some(page) = state.pages.pop_front() {
-                return Some(Ok(Some(page)));
-            }
-            match (state.ended.take(), state.gone) {
-                (Some(result), _) => Some(result.map(|()| None)),
-                (None, true) => Some(Err(Error::new(
-                    assets::error::Kind::Protocol,
-                    "the scan's task on the network thread ended without a result",
-                ))),
-                (None, false) => {
-                    state.hungry = true;
-                    shared.hunger.notify_one();
-                    None
-                }
-            }
-        });
+        let answer = wait_until(|| self.shared.look());
+        self.took(answer)
+    }
+
+    /// The same without waiting: none as long as there is nothing to be said. Then the scan's caller rings once there is.
+    pub fn poll(&mut self) -> Option<Result<Option<Page>, Error>> {
+        let answer = self.shared.look()?;
+        Some(self.took(answer))
+    }
+
+    fn took(&self, answer: Result<Option<Page>, Error>) -> Result<Option<Page>, Error> {
         if let Ok(Some(page)) = &answer {
             self.together.took(page.bytes);
-            shared.taken.notify_one();
+            self.shared.taken.notify_one();
         }
         answer
     }

@@ -6,13 +6,15 @@
 
 use std::sync::atomic::Ordering;
 
-use assets::error::Kind;
+use assets::error::{Error, Kind};
+use assets::together::Requests;
 use pgrx::pg_sys;
 
+use crate::error;
 use crate::fdw::keyed::Keyed;
 use crate::fdw::local::Local;
 use crate::fdw::scan::Scan;
-use crate::{error, runtime};
+use crate::runtime::{Caller, Started};
 
 /// The state of a count.
 pub struct Count {
@@ -24,63 +26,118 @@ pub struct Count {
     /// The count, once it is known.
     count: Option<i64>,
     given: bool,
+    /// What was asked and is not answered yet: the count, and whether what it rests on is so still.
+    asked: Option<Started<Answer>>,
+    /// Where it is one of several that are asked side by side.
+    beside: Option<(Requests, Caller)>,
+    waits: bool,
+    is_waiting: bool,
 }
+
+type Answer = (Result<u64, Error>, Result<bool, Error>);
 
 impl Count {
     /// A count over `scan`, whose rows are checked with `local` where they have to be read.
     pub fn new(scan: Scan, local: Local, keyed: Option<Keyed>) -> Self {
-        Self { scan, local, keyed, count: None, given: false }
+        Self {
+            scan,
+            local,
+            keyed,
+            count: None,
+            given: false,
+            asked: None,
+            beside: None,
+            waits: true,
+            is_waiting: false,
+        }
     }
 
-    /// The count, once.
+    /// The count, once. None after it, and as long as it is not known ([`Count::is_waiting`]).
     ///
     /// # Safety
     /// `node` is the executor's, the one that the count was made for.
     pub unsafe fn next(&mut self, node: *mut pg_sys::ForeignScanState) -> Option<i64> {
-        if std::mem::replace(&mut self.given, true) {
+        if self.given {
             return None;
         }
         if self.count.is_none() {
             // SAFETY: the caller's promise.
-            self.count = Some(unsafe { self.ask(node) });
+            self.count = unsafe { self.ask(node) };
+            self.is_waiting = self.count.is_none();
         }
+        self.given = self.count.is_some();
         self.count
     }
 
-    unsafe fn ask(&mut self, node: *mut pg_sys::ForeignScanState) -> i64 {
+    unsafe fn ask(&mut self, node: *mut pg_sys::ForeignScanState) -> Option<i64> {
+        let asked = match self.asked.take() {
+            Some(asked) => asked,
+            // SAFETY: the caller's promise.
+            None => match unsafe { self.begin(node) } {
+                Ok(asked) => asked,
+                Err(known) => return Some(known),
+            },
+        };
+        if !self.waits {
+            let Some(answer) = asked.poll() else {
+                self.asked = Some(asked);
+                return None;
+            };
+            // SAFETY: the caller's promise.
+            return Some(unsafe { self.take(node, answer) });
+        }
+        // SAFETY: the caller's promise.
+        Some(unsafe { self.take(node, asked.wait()) })
+    }
+
+    /// Asks; `Err` where the count is known without, or has to be found by reading.
+    unsafe fn begin(&mut self, node: *mut pg_sys::ForeignScanState) -> Result<Started<Answer>, i64> {
         if let Some(keyed) = &mut self.keyed {
             // SAFETY: the caller's promise.
             let found = unsafe { keyed.look(node) };
             if let Some(rows) = found {
                 // SAFETY: the caller's promise.
-                return unsafe { self.local.count(node, rows) };
+                return Err(unsafe { self.local.count(node, rows) });
             }
         }
         // SAFETY: the caller's promise.
         let asked = unsafe { self.scan.exact(node) };
         let text = match asked {
-            Some(None) => return 0,
+            Some(None) => return Err(0),
             Some(Some(text)) => text,
             // SAFETY: the caller's promise.
-            None => return unsafe { self.read(node) },
+            None => return Err(unsafe { self.read(node) }),
         };
         let client = self.scan.question.connection.client.clone();
         if client.counts_refused() {
             // SAFETY: the caller's promise.
-            return unsafe { self.read(node) };
+            return Err(unsafe { self.read(node) });
         }
         self.scan.stats.requests.fetch_add(1, Ordering::Relaxed);
         // No page proves a count: what its condition rests on is made sure of, at the same time.
         let unsure = self.scan.unsure();
-        let (count, still) = runtime::wait(async move {
+        let requests = self.beside.as_ref().map(|(requests, _)| requests.clone());
+        let work = async move {
             let still = async {
                 match &unsure {
                     Some(expected) => client.still(expected).await,
                     None => Ok(true),
                 }
             };
-            tokio::join!(client.total_count(&text), still)
-        });
+            let count = async {
+                let _one = match &requests {
+                    Some(requests) => requests.one().await,
+                    None => None,
+                };
+                client.total_count(&text).await
+            };
+            tokio::join!(count, still)
+        };
+        Ok(Started::new(work, self.caller()))
+    }
+
+    /// Makes a count of what was answered.
+    unsafe fn take(&mut self, node: *mut pg_sys::ForeignScanState, (count, still): Answer) -> i64 {
         match count {
             Ok(count) => {
                 self.scan.sure();
@@ -88,7 +145,10 @@ impl Count {
                     // SAFETY: the caller's promise; nothing has been given.
                     return unsafe {
                         self.scan.renew(node, false);
-                        self.ask(node)
+                        match self.begin(node) {
+                            Ok(asked) => self.take(node, asked.wait()),
+                            Err(known) => known,
+                        }
                     };
                 }
                 if count == 0 && !self.scan.question.know_after_nothing() {
@@ -109,6 +169,26 @@ impl Count {
             Err(e) if e.is_doubtful() && self.scan.answers() => unsafe { self.read(node) },
             Err(e) => error::service(&e),
         }
+    }
+
+    /// Who rings when the count has come, where it is asked side by side with others.
+    pub fn caller(&self) -> Option<&Caller> {
+        self.beside.as_ref().map(|(_, caller)| caller)
+    }
+
+    /// Has it asked side by side with others, unless rows by key answer it: those are found at once.
+    pub fn beside(&mut self, requests: Requests, caller: Caller) {
+        self.beside = Some((requests, caller));
+    }
+
+    /// Whether it waits for what has not come yet; else [`Count::next`] gives nothing then.
+    pub fn waits(&mut self, waits: bool) {
+        (self.waits, self.is_waiting) = (waits, false);
+    }
+
+    /// See [`Count::waits`].
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting
     }
 
     /// Reads the rows and counts those that satisfy every clause.
@@ -135,7 +215,7 @@ impl Count {
         self.given = false;
         if !same {
             self.scan.restart();
-            self.count = None;
+            (self.count, self.asked) = (None, None);
         }
     }
 }

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::catalog::{ForeignTable, Resolved};
+use crate::fdw::append::Beside;
 use crate::fdw::count::Count;
 use crate::fdw::generated::Generated;
 use crate::fdw::groups::Groups;
@@ -33,6 +34,15 @@ pub enum State {
 }
 
 impl State {
+    /// The scan, or the count, where it can be read side by side with others.
+    pub fn beside(&mut self) -> Option<&mut dyn Beside> {
+        match self {
+            State::Scan(scan) => Some(scan),
+            State::Count(count) => Some(count),
+            State::Top(_) | State::Served(_) | State::Groups(_) => None,
+        }
+    }
+
     /// The look-ups by key, to be told of.
     pub fn look_ups(&self) -> Option<&Keyed> {
         match self {

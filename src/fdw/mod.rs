@@ -11,6 +11,7 @@ use pgrx::prelude::*;
 
 mod ahead;
 mod analyze;
+mod append;
 mod clause;
 mod compared;
 mod count;
@@ -79,6 +80,10 @@ pub unsafe extern "C-unwind" fn assets_fdw_handler(_fcinfo: pg_sys::FunctionCall
         routine.EndForeignScan = Some(exec::end);
         routine.ExplainForeignScan = Some(explain::explain);
         routine.AnalyzeForeignTable = Some(analyze::analyze_foreign_table);
+        routine.IsForeignPathAsyncCapable = Some(append::is_capable);
+        routine.ForeignAsyncRequest = Some(append::request);
+        routine.ForeignAsyncConfigureWait = Some(append::configure_wait);
+        routine.ForeignAsyncNotify = Some(append::notify);
         routine.ImportForeignSchema = Some(crate::import::import_foreign_schema);
         pg_sys::Datum::from(routine.into_pg())
     }

@@ -42,6 +42,8 @@ pub struct PlanState {
     pub fetched: f64,
     /// Those that come where nothing is asked for that changes from one execution of a sub-select to the next.
     pub whole: f64,
+    /// Whether the query may stop before it has read all of them.
+    pub stops_early: bool,
     /// The table's replica, whose statistics are taken for its own where it has none.
     pub replica: Option<pg_sys::Oid>,
 }
@@ -64,6 +66,7 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
             resolved: known.map(|(resolved, _)| resolved),
             fetched: total,
             whole: total,
+            stops_early: stops_early(root),
             replica: replica.map(|(table, _)| table),
         };
         let state = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state);
@@ -318,6 +321,21 @@ pub unsafe fn lookups(root: *mut pg_sys::PlannerInfo, state: &PlanState, rows: f
     // A cursor's: whatever else stops is seen in the plan.
     let paced = fraction > 0.0 && fraction < 1.0;
     Lookups { rows, whole: state.resolved.is_some().then_some(state.whole), paced }
+}
+
+/// Whether a query may stop before it has read all rows of its tables: one with a LIMIT, a cursor, EXISTS. With something
+/// above that needs all of them it does not.
+unsafe fn stops_early(root: *mut pg_sys::PlannerInfo) -> bool {
+    // SAFETY: the planner's nodes.
+    unsafe {
+        let query = (*root).parse;
+        let takes_all = !(*query).sortClause.is_null()
+            || !(*query).groupClause.is_null()
+            || !(*query).distinctClause.is_null()
+            || (*query).hasAggs
+            || (*query).hasWindowFuncs;
+        !takes_all && ((*root).limit_tuples >= 0.0 || (*root).tuple_fraction > 0.0)
+    }
 }
 
 /// How many rows the query takes, where nothing between the scan and its LIMIT needs more: a

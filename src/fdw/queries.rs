@@ -7,11 +7,11 @@ use assets::client::Client;
 use assets::error::Error;
 use assets::expected::Expected;
 use assets::stats::ScanStats;
-use assets::together::{Together, Width};
+use assets::together::{Requests, Together, Width};
 use assets::value::{ColumnSpec, Page, ScanSpec};
 
 use crate::fdw::question::Query;
-use crate::runtime::PageStream;
+use crate::runtime::{Caller, PageStream};
 
 /// How they are asked.
 pub struct Asking {
@@ -29,8 +29,24 @@ pub struct Asking {
     pub stats: Arc<ScanStats>,
 }
 
+/// What comes next.
+pub enum Next {
+    /// A page.
+    Page(Page),
+    /// The end of a query.
+    Ended,
+    /// The end of the last one.
+    Over,
+    /// It is not known yet; the caller will ring.
+    Later,
+    /// A query failed: the failure, and which one. The others are stopped.
+    Failed(Error, String),
+}
+
 /// The queries of one scan.
 pub struct Queries {
+    /// Where it is one of several scans that are read side by side.
+    caller: Option<Caller>,
     /// Those that are still to be sent.
     queue: VecDeque<Query>,
     under_way: VecDeque<UnderWay>,
@@ -53,6 +69,7 @@ impl Queries {
     /// None yet. `in_flight` requests at most are under way for all of them.
     pub fn new(in_flight: u32) -> Self {
         Self {
+            caller: None,
             queue: VecDeque::new(),
             under_way: VecDeque::new(),
             together: Arc::new(Together::new(in_flight)),
@@ -60,6 +77,18 @@ impl Queries {
             goes_on: false,
             answered: false,
         }
+    }
+
+    /// Nothing has been asked yet: the scan is one of several that are read side by side from now on, for which so many
+    /// requests at most are under way together.
+    pub fn beside(&mut self, requests: Requests, caller: Caller) {
+        self.together = Arc::new(Together::within(requests));
+        self.caller = Some(caller);
+    }
+
+    /// Who rings when there is more, where it is one of several.
+    pub fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
     }
 
     /// What is to be asked from now on. `all`: whoever reads takes all rows.
@@ -76,28 +105,28 @@ impl Queries {
         self.goes_on = false;
     }
 
-    /// The next page; [`Ok`]`(None)` at the end of a query, none after the last of them. With a failure comes the query
-    /// that failed; the others are stopped.
-    pub fn next(&mut self, asking: &Asking) -> Option<Result<Option<Page>, (Error, String)>> {
+    /// The next page. `waits`: if there is none yet, it is waited for.
+    pub fn next(&mut self, asking: &Asking, waits: bool) -> Next {
         self.send(asking);
-        let query = self.under_way.front_mut()?;
-        let next = query.stream.next();
+        let Some(query) = self.under_way.front_mut() else { return Next::Over };
+        let next = if waits { Some(query.stream.next()) } else { query.stream.poll() };
+        let Some(next) = next else { return Next::Later };
         self.answered = true;
-        Some(match next {
+        match next {
             Ok(Some(page)) => {
                 (query.gave, self.goes_on) = (true, true);
-                Ok(Some(page))
+                Next::Page(page)
             }
             Ok(None) => {
                 self.goes_on |= self.under_way.pop_front().is_some_and(|query| !query.gave);
-                Ok(None)
+                Next::Ended
             }
             Err(error) => {
                 let text = std::mem::take(&mut query.text);
                 self.clear();
-                Err((error, text))
+                Next::Failed(error, text)
             }
-        })
+        }
     }
 
     /// Sends as many as are wanted by now.
@@ -117,7 +146,7 @@ impl Queries {
             let (columns, expected) = (asking.columns.clone(), asking.expected.clone());
             let spec = ScanSpec { filter: text.clone(), columns, limit: asking.limit, most, expected };
             let (client, stats) = (asking.client.clone(), asking.stats.clone());
-            let stream = PageStream::beside(self.together.clone(), client, spec, stats);
+            let stream = PageStream::beside(self.together.clone(), self.caller.as_ref(), client, spec, stats);
             self.under_way.push_back(UnderWay { text, stream, gave: false });
         }
     }

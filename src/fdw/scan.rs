@@ -9,6 +9,7 @@ use assets::IdLog;
 use assets::error::{Error, Kind};
 use assets::expected::Expected;
 use assets::stats::ScanStats;
+use assets::together::Requests;
 use assets::value::{ColumnSpec, Row};
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
@@ -18,9 +19,10 @@ use crate::fdw::generated::Generated;
 use crate::fdw::kept::Kept;
 use crate::fdw::output::Output;
 use crate::fdw::pg;
-use crate::fdw::queries::{Asking, Queries};
+use crate::fdw::queries::{Asking, Next, Queries};
 use crate::fdw::question::{Query, Question};
 use crate::fdw::refusal::{Look, Second};
+use crate::runtime::Caller;
 use crate::session::Connection;
 use crate::{error, runtime};
 
@@ -99,6 +101,10 @@ pub struct Scan {
     rescanned: bool,
     /// The rows given so far, where a rescan is to be expected.
     kept: Option<Kept>,
+    /// Whether it waits for what has not come yet; else [`Scan::next`] gives nothing then.
+    waits: bool,
+    /// It gave nothing, since nothing has come yet.
+    is_waiting: bool,
     /// What the scan cost so far, over all its rescans.
     pub stats: Arc<ScanStats>,
 }
@@ -148,6 +154,8 @@ impl Scan {
             delivered: false,
             rescanned: false,
             kept: None,
+            waits: true,
+            is_waiting: false,
             stats: Arc::default(),
         };
         scan.lay_out();
@@ -385,22 +393,27 @@ impl Scan {
                 return Some(row);
             }
             let asking = self.asking();
-            let Some(next) = self.queries.next(&asking) else {
-                // SAFETY: the caller's node.
-                if !self.delivered && !unsafe { self.believes_nothing(node) } {
-                    self.begun = false;
-                    continue;
-                }
-                return None;
-            };
-            if let (Ok(_), Some(doubt)) = (&next, &mut self.doubt) {
+            let next = self.queries.next(&asking, self.waits);
+            if let (Next::Page(_) | Next::Ended, Some(doubt)) = (&next, &mut self.doubt) {
                 // Without the conditions it is answered.
                 doubt.taken_back.clear();
             }
             match next {
-                Ok(Some(page)) => self.rows = page.rows.into_iter(),
-                Ok(None) => {}
-                Err((e, failed)) => {
+                Next::Page(page) => self.rows = page.rows.into_iter(),
+                Next::Ended => {}
+                Next::Over => {
+                    // SAFETY: the caller's node.
+                    if !self.delivered && !unsafe { self.believes_nothing(node) } {
+                        self.begun = false;
+                        continue;
+                    }
+                    return None;
+                }
+                Next::Later => {
+                    self.is_waiting = true;
+                    return None;
+                }
+                Next::Failed(e, failed) => {
                     // SAFETY: the caller's node.
                     unsafe { self.take_back(node, e, failed) };
                     self.begun = false;
@@ -418,6 +431,32 @@ impl Scan {
             given: self.given_rows,
             stats: self.stats.clone(),
         }
+    }
+
+    /// Has the scan read side by side with others: see [`Queries::beside`]. No-one has read from it yet.
+    pub fn beside(&mut self, requests: Requests, caller: Caller) {
+        self.queries.beside(requests, caller);
+    }
+
+    /// Who rings when there is more, where it is read side by side with others.
+    pub fn caller(&self) -> Option<&Caller> {
+        self.queries.caller()
+    }
+
+    /// Whether the scan has begun to ask.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether it waits for what has not come yet; else [`Scan::next`] gives nothing then, and
+    /// [`Scan::is_waiting`] says that this is not the end.
+    pub fn waits(&mut self, waits: bool) {
+        (self.waits, self.is_waiting) = (waits, false);
+    }
+
+    /// See [`Scan::waits`].
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting
     }
 
     /// Whoever reads takes all rows: the queries are sent at once, as many as may be under way.

@@ -217,7 +217,7 @@ impl Driver {
             let (room, requests) = (self.together.room.clone(), self.together.requests());
             let strain = self.strain;
             let task = self.tasks.spawn(async move {
-                let _one = Together::request(requests).await;
+                let _one = requests.one().await;
                 let result = match what {
                     What::Page { start, size } => {
                         let wanted = Wanted { strain, ..Wanted::new(&aql, start, size) };

@@ -13,10 +13,31 @@ use crate::buffers::Room;
 /// What the first pages of queries that wait for their turn may hold together.
 const WAITING: usize = 6 << 20;
 
+/// How many requests may be under way for all who hold it.
+#[derive(Clone)]
+pub struct Requests(Arc<Semaphore>);
+
+impl Requests {
+    /// So many at most.
+    pub fn new(max_in_flight: u32) -> Self {
+        Self(Arc::new(Semaphore::new(max_in_flight.max(1) as usize)))
+    }
+
+    /// Held while a request is under way.
+    pub async fn one(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.clone().acquire_owned().await.ok()
+    }
+
+    /// Whether nobody else holds it.
+    pub fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
 /// What the queries of one scan share: no more requests than `max_in_flight` are under way for all of them, counts and
 /// pages alike, and what their bodies hold is bounded.
 pub struct Together {
-    requests: Arc<Semaphore>,
+    requests: Requests,
     pub(crate) room: Arc<Room>,
     /// Pages that the reader has taken, and the bytes of the largest.
     taken: AtomicUsize,
@@ -26,20 +47,16 @@ pub struct Together {
 impl Together {
     /// Nothing has been asked yet.
     pub fn new(max_in_flight: u32) -> Self {
-        Self {
-            requests: Arc::new(Semaphore::new(max_in_flight.max(1) as usize)),
-            room: Arc::default(),
-            taken: AtomicUsize::new(0),
-            largest: AtomicUsize::new(0),
-        }
+        Self::within(Requests::new(max_in_flight))
     }
 
-    /// Held while a request is under way.
-    pub(crate) async fn request(requests: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-        requests.acquire_owned().await.ok()
+    /// The same beside other scans, which no more requests than these may be under way for.
+    pub fn within(requests: Requests) -> Self {
+        Self { requests, room: Arc::default(), taken: AtomicUsize::new(0), largest: AtomicUsize::new(0) }
     }
 
-    pub(crate) fn requests(&self) -> Arc<Semaphore> {
+    /// The requests that may be under way.
+    pub fn requests(&self) -> Requests {
         self.requests.clone()
     }
 

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod append;
 mod bare;
 mod cancel;
 mod everyday;
@@ -26,7 +27,7 @@ const TABLE: &str = "itsm.laptop";
 /// Laptops among a thousand objects of the simulated company.
 const LAPTOPS: u64 = 140;
 
-const FIGURES: [(&str, fn()); 8] = [
+const FIGURES: [(&str, fn()); 9] = [
     ("throughput", speed::throughput),
     ("latency", speed::latency),
     ("memory", memory::growth),
@@ -35,6 +36,7 @@ const FIGURES: [(&str, fn()); 8] = [
     ("everyday", everyday::requests),
     ("joins", joins::requests),
     ("joined", joins::memory),
+    ("append", append::sites),
 ];
 
 fn main() {

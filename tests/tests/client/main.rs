@@ -37,6 +37,7 @@ mod scans;
 mod scorecard;
 mod shared;
 mod shown;
+mod side_by_side;
 mod statistics;
 mod stuck;
 mod tables;

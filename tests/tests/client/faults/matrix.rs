@@ -15,7 +15,7 @@ use super::{assert_no_secret, attempt, every_fault, start};
 use crate::live::{Live, PROFILES, Refusal, one};
 
 /// What is tried: a name, statements to go before, a query that gives one text.
-const SCANS: [(&str, &str, &str); 6] = [
+const SCANS: [(&str, &str, &str); 7] = [
     ("plain", "", "SELECT count(*) || md5(string_agg(s::text, ',' ORDER BY id)) FROM itsm.server s"),
     (
         "parameterised",
@@ -35,6 +35,12 @@ const SCANS: [(&str, &str, &str); 6] = [
         // What a complete refresh has to bring back, and a failed one has to leave as it is.
         "DELETE FROM itsm_replica.server WHERE id % 3 = 0; UPDATE itsm_replica.server SET name = 'x' WHERE id % 3 = 1",
         "SELECT seen::text FROM assets_fdw.refresh('itsm_replica.server', 'full')",
+    ),
+    (
+        "side by side",
+        "",
+        "SELECT count(*) || md5(string_agg(u::text, ',' ORDER BY id)) FROM (
+             SELECT id, key, name, updated FROM itsm.server UNION ALL SELECT id, key, name, updated FROM itsm.laptop) u",
     ),
 ];
 const REFRESH: usize = 5;
