@@ -72,7 +72,15 @@ pub fn query_one<T>(sql: &str, args: &[DatumWithOid], read: impl FnMut(&Row) -> 
 /// path. Only for statements of our own over our own tables; an ERROR where those are of another
 /// version than this library.
 pub fn as_extension<T>(body: impl FnOnce() -> T) -> T {
-    let _elevated = Elevated::new();
+    let _elevated = Elevated::new(false);
+    installed::require_known();
+    body()
+}
+
+/// The same for statements that follow numbers through catalogues, which one plan is best for, whichever the numbers are.
+/// PostgreSQL would plan them anew each time, as it expects few numbers to be cheaper; planning costs more than that.
+pub fn over_catalogues<T>(body: impl FnOnce() -> T) -> T {
+    let _elevated = Elevated::new(true);
     installed::require_known();
     body()
 }
@@ -80,6 +88,8 @@ pub fn as_extension<T>(body: impl FnOnce() -> T) -> T {
 thread_local! {
     /// How deep this thread is in [`as_extension`].
     static OURS: Cell<u32> = const { Cell::new(0) };
+    /// Whether plans that are made do not go by values ([`over_catalogues`]).
+    static ANY_VALUES: Cell<bool> = const { Cell::new(false) };
     /// Plans of statements over the extension's own tables, with the types of their arguments. A run makes the
     /// same few for each replica of its group, and to parse and plan one costs more than to do it. PostgreSQL makes
     /// a plan anew when what it rests on has changed.
@@ -92,13 +102,14 @@ const PLANS_KEPT: usize = 200;
 struct Elevated {
     user: pg_sys::Oid,
     context: i32,
+    any_values: bool,
     // Undone in this order.
     _jit: Pinned,
     _path: Pinned,
 }
 
 impl Elevated {
-    fn new() -> Self {
+    fn new(any_values: bool) -> Self {
         let mut user = pg_sys::InvalidOid;
         let mut context = 0;
         // SAFETY: reads and sets the user id of this backend, as postgres' own maintenance commands
@@ -113,13 +124,15 @@ impl Elevated {
         OURS.set(OURS.get() + 1);
         let path = Pinned::new();
         // What is asked of catalogues is soon answered, whatever the planner expects of it.
-        Self { user, context, _jit: Pinned::set(c"jit", c"off"), _path: path }
+        let any_values = ANY_VALUES.replace(any_values);
+        Self { user, context, any_values, _jit: Pinned::set(c"jit", c"off"), _path: path }
     }
 }
 
 impl Drop for Elevated {
     fn drop(&mut self) {
         OURS.set(OURS.get() - 1);
+        ANY_VALUES.set(self.any_values);
         // SAFETY: puts back what `new` found.
         unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
     }
@@ -286,7 +299,8 @@ unsafe fn kept_plan(sql: &str, text: &CStr, types: &mut [pg_sys::Oid]) -> Option
     }
     // SAFETY: as many types as are said; a plan that is kept lasts as long as the process.
     unsafe {
-        let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
+        let options = if ANY_VALUES.get() { pg_sys::CURSOR_OPT_GENERIC_PLAN as i32 } else { 0 };
+        let plan = pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as i32, types.as_mut_ptr(), options);
         if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
             return None;
         }

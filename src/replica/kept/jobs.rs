@@ -1,5 +1,6 @@
 //! Jobs, as `assets_fdw.replica_job` and `assets_fdw.replica_state` hold them.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use crate::installed::{self, Installed, installed};
@@ -168,12 +169,24 @@ pub fn relation_name(relation: pg_sys::Oid) -> String {
         .unwrap_or_else(|| relation.to_u32().to_string())
 }
 
+thread_local! {
+    /// What [`home`] has found: a process stays where it is.
+    static HOME: OnceCell<String> = const { OnceCell::new() };
+}
+
 /// Which cluster and database this is: what tells a restored or copied job from one made here.
 pub fn home() -> String {
-    as_extension(|| {
+    let find = || {
         let sql = "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || d.oid::text
                    FROM pg_database AS d WHERE d.datname = current_database()";
-        query_one(sql, &[], |row| row.must(1)).unwrap_or_default()
+        as_extension(|| query_one(sql, &[], |row| row.must::<String>(1)).unwrap_or_default())
+    };
+    HOME.with(|home| {
+        home.get().cloned().unwrap_or_else(|| {
+            let found = find();
+            let _ = home.set(found.clone());
+            found
+        })
     })
 }
 

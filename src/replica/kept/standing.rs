@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use schedule::Micros;
 
 use crate::session::Connection;
-use crate::sql::spi::{as_extension, execute, query, query_one};
+use crate::sql::spi::{as_extension, execute, over_catalogues, query, query_one};
 
 /// What is kept of a replica between runs.
 #[derive(Debug, Clone)]
@@ -177,7 +177,7 @@ pub fn definition(source: pg_sys::Oid, target: pg_sys::Oid, connection: &Connect
              FROM pg_user_mapping AS m, pg_options_to_table(m.umoptions) AS o
              WHERE m.umserver = f.ftserver AND o.option_name IN ('email', 'client_id'))), 0)::text
         FROM pg_foreign_table AS f WHERE f.ftrelid = $1";
-    as_extension(|| {
+    over_catalogues(|| {
         let args = [source.into(), target.into(), connection.service.as_str().into()];
         query_one(sql, &args, |row| row.must(1)).unwrap_or_default()
     })

@@ -14,7 +14,7 @@ use super::theirs;
 use crate::error;
 use crate::replica::kept::columns::{self, Pair};
 use crate::replica::kept::history::Figures;
-use crate::sql::spi::{Connected, Row, as_extension, connected, query};
+use crate::sql::spi::{Connected, Row, connected, over_catalogues, query};
 
 /// A replica and what it is compared by.
 pub struct Diff<'a> {
@@ -220,7 +220,7 @@ fn attributes(relation: pg_sys::Oid) -> Vec<Attribute> {
         oid: row.must(4),
         typmod: row.must(5),
     };
-    as_extension(|| query(sql, &[relation.into()], read))
+    over_catalogues(|| query(sql, &[relation.into()], read))
 }
 
 /// The columns that a foreign table and its replica share; inside a transaction. Those that were found by name before

@@ -20,7 +20,7 @@ use super::triggers;
 use crate::error;
 use crate::replica::kept::jobs::{self, Job};
 use crate::sql::roles::acts_for;
-use crate::sql::spi::{as_extension, query, query_now};
+use crate::sql::spi::{over_catalogues, query, query_now};
 
 /// What a run reads and writes.
 pub struct Tables<'a> {
@@ -181,7 +181,7 @@ fn look(relation: pg_sys::Oid) -> Option<Look> {
         let row = &*cached.rd_rel;
         let made =
             (*cached.rd_att).constr.as_ref().is_some_and(|made| made.num_defval > 0 || made.num_check > 0);
-        let alone = !row.relhastriggers && !row.relhasrules && !row.relhassubclass && !row.relispartition;
+        let alone = !row.relhasrules && !row.relhassubclass && !row.relispartition;
         let statistics = pg_sys::RelationGetStatExtList(cached.as_ptr());
         Some(Look {
             owner: row.relowner,
@@ -190,9 +190,25 @@ fn look(relation: pg_sys::Oid) -> Option<Look> {
             plain: row.relkind as u8 == pg_sys::RELKIND_RELATION
                 && alone
                 && !made
+                && triggers_are_plain(&cached)
                 && (statistics.is_null() || (*statistics).length == 0)
                 && indexes_are_plain(&cached),
             own_types_only: cached.tuple_desc().iter().all(|column| is_the_systems(column.atttypid)),
+        })
+    }
+}
+
+/// Whether every trigger is PostgreSQL's own for a unique constraint that may be deferred, as keys have one: it looks into
+/// the constraint's index, and at nothing else.
+fn triggers_are_plain(table: &PgRelation) -> bool {
+    // SAFETY: an open table, whose entry in the cache keeps as many triggers as it says.
+    unsafe {
+        let kept = (*table.as_ptr()).trigdesc;
+        let count = if kept.is_null() { 0 } else { usize::try_from((*kept).numtriggers).unwrap_or_default() };
+        (0..count).map(|n| &*(*kept).triggers.add(n)).all(|trigger| {
+            trigger.tgisinternal
+                && trigger.tgfoid.to_u32() == pg_sys::F_UNIQUE_KEY_RECHECK
+                && trigger.tgqual.is_null()
         })
     }
 }
@@ -245,7 +261,7 @@ fn keep_names(owner: pg_sys::Oid, tables: &[pg_sys::Oid]) {
          ORDER BY n.oid FOR KEY SHARE OF n",
         acts_for("$2", "r.oid")
     );
-    as_extension(|| query(&sql, &[tables.to_vec().into(), owner.into()], |_| ()));
+    over_catalogues(|| query(&sql, &[tables.to_vec().into(), owner.into()], |_| ()));
 }
 
 /// An ERROR where row-level security holds for this process, as PostgreSQL's own logical replication has it: policies
@@ -259,7 +275,7 @@ fn refuse_hidden(table: pg_sys::Oid) {
     }
     let name = jobs::relation_name(table);
     let (sql, me) = ("SELECT pg_get_userbyid($1)::text", user());
-    let user = as_extension(|| query(sql, &[me.into()], |row| row.must::<String>(1))).concat();
+    let user = over_catalogues(|| query(sql, &[me.into()], |row| row.must::<String>(1))).concat();
     error::raise_hint(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         format!(
@@ -282,7 +298,7 @@ fn refuse_foreign_tables(tables: &Tables<'_>, own: &[pg_sys::Oid]) {
          WHERE NOT {} ORDER BY c.oid <> ALL ($1), 2 LIMIT 1",
         acts_for("$2", "c.relowner")
     );
-    let found = as_extension(|| {
+    let found = over_catalogues(|| {
         query_now(&sql, &[own.to_vec().into(), tables.owner.into()], |row| {
             (row.must::<pg_sys::Oid>(1), row.must::<String>(2), row.must::<String>(3), row.must::<String>(4))
         })
@@ -336,7 +352,7 @@ fn lock_along(owner: pg_sys::Oid, own: &[pg_sys::Oid]) {
     let mut locked = own.to_vec();
     loop {
         let args = [own.to_vec().into(), owner.into()];
-        let along: Vec<pg_sys::Oid> = as_extension(|| query_now(&sql, &args, |row| row.must(1)));
+        let along: Vec<pg_sys::Oid> = over_catalogues(|| query_now(&sql, &args, |row| row.must(1)));
         let new: Vec<pg_sys::Oid> = along.into_iter().filter(|oid| !locked.contains(oid)).collect();
         if new.is_empty() {
             return;
@@ -402,7 +418,7 @@ fn refuse_foreign_code(name: &str, owner: pg_sys::Oid, own: &[pg_sys::Oid], part
         user_defined = pg_sys::FirstNormalObjectId,
         acts_for = acts_for("$2", "r.oid"),
     );
-    let found = as_extension(|| {
+    let found = over_catalogues(|| {
         query_now(&sql, &[own.to_vec().into(), owner.into()], |row| {
             (row.get::<String>(1).unwrap_or_default(), row.must::<String>(2), row.must::<String>(3))
         })

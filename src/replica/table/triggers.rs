@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 
 use super::rights::WRITTEN;
 use crate::error;
-use crate::sql::spi::{as_extension, query_now};
+use crate::sql::spi::{over_catalogues, query_now};
 
 /// An ERROR where writing to these tables would do what is written in a trigger instead of in its function.
 pub fn require(name: &str, own: &[pg_sys::Oid]) {
@@ -61,6 +61,6 @@ fn trigger_and_function(own: &[pg_sys::Oid], calls: &str) -> Option<(String, Str
          FROM written AS w JOIN pg_trigger AS t ON t.tgrelid = w.oid AND t.tgenabled <> 'D'
          {calls} LIMIT 1"
     );
-    let found = as_extension(|| query_now(&sql, &[own.to_vec().into()], |row| (row.must(1), row.must(2))));
+    let found = over_catalogues(|| query_now(&sql, &[own.to_vec().into()], |row| (row.must(1), row.must(2))));
     found.into_iter().next()
 }

@@ -97,9 +97,15 @@ impl Group {
             }
         }
         // What PostgreSQL would check at the commit, where nobody could be told to be the reason.
-        for n in written {
+        let targets: Vec<pg_sys::Oid> = written.iter().map(|n| self.members[*n].job.target).collect();
+        let constraints = deferred(&targets);
+        for (n, target) in written.into_iter().zip(targets) {
             at.member.set(Some(n));
-            check(self.members[n].job.target);
+            let names = constraints.iter().filter(|(of, _)| *of == target).map(|(_, name)| name.as_str());
+            let names: Vec<&str> = names.collect();
+            if !names.is_empty() {
+                execute(&format!("SET CONSTRAINTS {} IMMEDIATE", names.join(", ")), &[]);
+            }
         }
         at.member.set(None);
         execute("SET CONSTRAINTS ALL IMMEDIATE", &[]);
@@ -147,16 +153,15 @@ impl Group {
     }
 }
 
-/// Checks the constraints that wait for the commit, of a table and of those that refer to it.
-fn check(target: pg_sys::Oid) {
+/// The constraints that may wait for the commit, of these tables and of those that refer to them, by table.
+fn deferred(targets: &[pg_sys::Oid]) -> Vec<(pg_sys::Oid, String)> {
     let sql = "
-        SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.conname)
-        FROM pg_catalog.pg_constraint AS c
-        JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.connamespace
-        WHERE c.condeferrable
-          AND (c.conrelid OPERATOR(pg_catalog.=) $1 OR c.confrelid OPERATOR(pg_catalog.=) $1)";
-    let names = query(sql, &[target.into()], |row| row.must::<String>(1));
-    if !names.is_empty() {
-        execute(&format!("SET CONSTRAINTS {} IMMEDIATE", names.join(", ")), &[]);
-    }
+        SELECT DISTINCT c.of, pg_catalog.format('%I.%I', n.nspname, c.conname)
+        FROM (SELECT k.conrelid AS of, k.conname, k.connamespace FROM pg_catalog.pg_constraint AS k
+              WHERE k.condeferrable AND k.conrelid OPERATOR(pg_catalog.=) ANY ($1)
+              UNION ALL
+              SELECT k.confrelid, k.conname, k.connamespace FROM pg_catalog.pg_constraint AS k
+              WHERE k.condeferrable AND k.confrelid OPERATOR(pg_catalog.=) ANY ($1)) AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.connamespace";
+    query(sql, &[targets.to_vec().into()], |row| (row.must(1), row.must(2)))
 }
