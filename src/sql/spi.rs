@@ -42,8 +42,20 @@ pub fn execute(sql: &str, args: &[DatumWithOid]) -> u64 {
 
 /// How long locks of other sessions are waited for in the rest of the transaction, in milliseconds; 0: without an end.
 pub fn lock_timeout(milliseconds: i64) {
-    let sql = "SELECT pg_catalog.set_config('lock_timeout', $1, true)";
-    execute(sql, &[milliseconds.to_string().into()]);
+    let value = CString::new(milliseconds.to_string()).unwrap_or_default();
+    // SAFETY: a setting that every role may change, for the rest of the transaction.
+    unsafe {
+        pg_sys::set_config_option(
+            c"lock_timeout".as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        );
+    }
 }
 
 /// Runs a query and reads its rows.

@@ -54,6 +54,11 @@ pub struct Origin {
 
 /// Reads it; inside a transaction.
 pub fn read(target: pg_sys::Oid) -> Option<Standing> {
+    read_all(&[target]).into_iter().next().map(|(_, standing)| standing)
+}
+
+/// Reads what is kept of several; inside a transaction.
+pub fn read_all(targets: &[pg_sys::Oid]) -> Vec<(pg_sys::Oid, Standing)> {
     let sql = "
         SELECT s.object_schema, (extract(epoch FROM s.since_here) * 1000000)::bigint,
                (extract(epoch FROM s.since_there) * 1000000)::bigint, s.manner, s.obstacle,
@@ -61,19 +66,19 @@ pub fn read(target: pg_sys::Oid) -> Option<Standing> {
                (extract(epoch FROM j.full_every) * 1000000)::bigint, c.oid, s.workspace, s.account,
                s.rows, s.written_balance, s.written_file,
                CASE WHEN t.relkind = 'r' THEN pg_stat_get_tuples_inserted(t.oid) - pg_stat_get_tuples_deleted(t.oid) END,
-               t.relfilenode
+               t.relfilenode, j.target::oid
         FROM assets_fdw.replica_job AS j
         LEFT JOIN pg_class AS t ON t.oid = j.target::oid
         LEFT JOIN assets_fdw.replica_state AS s ON s.target = j.target
         LEFT JOIN pg_class AS c ON j.history AND c.oid = j.history_table::oid
-        WHERE j.target = $1";
+        WHERE j.target = ANY ($1)";
     as_extension(|| {
         let written = |balance: Option<i64>, file: Option<pg_sys::Oid>| {
             Some(Written { balance: balance?, file: file? })
         };
-        query_one(sql, &[target.into()], |row| {
+        query(sql, &[targets.to_vec().into()], |row| {
             let (then, now) = (written(row.get(12), row.get(13)), written(row.get(14), row.get(15)));
-            Standing {
+            let standing = Standing {
                 schema: row.get(1),
                 since: row.get(2).map(|here| Moment { here, there: row.get(3) }),
                 manner: row.get::<String>(4).and_then(|name| Manner::from_name(&name)),
@@ -84,7 +89,8 @@ pub fn read(target: pg_sys::Oid) -> Option<Standing> {
                 rows: row.get(11).filter(|_| now.is_some() && then == now),
                 written: now,
                 origin: Origin { workspace: row.get(9), account: row.get(10) },
-            }
+            };
+            (row.must(16), standing)
         })
     })
 }

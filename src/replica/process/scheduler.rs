@@ -104,9 +104,9 @@ impl Scheduler {
         if !self.knows_the_extension() {
             return Next::Again;
         }
+        self.see_how_they_go();
         let Some(mut jobs) = transaction(jobs_here) else { return self.leave() };
         transaction(jobs::forget_requests);
-        self.see_how_they_go();
         self.find_dead(&jobs);
         let now = clock::now();
         let all: Vec<schedule::Facts> = jobs.iter().map(|job| job.facts).collect();
@@ -156,7 +156,8 @@ impl Scheduler {
         if runs.is_empty() {
             return;
         }
-        for (run, full, over) in transaction(|| history::notes_of(&runs)) {
+        let notes = || if installed::usable() { history::notes_of(&runs) } else { Vec::new() };
+        for (run, full, over) in transaction(notes) {
             if let Some(launched) = self.launched.iter_mut().find(|launched| launched.run == run) {
                 (launched.full, launched.over) = (full, over);
             }

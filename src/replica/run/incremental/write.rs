@@ -16,7 +16,7 @@ use super::super::refresh;
 use super::Group;
 use super::fates::PATIENCE;
 use crate::error;
-use crate::replica::kept::{history, load, standing};
+use crate::replica::kept::{history, load, many, standing};
 use crate::replica::table::rights;
 use crate::sql::clock;
 use crate::sql::failure::{self, Failure};
@@ -109,17 +109,19 @@ impl Group {
         }
         at.member.set(None);
         execute("SET CONSTRAINTS ALL IMMEDIATE", &[]);
-        self.conclude(applying, at);
+        self.conclude(applying, writing.one_by_one, at);
     }
 
-    /// Notes that everybody who is left succeeded.
-    fn conclude(&mut self, applying: Instant, at: &At) {
+    /// Notes that everybody who is left succeeded, of most at once: whose fault it is where that fails, an attempt
+    /// `one_by_one` finds out.
+    fn conclude(&mut self, applying: Instant, one_by_one: bool, at: &At) {
         self.say_without();
         let due = self.due();
         let base = match due.iter().find_map(|n| self.members[*n].run.as_ref().map(|run| (*n, run))) {
             Some((n, run)) => history::next_base(&self.members[n].job, run),
             None => clock::now(),
         };
+        let mut succeeded = Vec::new();
         for n in due {
             at.member.set(Some(n));
             let member = &mut self.members[n];
@@ -128,8 +130,12 @@ impl Group {
             member.figures.apply_seconds = applying.elapsed().as_secs_f64();
             refresh::notify(run, &member.figures);
             // One that is to be compared in full is as due for that as before; the scheduler knows it of its own runs.
-            let kept = history::base(&member.job).filter(|_| n > 0 && self.by_hand && member.wants_full());
-            let base = kept.unwrap_or(base);
+            let as_due = n > 0 && self.by_hand && member.wants_full();
+            let base = if as_due { history::base(&member.job) } else { None }.unwrap_or(base);
+            if member.kept.is_none() && member.whole.is_none() && !one_by_one {
+                succeeded.push((member.job.target, run.id, base, member.figures));
+                continue;
+            }
             match &member.kept {
                 None => history::succeeded(&member.job, run, base, &member.figures),
                 Some(failure) => history::held_back(&member.job, run, base, &member.figures, failure),
@@ -150,6 +156,9 @@ impl Group {
             }
         }
         at.member.set(None);
+        if !succeeded.is_empty() {
+            many::succeeded(&succeeded, self.since);
+        }
     }
 }
 
