@@ -78,11 +78,13 @@ CREATE TABLE assets_fdw.replica_state (
 ) WITH (fillfactor = 50);
 
 -- What the last full comparison found out about types and attributes, so that a quiet refresh asks
--- for nothing of it. `definition` is what it was found out for.
+-- for nothing of it. `definition` is what it was found out for, `options` those of the foreign table by which all
+-- rows that the replica then held were chosen.
 CREATE TABLE assets_fdw.replica_memory (
     target      regclass PRIMARY KEY REFERENCES assets_fdw.replica_job ON DELETE CASCADE,
     definition  text NOT NULL,
-    memory      text NOT NULL
+    memory      text NOT NULL,
+    options     jsonb
 );
 
 -- A full comparison that has not ended, and what it has brought so far: what it goes on from after a

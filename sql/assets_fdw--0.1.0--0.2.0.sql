@@ -169,6 +169,7 @@ $$;
 
 -- 30-replica: a quiet refresh does not count the rows of every replica
 ALTER TABLE assets_fdw.replica_state ADD COLUMN written_balance bigint, ADD COLUMN written_file oid;
+ALTER TABLE assets_fdw.replica_memory ADD COLUMN options jsonb;
 
 -- 30-replica, 35-schema: the views also show to whoever owns a replica's table, and to pg_read_all_stats
 CREATE OR REPLACE VIEW assets_fdw.materializations WITH (security_barrier) AS

@@ -197,11 +197,35 @@ pub fn remember(target: pg_sys::Oid, definition: &str, connection: &Connection) 
     found.is_some_and(|memory| connection.client.remember(&memory))
 }
 
-/// Keeps what the connection has found out.
-pub fn memorize(target: pg_sys::Oid, definition: &str, memory: &str) {
-    let sql = "
-        INSERT INTO assets_fdw.replica_memory (target, definition, memory) VALUES ($1, $2, $3)
-        ON CONFLICT (target) DO UPDATE SET definition = excluded.definition, memory = excluded.memory
-        WHERE (replica_memory.definition, replica_memory.memory) IS DISTINCT FROM (excluded.definition, excluded.memory)";
-    as_extension(|| execute(sql, &[target.into(), definition.into(), memory.into()]));
+/// Keeps what the connection has found out, and by which options of the foreign table the rows were chosen that the
+/// replica holds now; not `whole`: rows of former options are among them.
+pub fn memorize(target: pg_sys::Oid, definition: &str, memory: &str, whole: bool) {
+    let sql = format!("
+        INSERT INTO assets_fdw.replica_memory (target, definition, memory, options)
+        SELECT $1, $2, $3, CASE WHEN $4 THEN {OPTIONS} END FROM assets_fdw.replica_job AS j WHERE j.target = $1
+        ON CONFLICT (target) DO UPDATE
+        SET definition = excluded.definition, memory = excluded.memory,
+            options = CASE WHEN $4 THEN excluded.options ELSE replica_memory.options END
+        WHERE (replica_memory.definition, replica_memory.memory, replica_memory.options)
+            IS DISTINCT FROM (excluded.definition, excluded.memory, excluded.options)");
+    as_extension(|| execute(&sql, &[target.into(), definition.into(), memory.into(), whole.into()]));
+}
+
+/// The options of the foreign table of a job `j`.
+const OPTIONS: &str = "(SELECT coalesce(jsonb_object_agg(o.option_name, o.option_value), '{}')
+     FROM pg_foreign_table AS f, pg_options_to_table(f.ftoptions) AS o WHERE f.ftrelid = j.source::oid)";
+
+/// Which options of its foreign table are others than when the replica held what they choose, and nothing else.
+pub fn changed_options(target: pg_sys::Oid) -> Vec<String> {
+    let sql = format!(
+        "
+        SELECT o.name FROM assets_fdw.replica_job AS j
+        JOIN assets_fdw.replica_memory AS m ON m.target = j.target
+        CROSS JOIN LATERAL (
+            SELECT coalesce(held.key, given.key) AS name FROM jsonb_each_text(m.options) AS held
+            FULL JOIN jsonb_each_text({OPTIONS}) AS given ON held.key = given.key
+            WHERE held.value IS DISTINCT FROM given.value) AS o
+        WHERE j.target = $1 AND m.options IS NOT NULL ORDER BY 1"
+    );
+    as_extension(|| query(&sql, &[target.into()], |row| row.must(1)))
 }

@@ -319,7 +319,7 @@ impl Member {
         if let Some(kept) = kept.filter(|_| self.another_account) {
             origin::sees_less(&self.job.name, kept.gone, kept.rows);
         }
-        self.kept = kept.map(|kept| too_many(&self.job.name, kept, self.share));
+        self.kept = kept.map(|kept| too_many(&self.job, kept, self.share));
         let referring = Referring {
             target: &self.job.name,
             id: &bound.id,
@@ -364,9 +364,9 @@ impl Member {
 }
 
 /// What is said of rows that were kept, since they would have been too many to go.
-fn too_many(name: &str, kept: Kept, share: Share) -> Failure {
+fn too_many(job: &Job, kept: Kept, share: Share) -> Failure {
     let Kept { gone, rows } = kept;
-    let share = share.share();
+    let (name, share) = (&job.name, share.share());
     let mut failure = Failure::new(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         format!(
@@ -374,10 +374,25 @@ fn too_many(name: &str, kept: Kept, share: Share) -> Failure {
              allows"
         ),
     )
-    .with_hint(
-        "The credential may see less than it did: compare with Assets. If the objects are gone indeed: SET \
-         assets_fdw.max_delete_share = 1, then call assets_fdw.refresh().",
-    );
+    .with_hint(too_many_hint(&standing::changed_options(job.target)));
     failure.detail = Some("These rows are kept; what else changed was written.".to_owned());
     failure
+}
+
+fn too_many_hint(changed: &[String]) -> String {
+    let on_purpose = "SET assets_fdw.max_delete_share = 1, then call assets_fdw.refresh().";
+    match changed {
+        [] => format!(
+            "The credential may see less than it did: compare with Assets. If the objects are gone indeed: {on_purpose}"
+        ),
+        [one] => format!(
+            "The foreign table's option {one} has changed since the replica held what it chooses. If these rows are to \
+             go over that: {on_purpose} If not, correct it (ALTER FOREIGN TABLE … OPTIONS)."
+        ),
+        several => format!(
+            "The foreign table's options {} have changed since the replica held what they choose. If these rows are to \
+             go over that: {on_purpose} If not, correct them (ALTER FOREIGN TABLE … OPTIONS).",
+            several.join(", ")
+        ),
+    }
 }

@@ -149,7 +149,8 @@ impl Group {
                 continue;
             };
             standing::keep(member.job.target, self.since, Some(&whole.ground));
-            standing::memorize(member.job.target, &whole.fingerprint, &whole.memory);
+            let all_taken = member.kept.is_none();
+            standing::memorize(member.job.target, &whole.fingerprint, &whole.memory, all_taken);
             load::close(member.job.target);
             if whole.again {
                 standing::want_full(member.job.target);
