@@ -32,6 +32,27 @@ unsafe extern "C-unwind" fn cancel(signal: c_int) {
     unsafe { StatementCancelHandler(signal) };
 }
 
+/// Whether this process was told to end while it could still note so ([`until_terminated`]).
+static TERMINATED: AtomicBool = AtomicBool::new(false);
+
+/// A statement that fails can be noted; a process that ends at once notes nothing.
+unsafe extern "C-unwind" fn terminate(signal: c_int) {
+    TERMINATED.store(true, Ordering::Relaxed);
+    // SAFETY: a handler that is called as one.
+    unsafe { cancel(signal) };
+}
+
+/// Does something that ends as if it were cancelled where the process is told to end meanwhile, so that this can be
+/// noted: says whether it was. A second signal ends the process.
+pub fn until_terminated<T>(body: impl FnOnce() -> T) -> (T, bool) {
+    // SAFETY: handlers of this process; both serve the signal at the next check for interrupts.
+    unsafe { pg_compat::on_signal(libc::SIGTERM, terminate) };
+    let value = body();
+    // SAFETY: as above.
+    unsafe { pg_compat::on_signal(libc::SIGTERM, die) };
+    (value, TERMINATED.load(Ordering::Relaxed))
+}
+
 /// Sets the signal handlers; the first thing in every process.
 pub fn handle_signals() {
     // SAFETY: at the begin of a process, before signals are let in; the handlers are the server's.

@@ -82,6 +82,14 @@ pub fn note(job: &Job, run: &Run, figures: &Figures, becomes: Becomes, failure: 
     }
 }
 
+/// What is said of a run whose worker was told to end before it began.
+pub fn terminated() -> Failure {
+    Failure::new(
+        PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN,
+        "the worker was terminated while it waited for its turn, or the server stops",
+    )
+}
+
 /// A run did not begin: it was cancelled while it waited for its turn, or could not be noted as under way.
 pub fn not_begun(task: &Task, job: &Job, failure: &Failure) {
     failure.log(&format!("the refresh of {} could not begin", job.name));

@@ -72,7 +72,11 @@ pub fn run(task: &Task) {
     if task.scheduled {
         watch::before_refresh(&job);
     }
-    let lock = match failure::catch(|| locks::turn(&job, task.scheduled, task.waited)) {
+    let turn = || failure::catch(|| locks::turn(&job, task.scheduled, task.waited));
+    // Of its own runs the scheduler notes how they ended.
+    let (turn, terminated) = if task.scheduled { (turn(), false) } else { worker::until_terminated(turn) };
+    let lock = match turn {
+        _ if terminated => return outcome::not_begun(task, &job, &outcome::terminated()),
         Ok(Some(lock)) => lock,
         Ok(None) => {
             return transaction(|| {

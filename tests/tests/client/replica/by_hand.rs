@@ -351,27 +351,28 @@ fn a_refresh_that_is_cancelled_before_its_turn_and_one_that_nothing_may_be_writt
                ORDER BY id DESC LIMIT 1";
     let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'assets_fdw refresh'
                      AND datname = current_database() AND wait_event_type = 'Lock')";
-    // Whoever is cancelled, the session or its worker.
+    // Whoever is cancelled, the session or its worker; or the worker is terminated.
     let token = client.cancel_token();
-    for cancel_worker in [false, true] {
+    for (stop, state) in [("", "57014"), ("pg_cancel_backend", "57014"), ("pg_terminate_backend", "57P01")] {
         let mut holder = database.connect();
         holder.batch_execute("BEGIN; LOCK TABLE itsm_replica.server IN SHARE MODE").unwrap();
         let (cancelled, back) = std::thread::scope(|scope| {
             let waiting =
                 scope.spawn(|| error_of(&mut client, "SELECT assets_fdw.refresh('itsm_replica.server')"));
             wait_for(&mut other, "the run waits", waits);
-            match cancel_worker {
-                true => {
+            match stop {
+                "" => token.cancel_query(postgres::NoTls).unwrap(),
+                _ => {
                     let pid = worker_pid(&mut other).expect("a worker");
-                    other.batch_execute(&format!("SELECT pg_cancel_backend({pid})")).unwrap();
+                    other.batch_execute(&format!("SELECT {stop}({pid})")).unwrap();
                 }
-                false => token.cancel_query(postgres::NoTls).unwrap(),
             }
             let said = waiting.join().unwrap();
             wait_until("the worker is gone", PATIENCE, || worker_pid(&mut other).is_none());
             (said, text(&mut other, row))
         });
-        assert_eq!((cancelled.0.as_str(), back.as_str()), ("57014", "failed 57014 t"), "{cancelled:?}");
+        let noted = format!("failed {state} t");
+        assert_eq!((cancelled.0.as_str(), back.as_str()), (state, noted.as_str()), "{stop}: {cancelled:?}");
     }
     assert_eq!(number(&mut other, "SELECT sum(failures)::bigint FROM assets_fdw.materializations"), 0);
 

@@ -314,7 +314,7 @@ fn a_server_without_a_worker_to_spare_says_so_and_goes_on_when_there_is_one() {
     wait_for(
         &mut client,
         "a skipped run is in the history",
-        "SELECT bool_or(outcome = 'skipped' AND error LIKE '%no background worker to spare%') FROM assets_fdw.refresh_history",
+        "SELECT bool_or(outcome = 'skipped' AND mode IS NULL AND error LIKE '%no background worker to spare%') FROM assets_fdw.refresh_history",
     );
 }
 
