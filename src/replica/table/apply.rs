@@ -244,6 +244,8 @@ pub fn shared_columns(source: pg_sys::Oid, target: pg_sys::Oid) -> Vec<Column> {
                 target_oid: t.oid,
                 target_typmod: t.typmod,
                 was: was.filter(|was| *was != t.name).map(str::to_owned),
+                // Where nothing is known of the replica yet, nothing is new.
+                new: was.is_none() && !known.is_empty(),
                 name: t.name,
             });
         };

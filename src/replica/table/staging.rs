@@ -39,6 +39,8 @@ pub struct Column {
     pub name: String,
     /// The name that it had there when it was last written to, where that is another.
     pub was: Option<String>,
+    /// It was not there when the replica was last written to.
+    pub new: bool,
     /// Its type in the source, as SQL names it.
     pub source_type: String,
     /// The same as an OID.

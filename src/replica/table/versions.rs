@@ -4,9 +4,14 @@
 //!
 //! It is written in the transaction that changes the replica, as the owner, from what the replica then
 //! holds: versions that are no longer shown are closed, those that are shown and not open are added.
-#![allow(unsafe_code)] // the current user
+#![allow(unsafe_code)] // the current user, and a setting
+
+mod computed;
+
+use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 use tables::ddl::ident;
 
@@ -16,8 +21,12 @@ use super::theirs;
 use crate::error;
 use crate::replica::kept::histories::{self, Use};
 use crate::replica::kept::jobs;
+use crate::sql::failure::Failure;
 use crate::sql::roles::acts_for;
-use crate::sql::spi::{execute, query, query_now, query_one};
+use crate::sql::spi::{execute, lock_timeout, query, query_now, query_one};
+
+/// So long a history's readers are waited for, in milliseconds.
+const PATIENCE: i64 = 1000;
 
 /// The replica that a history is made for.
 pub struct Of<'a> {
@@ -148,24 +157,34 @@ fn take_over(table: pg_sys::Oid, name: &str, of: &Of) {
         Use::Free if query_now(&format!("SELECT 1 FROM {name} LIMIT 1"), &[], |_| ()).is_empty() => {}
         Use::Free => refuse(name, "holds rows that are no versions of this replica's"),
     }
-    follow(table, name, of.target, of.columns, of.id, true);
+    follow(table, name, of.target, of.columns, of.id, of.columns);
 }
 
 /// Lets a history hold what its replica does: a column whose type is not the replica's any more keeps its values under
 /// another name, and a new one takes its place. What versions are told apart by gets the new type itself: without an
-/// id, or a part of its key, there is no version. `missing`: columns that it has not are added.
-fn follow(history: pg_sys::Oid, name: &str, target: pg_sys::Oid, columns: &[&str], id: &str, missing: bool) {
+/// id, or a part of its key, there is no version. `missing`: those of the columns that are added where it has not got
+/// them; others somebody has taken away from it.
+fn follow(
+    history: pg_sys::Oid,
+    name: &str,
+    target: pg_sys::Oid,
+    columns: &[&str],
+    id: &str,
+    missing: &[&str],
+) {
     let sql = "
         SELECT t.attname::pg_catalog.text, pg_catalog.format_type(t.atttypid, t.atttypmod),
                pg_catalog.format_type(h.atttypid, h.atttypmod), coalesce(h.attnotnull, false),
                t.attname = $4 OR EXISTS (SELECT FROM pg_catalog.pg_index AS i
-                                         WHERE i.indrelid = $1 AND i.indisprimary AND h.attnum = ANY (i.indkey))
+                                         WHERE i.indrelid = $1 AND i.indisprimary AND h.attnum = ANY (i.indkey)),
+               h.attnum
         FROM pg_catalog.pg_attribute AS t
         LEFT JOIN pg_catalog.pg_attribute AS h ON h.attrelid = $1 AND h.attname = t.attname AND NOT h.attisdropped
         WHERE t.attrelid = $2 AND t.attnum > 0 AND NOT t.attisdropped AND t.attgenerated = ''
           AND (h.atttypid, h.atttypmod) IS DISTINCT FROM (t.atttypid, t.atttypmod)
-          AND ($3 OR h.attnum IS NOT NULL)
+          AND (h.attnum IS NOT NULL OR t.attname = ANY ($3))
         ORDER BY t.attnum";
+    let missing: Vec<String> = missing.iter().map(|name| (*name).to_owned()).collect();
     let differ = query(sql, &[history.into(), target.into(), missing.into(), id.into()], |row| {
         (
             row.must::<String>(1),
@@ -173,9 +192,11 @@ fn follow(history: pg_sys::Oid, name: &str, target: pg_sys::Oid, columns: &[&str
             row.get::<String>(3),
             row.must::<bool>(4),
             row.must::<bool>(5),
+            row.get::<i16>(6),
         )
     });
-    for (column, wanted, held, required, key) in
+    let mut left = Vec::new();
+    for (column, wanted, held, required, key, attnum) in
         differ.iter().filter(|(column, ..)| columns.contains(&column.as_str()))
     {
         if let (Some(held), true) = (held, key) {
@@ -183,16 +204,24 @@ fn follow(history: pg_sys::Oid, name: &str, target: pg_sys::Oid, columns: &[&str
             continue;
         }
         if let Some(held) = held {
-            let sql = "SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute WHERE attrelid = $1";
-            let taken: Vec<String> = query(sql, &[history.into()], |row| row.must(1));
-            let aside = ident(&tables::naming::aside(column, held, |name| taken.iter().any(|t| t == name)));
-            execute(&format!("ALTER TABLE {name} RENAME COLUMN {} TO {aside}", ident(column)), &[]);
-            if *required {
-                // Later versions have nothing for it.
-                execute(&format!("ALTER TABLE {name} ALTER COLUMN {aside} DROP NOT NULL"), &[]);
-            }
+            put_aside(history, name, column, held, *required);
         }
         execute(&format!("ALTER TABLE {name} ADD COLUMN {} {wanted}", ident(column)), &[]);
+        left.extend(attnum);
+    }
+    if !left.is_empty() {
+        computed::follow(history, name, target, &left);
+    }
+}
+
+/// A column of a history keeps its values under another name; later versions have nothing for it.
+fn put_aside(history: pg_sys::Oid, name: &str, column: &str, held: &str, required: bool) {
+    let sql = "SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute WHERE attrelid = $1";
+    let taken: Vec<String> = query(sql, &[history.into()], |row| row.must(1));
+    let aside = ident(&tables::naming::aside(column, held, |name| taken.iter().any(|t| t == name)));
+    execute(&format!("ALTER TABLE {name} RENAME COLUMN {} TO {aside}", ident(column)), &[]);
+    if required {
+        execute(&format!("ALTER TABLE {name} ALTER COLUMN {aside} DROP NOT NULL"), &[]);
     }
 }
 
@@ -212,7 +241,28 @@ fn retype(name: &str, column: &str, held: &str, wanted: &str) {
             "Versions are told apart by it, and none is lost: give the replica's column a type that holds them.",
         );
     }
-    execute(&format!("ALTER TABLE {name} ALTER COLUMN {quoted} TYPE {wanted} USING {quoted}::{wanted}"), &[]);
+    let sql = format!("ALTER TABLE {name} ALTER COLUMN {quoted} TYPE {wanted} USING {quoted}::{wanted}");
+    let explained = |caught: CaughtError| -> u64 {
+        let in_the_way = matches!(&caught, CaughtError::PostgresError(report) if matches!(
+            report.sql_error_code(),
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED | PgSqlErrorCode::ERRCODE_INVALID_TABLE_DEFINITION
+        ));
+        if !in_the_way {
+            caught.rethrow()
+        }
+        let mut failure = Failure::from(caught);
+        failure.message = format!(
+            "column \"{column}\" of {name} cannot get {wanted}, its replica's type: {}",
+            failure.message
+        );
+        failure
+            .with_hint(
+                "Versions are told apart by it. Drop what uses the column (DETAIL names it), let the replica be refreshed \
+                 once, and make it again; or give the replica's column its former type.",
+            )
+            .raise(None)
+    };
+    PgTryBuilder::new(AssertUnwindSafe(|| execute(&sql, &[]))).catch_others(explained).execute();
 }
 
 /// An ERROR where columns that are shown have the names of a history's own.
@@ -335,6 +385,18 @@ pub fn identify(history: pg_sys::Oid, table: &str, id: &str) {
     execute(&format!("ALTER TABLE {table} {key}"), &[]);
 }
 
+/// Changes a history's columns, for which its readers are waited for: no longer than a run has patience, whoever waits for
+/// the run, since all who come to read it meanwhile wait as well.
+fn patiently(body: impl FnOnce()) {
+    // SAFETY: a setting of this process.
+    let before = i64::from(unsafe { pg_sys::LockTimeout });
+    if before == 0 || before > PATIENCE {
+        lock_timeout(PATIENCE);
+    }
+    body();
+    lock_timeout(before);
+}
+
 /// The table's name, and the columns that it shares with the replica, quoted. None where it is gone.
 fn shared(history: pg_sys::Oid, target: &str, columns: &[Column], id: &str) -> Option<(String, Vec<String>)> {
     let sql = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
@@ -347,8 +409,11 @@ fn shared(history: pg_sys::Oid, target: &str, columns: &[Column], id: &str) -> O
     require_own(history, target);
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
     refuse_own(&names);
-    renamed(history, &table, columns);
-    follow(history, &table, target, &names, id, false);
+    let new: Vec<&str> = columns.iter().filter(|c| c.new).map(|c| c.name.as_str()).collect();
+    patiently(|| {
+        renamed(history, &table, columns);
+        follow(history, &table, target, &names, id, &new);
+    });
     let sql = "SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute
                WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attgenerated = ''";
     let there: Vec<String> = query(sql, &[history.into()], |row| row.must(1));

@@ -224,13 +224,24 @@ fn columns_of_the_users_own_are_no_hindrance_to_a_history() {
     // The column of a replica that somebody gives another type: what the history holds stays.
     let held = "SELECT count(memory_gb_bigint) FROM own.server_history";
     let before = number(&mut client, "SELECT count(memory_gb) FROM own.server_history");
+    let computed = "SELECT sum(twice)::bigint FROM own.server_history";
+    let (twice, mine) = (number(&mut client, computed), "SELECT sum(half)::bigint FROM own.server_history");
     steps(
         &mut client,
         "ALTER TABLE own.server DROP COLUMN twice; ALTER TABLE own.server ALTER COLUMN memory_gb TYPE text;
-         ALTER TABLE own.server_history DROP COLUMN twice;
-         SELECT assets_fdw.refresh('own.server', 'full')",
+         ALTER TABLE own.server ADD COLUMN twice text GENERATED ALWAYS AS (memory_gb || memory_gb) STORED;
+         ALTER TABLE own.server_history ADD COLUMN half bigint GENERATED ALWAYS AS (memory_gb / 2) STORED",
     );
+    let halves = number(&mut client, mine);
+    client.batch_execute("SELECT assets_fdw.refresh('own.server', 'full')").unwrap();
     assert_eq!(number(&mut client, held), before);
+    // So does what it computed of it, and what is computed now is of the column that is shown now.
+    assert_eq!(number(&mut client, "SELECT sum(twice_bigint)::bigint FROM own.server_history"), twice);
+    assert_eq!(number(&mut client, mine), halves);
+    let agree = "SELECT count(*) FROM own.server AS s JOIN own.server_history AS h USING (id)
+                 WHERE h.valid_to IS NULL AND s.twice IS DISTINCT FROM h.twice";
+    assert_eq!(number(&mut client, agree), 0);
+    assert!(number(&mut client, "SELECT count(twice) FROM own.server_history WHERE valid_to IS NULL") > 0);
     let open = "SELECT count(*) FROM own.server AS s JOIN own.server_history AS h USING (id, memory_gb) WHERE h.valid_to IS NULL";
     assert_eq!(number(&mut client, open), number(&mut client, "SELECT count(memory_gb) FROM own.server"));
     // The id, without which nothing is a version: the column itself gets the type.
@@ -238,6 +249,20 @@ fn columns_of_the_users_own_are_no_hindrance_to_a_history() {
     let before = number(&mut client, versions);
     client.batch_execute("ALTER TABLE own.server ALTER COLUMN id TYPE integer").unwrap();
     sim.update(&key, "Memory GB", &["8"]).unwrap();
+    // Who reads the history is waited for, but not for long: whoever comes to read it meanwhile waits as well. What is
+    // made of the column says what to do.
+    let mut reader = database.connect();
+    reader.batch_execute("BEGIN; SELECT FROM own.server_history LIMIT 1").unwrap();
+    let (state, message) = error_of(&mut client, "SELECT assets_fdw.refresh('own.server')");
+    assert!(message.contains("another session has locked it"), "{state} {message}");
+    reader.batch_execute("COMMIT; CREATE VIEW own.versions AS SELECT id FROM own.server_history").unwrap();
+    let (state, message) = error_of(&mut client, "SELECT assets_fdw.refresh('own.server')");
+    assert!(
+        state == "0A000" && message.contains("cannot get integer, its replica's type"),
+        "{state} {message}"
+    );
+    assert!(message.contains("own.versions") || message.contains("view"), "{message}");
+    client.batch_execute("DROP VIEW own.versions").unwrap();
     client
         .batch_execute("SELECT assets_fdw.refresh('own.server')")
         .unwrap_or_else(|error| panic!("{error:?}"));
@@ -253,6 +278,36 @@ fn columns_of_the_users_own_are_no_hindrance_to_a_history() {
     );
     let open = "SELECT count(*) FROM own.laptop AS s JOIN own.laptop_history AS h USING (id, key) WHERE h.valid_to IS NULL";
     assert_eq!(number(&mut client, open), number(&mut client, "SELECT count(*) FROM own.laptop"));
+}
+
+#[test]
+fn a_column_that_comes_later_is_in_a_history_from_then_on_and_one_that_was_taken_out_stays_out() {
+    let (sim, database) = (small(), Server::shared().create_database());
+    let mut client = import(&database, &sim);
+    let refresh = "SELECT assets_fdw.refresh('itsm_replica.server')";
+    steps(
+        &mut client,
+        &format!(
+            "ALTER FOREIGN TABLE itsm.server DROP COLUMN memory_gb;
+             SELECT assets_fdw.materialize('itsm.server', history => true); {refresh};
+             ALTER TABLE itsm_replica.server_history DROP COLUMN notes;
+             ALTER FOREIGN TABLE itsm.server ADD COLUMN memory_gb bigint OPTIONS (attribute 'Memory GB');
+             ALTER TABLE itsm_replica.server ADD COLUMN memory_gb bigint; {refresh}"
+        ),
+    );
+    let agree = "SELECT count(*) FROM itsm_replica.server AS s LEFT JOIN itsm_replica.server_history AS h
+                 ON h.id = s.id AND h.valid_to IS NULL WHERE h.memory_gb IS DISTINCT FROM s.memory_gb OR h.id IS NULL";
+    let columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'itsm_replica.server_history'::regclass
+                   AND attname = 'notes'";
+    assert!(number(&mut client, "SELECT count(memory_gb) FROM itsm_replica.server") > 0);
+    assert_eq!((number(&mut client, agree), number(&mut client, columns)), (0, 0));
+    // Taken out afterwards, it does not come back either.
+    client.batch_execute("ALTER TABLE itsm_replica.server_history DROP COLUMN memory_gb").unwrap();
+    let key = text(&mut client, "SELECT min(key) FROM itsm_replica.server");
+    sim.update(&key, "Memory GB", &["77"]).unwrap();
+    steps(&mut client, &format!("{refresh}; SELECT assets_fdw.refresh('itsm_replica.server', 'full')"));
+    let both = columns.replace("= 'notes'", "IN ('notes', 'memory_gb')");
+    assert_eq!(number(&mut client, &both), 0);
 }
 
 #[test]
