@@ -152,9 +152,11 @@ impl Pending {
         (rows + coming as u64).saturating_sub(leaving)
     }
 
-    /// The same as ids.
-    pub fn ids_after(&self, held: impl IntoIterator<Item = i64>) -> HashSet<i64> {
-        held.into_iter().chain(self.brought.iter().copied()).filter(|id| !self.out.contains(id)).collect()
+    /// The same as ids, each once. Of a large replica they are many: a set would take several times the memory.
+    pub fn ids_after(&self, held: impl IntoIterator<Item = i64>) -> Vec<i64> {
+        let stays = |id: &i64| !self.out.contains(id);
+        let held = held.into_iter().filter(|id| !self.brought.contains(id));
+        held.chain(self.brought.iter().copied()).filter(stays).collect()
     }
 }
 

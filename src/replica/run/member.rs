@@ -253,8 +253,8 @@ impl Member {
         rows
     }
 
-    /// Which objects it will hold; inside a transaction.
-    pub fn ids_after(&self) -> HashSet<i64> {
+    /// Which objects it will hold, each once; inside a transaction.
+    pub fn ids_after(&self) -> Vec<i64> {
         if let Some(whole) = &self.whole {
             return self.pending.ids_after(whole.ids.iter().copied());
         }

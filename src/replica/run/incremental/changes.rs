@@ -389,7 +389,9 @@ impl Group {
         let Some((held, after)) = self.with(0, |leader| (leader.held_ids(), leader.ids_after())) else {
             return;
         };
-        let known = |id: &i64| after.contains(id) || self.changed.contains_key(id);
+        let mut after = after;
+        after.sort_unstable();
+        let known = |id: &i64| after.binary_search(id).is_ok() || self.changed.contains_key(id);
         let lost: Vec<i64> = held.iter().copied().filter(|id| !known(id)).collect();
         if self.leader().may_lose().allows(lost.len() as u64, held.len() as u64) {
             self.gone.extend(lost);

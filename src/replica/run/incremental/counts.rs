@@ -1,8 +1,6 @@
 //! What is gone, and what appeared unannounced: found by counts, and by complete lists of ids where they
 //! differ. Nothing is deleted on the word of a count.
 
-use std::collections::HashSet;
-
 use assets::value::Row;
 use delta::search::{Ask, Purpose, Range, Search};
 use delta::sift::{Takes, Unit, parts, units};
@@ -119,7 +117,7 @@ impl Group {
             return Ok(true);
         }
         self.progress("searching")?;
-        let mut held = HashSet::new();
+        let mut held = Vec::new();
         for n in &unit.members {
             match self.with(*n, |member| member.ids_after()) {
                 Some(ids) => held.extend(ids),
