@@ -116,19 +116,22 @@ impl Count {
         self.scan.stats.requests.fetch_add(1, Ordering::Relaxed);
         // No page proves a count: what its condition rests on is made sure of, at the same time.
         let unsure = self.scan.unsure();
-        let requests = self.beside.as_ref().map(|(requests, _)| requests.clone());
+        let requests = match &self.beside {
+            Some((requests, _)) => requests.clone(),
+            None => Requests::new(client.config().max_in_flight),
+        };
         let work = async move {
             let still = async {
                 match &unsure {
-                    Some(expected) => client.still(expected).await,
+                    Some(expected) => {
+                        let _one = requests.one().await;
+                        client.still(expected).await
+                    }
                     None => Ok(true),
                 }
             };
             let count = async {
-                let _one = match &requests {
-                    Some(requests) => requests.one().await,
-                    None => None,
-                };
+                let _one = requests.one().await;
                 client.total_count(&text).await
             };
             tokio::join!(count, still)

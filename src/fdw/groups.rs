@@ -13,6 +13,7 @@ use aql::groups::{Counted, Groups as Known};
 use assets::client::Client;
 use assets::error::{Error, Kind};
 use assets::stats::ScanStats;
+use assets::together::Requests;
 use pgrx::{PgMemoryContexts, pg_sys};
 use tokio::task::JoinSet;
 
@@ -164,6 +165,7 @@ impl Groups {
                 .collect(),
             others: known.others.clone().map(|others| with_base(&base, vec![others])),
             base,
+            requests: Requests::new(client.config().max_in_flight),
             stats,
         };
         let answer: Result<Answer, Error> = runtime::wait(async move {
@@ -271,6 +273,8 @@ struct Asking {
     /// One a group.
     conditions: Vec<String>,
     others: Option<String>,
+    /// How many may be under way at once.
+    requests: Requests,
     stats: Arc<ScanStats>,
 }
 
@@ -297,28 +301,28 @@ impl Asking {
     }
 
     async fn count(&self, text: &str) -> Result<u64, Error> {
+        let _one = self.requests.one().await;
         self.stats.requests.fetch_add(1, Ordering::Relaxed);
         self.client.total_count(text).await
     }
 
-    /// The number of each group, at most `max_in_flight` under way at once.
+    /// The number of each group.
     async fn each(&self) -> Result<Vec<u64>, Error> {
         let mut counts = vec![0; self.conditions.len()];
-        let mut open = self.conditions.iter().cloned().enumerate();
         let mut under_way = JoinSet::new();
-        loop {
-            while under_way.len() < self.client.config().max_in_flight.max(1) as usize
-                && let Some((n, text)) = open.next()
-            {
-                self.stats.requests.fetch_add(1, Ordering::Relaxed);
-                let client = self.client.clone();
-                under_way.spawn(async move { (n, client.total_count(&text).await) });
-            }
-            match under_way.join_next().await {
-                Some(Ok((n, count))) => counts[n] = count?,
-                Some(Err(_)) => return Err(Error::new(Kind::Protocol, "a group could not be counted")),
-                None => return Ok(counts),
-            }
+        for (n, text) in self.conditions.iter().cloned().enumerate() {
+            let (client, requests, stats) = (self.client.clone(), self.requests.clone(), self.stats.clone());
+            under_way.spawn(async move {
+                let _one = requests.one().await;
+                stats.requests.fetch_add(1, Ordering::Relaxed);
+                (n, client.total_count(&text).await)
+            });
         }
+        while let Some(joined) = under_way.join_next().await {
+            let gone = |_| Error::new(Kind::Protocol, "a group could not be counted");
+            let (n, count) = joined.map_err(gone)?;
+            counts[n] = count?;
+        }
+        Ok(counts)
     }
 }

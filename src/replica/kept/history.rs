@@ -168,8 +168,7 @@ pub fn turned(run: &Run) {
 /// What some runs have noted of themselves, by number: whether each compares everything, and whether it has ended. One
 /// that has not begun has noted nothing.
 pub fn notes_of(runs: &[i64]) -> Vec<(i64, bool, bool)> {
-    let sql =
-        "SELECT id, mode = 'full', outcome <> 'running' FROM assets_fdw.replica_run WHERE id = ANY ($1)";
+    let sql = "SELECT id, mode IS NOT DISTINCT FROM 'full', outcome <> 'running' FROM assets_fdw.replica_run WHERE id = ANY ($1)";
     as_extension(|| query(sql, &[runs.to_vec().into()], |row| (row.must(1), row.must(2), row.must(3))))
 }
 

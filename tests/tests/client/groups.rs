@@ -116,6 +116,14 @@ fn few_known_groups_are_counted_one_by_one_and_all_others_are_read() {
     let lateral = "SELECT v.m, q.status, q.n FROM (VALUES (1), (8), (1), (4)) v(m),
                    LATERAL (SELECT status, count(*) AS n FROM itsm.server WHERE memory_gb >= v.m GROUP BY status OFFSET 0) q";
     assert_eq!(rows(&mut client, lateral), unpushed(&mut client, |client| rows(client, lateral)));
+    // As many at once as the server bears, whatever they are for.
+    client.batch_execute("ALTER SERVER assets OPTIONS (ADD max_in_flight '1')").unwrap();
+    live.sim.switches(|switches| switches.latency_ms = 10);
+    for sql in [status, "SELECT count(*) FROM itsm.server WHERE virtual"] {
+        live.requests(&mut client, sql);
+        assert_eq!(live.sim.log().iter().map(|entry| entry.in_flight).max(), Some(1), "{sql}");
+    }
+    live.sim.switches(|switches| switches.latency_ms = 0);
     // Off, while planning and in a plan that was made before.
     client.batch_execute("SET assets_fdw.enable_group_counts = off").unwrap();
     assert!(!explain(&mut client, status).contains("Groups: "));

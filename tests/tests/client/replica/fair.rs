@@ -454,3 +454,58 @@ fn drift_is_looked_at_whichever_schema_of_the_group_is_refreshed_and_whatever_th
                WHERE target LIKE 'itsm_replica.%' AND with_run IS NULL AND reason <> 'first load'";
     assert_eq!(number(&mut client, led), 0, "{}", history(&mut client));
 }
+
+#[test]
+fn a_run_that_did_not_begin_holds_up_nobody_while_its_process_ends() {
+    let (sim, server) = (small(), preloaded(&[]));
+    let database = server.create_database();
+    let mut client = import(&database, &sim);
+    loaded(&mut client, "1 second");
+    client
+        .batch_execute(
+            "CREATE SCHEMA fac; IMPORT FOREIGN SCHEMA \"FAC\" LIMIT TO (city) FROM SERVER assets INTO fac;
+             SELECT assets_fdw.materialize('fac.city', every => '1 day')",
+        )
+        .unwrap();
+    let loaded = "SELECT bool_and(last_success IS NOT NULL) FROM assets_fdw.materializations";
+    wait_for(&mut client, "both are loaded", loaded);
+    // What a run begins with is kept from it, while there is none.
+    let mut holder = database.connect();
+    loop {
+        holder
+            .batch_execute(
+                "BEGIN; SELECT FROM assets_fdw.replica_state WHERE target = 'itsm_replica.server'::regclass FOR UPDATE",
+            )
+            .unwrap();
+        let state =
+            "SELECT state FROM assets_fdw.materializations WHERE target = 'itsm_replica.server'::regclass";
+        if text(&mut client, state) != "running" {
+            break;
+        }
+        holder.batch_execute("ROLLBACK").unwrap();
+    }
+    let waiting =
+        "FROM pg_stat_activity WHERE backend_type = 'assets_fdw refresh' AND wait_event_type = 'Lock'";
+    wait_for(&mut client, "a run waits", &format!("SELECT EXISTS (SELECT {waiting})"));
+    client.batch_execute(&format!("SELECT pg_cancel_backend(pid) {waiting}")).unwrap();
+    // Its note goes in; whatever it writes after that waits.
+    let mut second = database.connect();
+    let pid = number(&mut second, "SELECT pg_backend_pid()::bigint");
+    let lock = std::thread::spawn(move || {
+        second.batch_execute("BEGIN; LOCK TABLE assets_fdw.replica_run IN SHARE MODE").unwrap();
+        second
+    });
+    let queued = format!("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = {pid}");
+    wait_for(&mut client, "the lock is waited for", &queued);
+    holder.batch_execute("ROLLBACK").unwrap();
+    let mut second = lock.join().unwrap();
+    client.batch_execute("SELECT assets_fdw.request_refresh('fac_replica.city')").unwrap();
+    wait_for(&mut client, "another replica's run was started", &format!("SELECT count(*) >= 2 {waiting}"));
+    second.batch_execute("ROLLBACK").unwrap();
+    wait_for(
+        &mut client,
+        "both go on",
+        "SELECT count(DISTINCT target) = 2 FROM assets_fdw.refresh_history AS h WHERE outcome = 'ok'
+             AND id > (SELECT max(id) FROM assets_fdw.refresh_history WHERE mode IS NULL)",
+    );
+}
