@@ -244,6 +244,7 @@ fn of_server(server: pg_sys::Oid) -> Origins {
 /// now. For superusers; gives the number of mappings.
 #[pg_extern(sql = false)]
 fn trust_server(server: &CStr) -> i64 {
+    spi::refuse_read_only("trust_server()");
     // SAFETY: no preconditions.
     if !unsafe { pg_sys::superuser() } {
         error::raise(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "only a superuser may trust a server");

@@ -3,7 +3,7 @@
 //! or the mapping changes. Never shared across identities.
 #![allow(unsafe_code)] // catalogue look-ups and invalidation callbacks
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::rc::Rc;
@@ -31,6 +31,8 @@ pub struct Connection {
     pub server_name: String,
     /// Conditions that the service refused in this session, by their text.
     pub refused: RefCell<HashSet<String>>,
+    /// How many values of a list the service was found to take in one query, in this session.
+    pub listed: Cell<usize>,
     /// Attributes that AQL does not know by their names, each with the condition that selects the objects.
     pub unknown: RefCell<HashSet<(String, String)>>,
     /// `use_remote_estimate`
@@ -239,6 +241,7 @@ fn make(server: pg_sys::Oid, user: pg_sys::Oid, mapping: pg_sys::Oid, withheld: 
         client: Arc::new(client),
         server_name,
         refused: RefCell::default(),
+        listed: Cell::new(usize::MAX),
         unknown: RefCell::default(),
         remote_estimate: server_options.flag("use_remote_estimate", true),
         service,

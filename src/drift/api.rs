@@ -11,7 +11,7 @@ use super::{gather, watch};
 use crate::error;
 use crate::replica::api::{check_interval, required, say_if_unscheduled};
 use crate::replica::kept::jobs;
-use crate::sql::spi::{as_extension, query, query_one};
+use crate::sql::spi::{as_extension, query, query_one, refuse_read_only};
 
 /// `assets_fdw.sync_schema(local_schema, dry_run)`
 #[pg_extern(sql = false)]
@@ -23,6 +23,9 @@ fn sync_schema(
     'static,
     (name!(statement, String), name!(kind, String), name!(reason, String), name!(blocked_by, Option<String>)),
 > {
+    if !dry_run {
+        refuse_read_only("sync_schema()");
+    }
     let schema = local_schema.to_string_lossy().into_owned();
     // SAFETY: no preconditions.
     let user = unsafe { pg_sys::GetUserId() };

@@ -160,13 +160,11 @@ impl Count {
                 }
                 i64::try_from(count).unwrap_or(i64::MAX)
             }
+            // Whether it is the condition that is refused, and which, is found by reading.
             // SAFETY: the caller's promise; nothing has been given.
-            Err(e) if e.kind() == Kind::AqlRejected => unsafe {
-                self.scan.refused(node, e);
+            Err(e) if e.kind().refuses_counts() || e.kind() == Kind::AqlRejected => unsafe {
                 self.read(node)
             },
-            // SAFETY: the caller's promise.
-            Err(e) if e.kind().refuses_counts() => unsafe { self.read(node) },
             // It may be too much to count, or the conditions' fault, which reading finds out.
             // SAFETY: the caller's promise.
             Err(e) if e.is_doubtful() && self.scan.answers() => unsafe { self.read(node) },

@@ -66,7 +66,7 @@ enum Answer {
     /// What the conditions rest on has changed.
     Outdated,
     /// The conditions of the query itself are refused.
-    Refused(Error),
+    Refused,
 }
 
 impl Groups {
@@ -184,11 +184,8 @@ impl Groups {
                 unsafe { self.scan.renew(node, false) };
                 return Err("its attribute has changed".to_owned());
             }
-            Ok(Answer::Refused(e)) => {
-                // SAFETY: the caller's promise; nothing has been given.
-                unsafe { self.scan.refused(node, e) };
-                return Err("a condition was refused".to_owned());
-            }
+            // Whether it is the condition that is refused, and which, is found by reading.
+            Ok(Answer::Refused) => return Err("the service refused to count by the condition".to_owned()),
             Err(e) if e.kind() == Kind::AqlRejected => {
                 self.note();
                 return Err("the service refuses to select a group".to_owned());
@@ -282,7 +279,7 @@ impl Asking {
     async fn ask(self) -> Result<Answer, Error> {
         let before = match self.count(&self.base).await {
             Ok(count) => count,
-            Err(e) if e.kind() == Kind::AqlRejected => return Ok(Answer::Refused(e)),
+            Err(e) if e.kind() == Kind::AqlRejected => return Ok(Answer::Refused),
             Err(e) => return Err(e),
         };
         let left = self.conditions.len() as u64 + u64::from(self.others.is_some()) + 1;

@@ -142,7 +142,7 @@ impl Queries {
             if self.under_way.len() >= self.width.queries(page, enough) {
                 return;
             }
-            let Some(Query { text, most }) = self.queue.pop_front() else { return };
+            let Some(Query { text, most, .. }) = self.queue.pop_front() else { return };
             let (columns, expected) = (asking.columns.clone(), asking.expected.clone());
             let spec = ScanSpec { filter: text.clone(), columns, limit: asking.limit, most, expected };
             let (client, stats) = (asking.client.clone(), asking.stats.clone());

@@ -30,6 +30,8 @@ pub struct Query {
     pub text: String,
     /// So many objects can match at most, where the condition says so.
     pub most: Option<u64>,
+    /// So many values has its list, where it has one.
+    pub listed: usize,
 }
 
 /// What is asked, and of whom.
@@ -104,7 +106,7 @@ impl Pushed {
 
 /// A condition whose lists fit one query: it is refused, or not, as the whole is.
 fn shortest(expr: &Expr) -> Expr {
-    lower::split(expr.clone(), MAX_QUERY_BYTES, usize::MAX).swap_remove(0)
+    lower::split(expr.clone(), MAX_QUERY_BYTES, usize::MAX, usize::MAX).swap_remove(0)
 }
 
 /// One qual of the plan.
@@ -488,11 +490,12 @@ impl Question {
             _ => Expr::And(flattened(parts)),
         };
         let page = self.connection.client.objects_a_request();
-        let queries: Vec<Query> = lower::split(whole, MAX_QUERY_BYTES, page)
+        let queries: Vec<Query> = lower::split(whole, MAX_QUERY_BYTES, page, self.connection.listed.get())
             .into_iter()
             .map(|expr| {
                 let most = lower::most(&expr).map(|most| most as u64);
-                Query { text: with_base(&self.filter, vec![lower::in_clauses(expr)]), most }
+                let listed = lower::listed(&expr);
+                Query { text: with_base(&self.filter, vec![lower::in_clauses(expr)]), most, listed }
             })
             .collect();
         // A condition that is too long even so is dropped: the recheck does its work.
@@ -504,7 +507,7 @@ impl Question {
     }
 
     fn unconditional(&self) -> Query {
-        Query { text: self.filter.clone(), most: None }
+        Query { text: self.filter.clone(), most: None, listed: 0 }
     }
 
     /// The one condition whose matches are the wanted objects and no others: none where some

@@ -9,6 +9,7 @@
 //! schema of services (assets-api.md 13), is answered with nothing: so where nothing comes back, one
 //! count shows whether any object has an attribute of that name, set or not. A match proves the names in
 //! it, but for those beside something else in an OR, which are made sure of before.
+#![allow(unsafe_code)] // the executor's node, for the values of the moment
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,10 +19,14 @@ use assets::client::Client;
 use assets::error::{Error, Kind};
 use assets::stats::ScanStats;
 use assets::value::ColumnSpec;
+use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::fdw::question::{Question, with_base};
 use crate::{error, runtime};
+
+/// A service that takes shorter lists than this is better asked for everything.
+const LEAST_LISTED: usize = 10;
 
 /// What asked once more without the conditions has shown of a query that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +125,29 @@ impl Question {
         }
         .report(PgLogLevel::WARNING);
         self.connection.refused.borrow_mut().extend(refused);
+    }
+
+    /// The service refused a query with a list of `listed` values: whether it is their number that it refuses. Then lists are
+    /// half as long from now on, in this session, and it is to be asked again. How many it takes is not documented.
+    ///
+    /// # Safety
+    /// As for [`Question::ask`].
+    pub unsafe fn shorten(&mut self, node: *mut pg_sys::ForeignScanState, listed: usize) -> bool {
+        let half = listed / 2;
+        if half < LEAST_LISTED {
+            return false;
+        }
+        let before = self.connection.listed.replace(1);
+        // SAFETY: the caller's promise.
+        let short = unsafe { self.ask(node) }.into_iter().next();
+        self.connection.listed.set(before);
+        let client = self.connection.client.clone();
+        let taken =
+            short.is_some_and(|query| runtime::wait(async move { client.any(&query.text).await.is_ok() }));
+        if taken {
+            self.connection.listed.set(half);
+        }
+        taken
     }
 
     /// The service refused the query: finds the clauses that it refuses each by itself, remembers

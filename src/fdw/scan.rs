@@ -308,11 +308,11 @@ impl Scan {
         self.question.know_after_nothing()
     }
 
-    /// The service refused a query: finds out why, and what to ask instead. Raises what cannot be helped.
+    /// The service refused the query `failed`: finds out why, and what to ask instead. Raises what cannot be helped.
     ///
     /// # Safety
     /// As for [`Scan::renew`].
-    pub unsafe fn refused(&mut self, node: *mut pg_sys::ForeignScanState, refusal: Error) {
+    unsafe fn refused(&mut self, node: *mut pg_sys::ForeignScanState, refusal: Error, failed: &str) {
         // A name that is no longer one.
         if !self.delivered && self.unsure().is_some() {
             self.is_sure = true;
@@ -323,6 +323,16 @@ impl Scan {
                 return;
             }
             // The question was made anew: what it pushes is to be known again.
+            // SAFETY: the caller's promise.
+            unsafe { self.question.ask(node) };
+        }
+        let listed = self.asked.iter().find(|query| query.text == failed).map_or(0, |query| query.listed);
+        // SAFETY: the caller's promise.
+        if unsafe { self.question.shorten(node, listed) } {
+            return;
+        }
+        // What was asked is what a shorter one asked for beside it.
+        if listed > 0 {
             // SAFETY: the caller's promise.
             unsafe { self.question.ask(node) };
         }
@@ -472,7 +482,7 @@ impl Scan {
     unsafe fn take_back(&mut self, node: *mut pg_sys::ForeignScanState, failure: Error, failed: String) {
         // SAFETY: the caller's promise.
         match failure.kind() {
-            Kind::AqlRejected => return unsafe { self.refused(node, failure) },
+            Kind::AqlRejected => return unsafe { self.refused(node, failure, &failed) },
             Kind::Outdated => return unsafe { self.outdated(node, &failure) },
             _ => {}
         }

@@ -25,6 +25,12 @@ pub fn install() {
 /// The replica of a foreign table, with the number of its rows by its last ANALYZE or VACUUM; of several, the largest.
 pub fn of(source: pg_sys::Oid) -> Option<(pg_sys::Oid, f64)> {
     let table = pg::own_table(c"replica_job")?;
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // Who has it locked (ALTER EXTENSION, VACUUM FULL) holds up no planning: an estimate is not worth that.
+    // SAFETY: does not wait; given back below.
+    if !unsafe { pg_sys::ConditionalLockRelationOid(table, lock) } {
+        return None;
+    }
     let mut found: Option<(pg_sys::Oid, f64)> = None;
     // SAFETY: the extension's own table, whose first columns are of type regclass.
     unsafe {
@@ -35,6 +41,7 @@ pub fn of(source: pg_sys::Oid) -> Option<(pg_sys::Oid, f64)> {
                 found = Some((target, rows));
             }
         });
+        pg_sys::UnlockRelationOid(table, lock);
     }
     found
 }

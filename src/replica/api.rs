@@ -20,7 +20,7 @@ use crate::replica::table::apply;
 use crate::replica::table::rights::{self, Tables, Use};
 use crate::replica::table::target::Source;
 use crate::sql::failure::Failure;
-use crate::sql::spi::{execute, query_one};
+use crate::sql::spi::{execute, query_one, refuse_read_only};
 use crate::{error, gucs, session};
 
 /// `assets_fdw.materialize(…)`
@@ -217,17 +217,6 @@ fn refresh_now(target: pg_sys::Oid, mode: &str, neighbours: bool) -> (i64, Ended
         }
     }
     (run, ended)
-}
-
-/// As PostgreSQL refuses a statement that writes, and not one of those that are ours.
-fn refuse_read_only(function: &str) {
-    // SAFETY: a setting of this session.
-    if unsafe { pg_sys::XactReadOnly } {
-        error::raise(
-            PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
-            format!("cannot execute assets_fdw.{function} in a read-only transaction"),
-        );
-    }
 }
 
 fn died(job: &Job) -> Failure {

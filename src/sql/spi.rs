@@ -366,3 +366,14 @@ fn rows<T>(mut read: impl FnMut(&Row) -> T) -> Vec<T> {
             .collect()
     }
 }
+
+/// As PostgreSQL refuses a statement that writes, and not one of those that are ours.
+pub fn refuse_read_only(function: &str) {
+    // SAFETY: a setting of this session.
+    if unsafe { pg_sys::XactReadOnly } {
+        error::raise(
+            PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            format!("cannot execute assets_fdw.{function} in a read-only transaction"),
+        );
+    }
+}

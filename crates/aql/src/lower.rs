@@ -199,13 +199,14 @@ fn never_true(op: Op, value: &Literal) -> bool {
     }
 }
 
-/// Splits a condition into several whose results together are the same, where its text would be longer than `max_bytes`, or where a list of keys or ids is longer than `page`, the number
-/// of objects that one request gives: then each part is one request, with no next page to look for.
+/// Splits a condition into several whose results together are the same, where its text would be longer than `max_bytes`, where a
+/// list of keys or ids is longer than `page`, the number of objects that one request gives (then each part is one request,
+/// with no next page to look for), or where any list is longer than `listed`, as many values as the service takes.
 /// An object with several values may match several parts.
 ///
 /// What is cut is the longest `in (…)` that every object must satisfy. A condition that has none is
 /// returned as it is.
-pub fn split(expr: Expr, max_bytes: usize, page: usize) -> Vec<Expr> {
+pub fn split(expr: Expr, max_bytes: usize, page: usize, listed: usize) -> Vec<Expr> {
     let mut parts = match expr {
         Expr::And(parts) => parts,
         other => vec![other],
@@ -221,7 +222,7 @@ pub fn split(expr: Expr, max_bytes: usize, page: usize) -> Vec<Expr> {
         true => max_bytes.saturating_sub(total - sizes[index] + AND).max(200),
         false => usize::MAX,
     };
-    let most = if is_unique(&path) { page.max(1) } else { usize::MAX };
+    let most = if is_unique(&path) { page.min(listed) } else { listed }.max(1);
     chunks(values, room, most)
         .into_iter()
         .map(|chunk| {
@@ -240,6 +241,15 @@ pub fn most(expr: &Expr) -> Option<usize> {
         Expr::In(path, values) if is_unique(path) => Some(values.len()),
         Expr::Compare(path, Cmp::Eq, _) if is_unique(path) => Some(1),
         _ => None,
+    }
+}
+
+/// How many values the longest list has of those that [`split`] cuts; 0 without one.
+pub fn listed(expr: &Expr) -> usize {
+    match expr {
+        Expr::And(parts) => parts.iter().map(listed).max().unwrap_or(0),
+        Expr::In(_, values) => values.len(),
+        _ => 0,
     }
 }
 

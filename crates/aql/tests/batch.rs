@@ -383,7 +383,7 @@ fn keys_and_ids_are_cut_by_the_page() {
         let Lowered::Pushed(expr, _) = lower(&together(&pred, &[Literal::Null], &[true], Some(&each))) else {
             panic!("stays at home")
         };
-        let parts: Vec<Expr> = aql::lower::split(expr, 1 << 20, 100);
+        let parts: Vec<Expr> = aql::lower::split(expr, 1 << 20, 100, usize::MAX);
         let most: Vec<_> = parts.iter().map(aql::lower::most).collect();
         assert_eq!(most, [Some(100), Some(100), Some(50)]);
     }

@@ -466,7 +466,7 @@ fn a_list_too_long_for_one_query_is_cut_into_disjoint_ones() {
     let values: Vec<Value> = (0..1000).map(|n| Value::Text(format!("ITSM-{n}"))).collect();
     let list = Expr::In(Path::Keyword("Key"), values.clone());
     let other = Expr::IsNotEmpty(Path::Attribute("A".into()));
-    let parts = split(Expr::And(vec![other.clone(), list]), 2000, 1000);
+    let parts = split(Expr::And(vec![other.clone(), list]), 2000, 1000, usize::MAX);
     let mut seen = Vec::new();
     for part in &parts {
         assert!(part.to_string().len() <= 2000);
@@ -489,13 +489,13 @@ fn a_list_of_keys_or_ids_is_cut_where_a_page_ends_and_no_other() {
         (Path::Attribute("Memory".into()), vec![250]),
         (Path::KeyOf("Owner".into()), vec![250]),
     ] {
-        let parts = split(Expr::In(path, values.clone()), 6000, 100);
+        let parts = split(Expr::In(path, values.clone()), 6000, 100, usize::MAX);
         let lengths: Vec<usize> =
             parts.iter().map(|p| if let Expr::In(_, list) = p { list.len() } else { 0 }).collect();
         assert_eq!(lengths, expected);
     }
     // A list as long as a page stays whole.
-    assert_eq!(split(Expr::In(Path::Keyword("Key"), values), 6000, 250).len(), 1);
+    assert_eq!(split(Expr::In(Path::Keyword("Key"), values), 6000, 250, usize::MAX).len(), 1);
 }
 
 #[test]
@@ -542,7 +542,7 @@ fn a_match_proves_the_names_that_it_rests_on_and_no_others() {
 fn an_or_is_never_cut() {
     let list = Expr::In(Path::Keyword("Key"), (0..1000).map(Value::Int).collect());
     let or = Expr::Or(vec![list, Expr::IsEmpty(Path::Attribute("A".into()))]);
-    assert_eq!(split(or.clone(), 100, 10), vec![or]);
+    assert_eq!(split(or.clone(), 100, 10, usize::MAX), vec![or]);
 }
 
 #[test]

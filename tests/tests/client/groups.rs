@@ -186,7 +186,9 @@ fn a_value_that_nothing_names_any_more_is_never_lost_nor_a_group_that_cannot_be_
     let table = "SELECT status, count(*) FROM itsm.server GROUP BY status";
     assert!(!explain(&mut client, table).contains("is not EMPTY"));
     // A service that counts all and refuses groups, one that says nothing of statuses, and one that does not count.
-    for (endpoint, status) in [(Endpoint::StatusTypes, 403), (Endpoint::TotalCount, 403)] {
+    for (endpoint, status) in
+        [(Endpoint::StatusTypes, 403), (Endpoint::TotalCount, 403), (Endpoint::TotalCount, 400)]
+    {
         let fault = Fault::new(FaultKind::Status { status }).on(endpoint);
         live.sim.fault(fault);
         let mut client = live.connect();

@@ -77,6 +77,12 @@ fn a_table_with_a_replica_is_planned_from_the_replicas_rows_and_statistics_witho
             assert!((found - known).abs() <= 1.0 + known / 50.0, "{user}: {condition}: {found} for {known}");
         }
     }
+    // Whoever has the list of replicas locked holds up no query.
+    let mut other = live.connect();
+    other.batch_execute("BEGIN; LOCK TABLE assets_fdw.replica_job").unwrap();
+    let planned = "SET statement_timeout = '20s'; EXPLAIN SELECT * FROM itsm.server; RESET statement_timeout";
+    client.batch_execute(planned).unwrap();
+    other.batch_execute("ROLLBACK").unwrap();
     client.batch_execute("SELECT assets_fdw.dematerialize('replica.server')").unwrap();
     assert!(live.requests(&mut live.connect(), "EXPLAIN SELECT key FROM itsm.server") <= 1);
     client.batch_execute("DROP OWNED BY planner; DROP ROLE planner").unwrap();

@@ -161,6 +161,37 @@ fn a_refused_clause_is_one_warning_and_right_rows() {
 }
 
 #[test]
+fn a_service_that_takes_shorter_lists_is_asked_with_shorter_ones_and_of_everything_only_below_ten() {
+    let (live, mut client) = start(4_000);
+    let all: i64 = one(&mut client, "SELECT count(*) FROM k");
+    let joined = format!("SELECT count(name) FROM ({JOIN}) q");
+    let listed = "SELECT count(name) FROM itsm.server WHERE key = ANY (ARRAY(SELECT key FROM k))";
+    let counted = "SELECT count(*) FROM itsm.server WHERE key = ANY (ARRAY(SELECT key FROM k))";
+    for limit in [40, 12] {
+        live.sim.switches(|s| s.in_list_limit = Some(limit));
+        for sql in [joined.as_str(), listed, counted] {
+            // A session that does not know it yet; it says nothing of it, and then nothing is refused any more.
+            let (mut client, heard) = live.connect_listening();
+            assert_eq!(one::<i64>(&mut client, sql), all, "{limit}: {sql}");
+            live.clear_log();
+            assert_eq!(one::<i64>(&mut client, sql), all, "{limit}: {sql}");
+            let log = live.sim.log();
+            let searches = || log.iter().filter(|entry| entry.endpoint == Endpoint::ObjectAql);
+            assert!(searches().all(|entry| entry.status == 200), "{limit}: {sql}");
+            assert!(
+                searches().all(|entry| entry.aql.as_deref().is_some_and(|aql| aql.contains(" in ("))),
+                "{sql}"
+            );
+            assert_eq!(*heard.lock().unwrap(), Vec::<String>::new(), "{limit}: {sql}");
+        }
+    }
+    live.sim.switches(|s| s.in_list_limit = Some(5));
+    let (mut client, heard) = live.connect_listening();
+    assert_eq!(one::<i64>(&mut client, listed), all);
+    assert!(heard.lock().unwrap().iter().any(|notice| notice.contains("refused")));
+}
+
+#[test]
 fn keys_that_find_nothing_are_counted_as_memory_too() {
     let (_live, mut client) = start(2_500);
     client

@@ -382,6 +382,8 @@ fn a_refresh_that_is_cancelled_before_its_turn_and_one_that_nothing_may_be_writt
         "alter_materialization('itsm_replica.server', enabled => false)",
         "dematerialize('itsm_replica.server')",
         "materialize('itsm.laptop')",
+        "sync_schema('itsm', dry_run => false)",
+        "trust_server('assets')",
     ];
     for call in calls {
         let sql = format!("BEGIN READ ONLY; SELECT assets_fdw.{call}");
