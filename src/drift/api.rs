@@ -60,6 +60,7 @@ fn materialize_schema(
     history: Option<bool>,
     drift: Option<&str>,
 ) -> SetOfIterator<'static, pg_sys::Oid> {
+    refuse_read_only("materialize_schema()");
     let source = required(source_schema, "source_schema").to_string_lossy().into_owned();
     let into = into_schema
         .map_or_else(|| tables::naming::fit(&source, "_replica"), |name| name.to_string_lossy().into_owned());

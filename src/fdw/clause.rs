@@ -401,8 +401,29 @@ impl<'a> Walker<'a> {
     }
 }
 
+/// Types of which each value has a text.
+const WRITTEN_ANYWAY: [pg_sys::Oid; 16] = [
+    pg_sys::BOOLOID,
+    pg_sys::CHAROID,
+    pg_sys::NAMEOID,
+    pg_sys::INT2OID,
+    pg_sys::INT4OID,
+    pg_sys::INT8OID,
+    pg_sys::OIDOID,
+    pg_sys::FLOAT4OID,
+    pg_sys::FLOAT8OID,
+    pg_sys::NUMERICOID,
+    pg_sys::TEXTOID,
+    pg_sys::VARCHAROID,
+    pg_sys::BPCHAROID,
+    pg_sys::UUIDOID,
+    pg_sys::INETOID,
+    pg_sys::CIDROID,
+];
+
 /// Whether a value can be worked out without an ERROR: a parameter, another table's column or a constant as it is, a
-/// list of those, and what functions make of them that PostgreSQL trusts to say nothing of what they are given.
+/// list of those, one chosen among them, plain ones as text, and what functions make of them that PostgreSQL
+/// trusts to say nothing of what they are given.
 ///
 /// # Safety
 /// `node` is a live expression.
@@ -414,6 +435,29 @@ pub unsafe fn cannot_fail(node: *mut pg_sys::Node) -> bool {
             pg_sys::NodeTag::T_RelabelType => cannot_fail((*node.cast::<pg_sys::RelabelType>()).arg.cast()),
             pg_sys::NodeTag::T_ArrayExpr => {
                 pg::nodes((*node.cast::<pg_sys::ArrayExpr>()).elements).all(|element| cannot_fail(element))
+            }
+            pg_sys::NodeTag::T_CoalesceExpr => {
+                pg::nodes((*node.cast::<pg_sys::CoalesceExpr>()).args).all(|argument| cannot_fail(argument))
+            }
+            pg_sys::NodeTag::T_CaseTestExpr => true,
+            pg_sys::NodeTag::T_CaseExpr => {
+                let case = node.cast::<pg_sys::CaseExpr>();
+                let is_safe = |of: *mut pg_sys::Expr| of.is_null() || cannot_fail(of.cast());
+                is_safe((*case).arg)
+                    && is_safe((*case).defresult)
+                    && pg::nodes::<pg_sys::CaseWhen>((*case).args)
+                        .all(|when| is_safe((*when).expr) && is_safe((*when).result))
+            }
+            pg_sys::NodeTag::T_BoolExpr => {
+                pg::nodes((*node.cast::<pg_sys::BoolExpr>()).args).all(|argument| cannot_fail(argument))
+            }
+            pg_sys::NodeTag::T_NullTest => cannot_fail((*node.cast::<pg_sys::NullTest>()).arg.cast()),
+            pg_sys::NodeTag::T_CoerceViaIO => {
+                let cast = node.cast::<pg_sys::CoerceViaIO>();
+                let of: *mut pg_sys::Node = (*cast).arg.cast();
+                (*cast).resulttype == pg_sys::TEXTOID
+                    && WRITTEN_ANYWAY.contains(&pg_sys::exprType(of))
+                    && cannot_fail(of)
             }
             pg_sys::NodeTag::T_FuncExpr => {
                 let call = node.cast::<pg_sys::FuncExpr>();

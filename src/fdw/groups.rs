@@ -18,7 +18,7 @@ use pgrx::{PgMemoryContexts, pg_sys};
 use tokio::task::JoinSet;
 
 use crate::fdw::local::Local;
-use crate::fdw::question::with_base;
+use crate::fdw::question::{MAX_QUERY_BYTES, with_base};
 use crate::fdw::scan::Scan;
 use crate::fdw::{datum, grouped, pg};
 use crate::{error, gucs, runtime};
@@ -153,6 +153,10 @@ impl Groups {
         };
         let known = self.known()?;
         let client = self.scan.question.connection.client.clone();
+        let shared = known.shared.clone().map(|shared| with_base(&base, vec![shared]));
+        if shared.as_ref().is_some_and(|text| text.len() > MAX_QUERY_BYTES + base.len()) {
+            return Err("they are too many".to_owned());
+        }
         let (unsure, stats) = (self.scan.unsure(), self.scan.stats.clone());
         let asking = Asking {
             client: client.clone(),
@@ -163,7 +167,7 @@ impl Groups {
                 .chain(&known.none)
                 .map(|condition| with_base(&base, vec![condition.clone()]))
                 .collect(),
-            others: known.others.clone().map(|others| with_base(&base, vec![others])),
+            shared,
             base,
             requests: Requests::new(client.config().max_in_flight),
             stats,
@@ -201,7 +205,7 @@ impl Groups {
                 return Err("objects came or went while they were counted".to_owned());
             }
             self.note();
-            return Err("the known groups are not all".to_owned());
+            return Err("an object is in none of the known groups, or in two".to_owned());
         }
         let values = known.each.iter().map(|(value, _)| Value::new(value)).chain([Value::None]);
         let mut groups: Vec<(Value, i64)> = Vec::new();
@@ -269,7 +273,8 @@ struct Asking {
     base: String,
     /// One a group.
     conditions: Vec<String>,
-    others: Option<String>,
+    /// The objects in two groups.
+    shared: Option<String>,
     /// How many may be under way at once.
     requests: Requests,
     stats: Arc<ScanStats>,
@@ -282,19 +287,19 @@ impl Asking {
             Err(e) if e.kind() == Kind::AqlRejected => return Ok(Answer::Refused),
             Err(e) => return Err(e),
         };
-        let left = self.conditions.len() as u64 + u64::from(self.others.is_some()) + 1;
+        let left = self.conditions.len() as u64 + u64::from(self.shared.is_some()) + 1;
         if before.div_ceil(self.client.objects_a_request().max(1) as u64) <= left {
             return Ok(Answer::Few);
         }
         let groups = self.each().await?;
-        let others = async {
-            match &self.others {
-                Some(others) => self.count(others).await,
+        let shared = async {
+            match &self.shared {
+                Some(shared) => self.count(shared).await,
                 None => Ok(0),
             }
         };
-        let (others, after) = tokio::join!(others, self.count(&self.base));
-        Ok(Answer::Counted(Counted { before, groups, others: others?, after: after? }))
+        let (shared, after) = tokio::join!(shared, self.count(&self.base));
+        Ok(Answer::Counted(Counted { before, groups, shared: shared?, after: after? }))
     }
 
     async fn count(&self, text: &str) -> Result<u64, Error> {

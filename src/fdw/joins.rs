@@ -8,7 +8,8 @@ use aql::Lowered;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::fdw::clause::Walker;
+use crate::fdw::clause::{self, Walker};
+use crate::fdw::keyed::{self, Keyed};
 use crate::fdw::pg;
 use crate::fdw::plan::{self, PlanState};
 use crate::{gucs, pg_compat};
@@ -73,7 +74,8 @@ pub unsafe fn add_paths(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOpt
 }
 
 /// What one look-up costs where keys of many outer rows are asked for together: a share of their requests. None where
-/// they are not. How many outer rows there will be is taken as PostgreSQL's own index scans take it.
+/// they are not, because of the keys or because they cannot be worked out early. What does not fit into the memory for rows
+/// is asked for again. How many outer rows there will be is taken as PostgreSQL's own index scans take it.
 unsafe fn batched(
     root: *mut pg_sys::PlannerInfo,
     rel: *mut pg_sys::RelOptInfo,
@@ -92,7 +94,13 @@ unsafe fn batched(
         let keys = aql::batch::keys(preds.iter(), &vec![true; walker.operands.len()]);
         let listed = keys.iter().filter(|key| aql::batch::can_list(key, &preds, &resolved.facts));
         let key = listed.max_by_key(|key| key.unique)?;
+        if !walker.operands.iter().all(|operand| clause::cannot_fail(operand.expr.cast())) {
+            return None;
+        }
         let outer = pg::members((*info).ppi_req_outer).into_iter();
+        if pg::members((*info).ppi_req_outer).into_iter().any(|n| is_volatile(root, n)) {
+            return None;
+        }
         let relations = outer.filter_map(|n| (*(*root).simple_rel_array.add(n)).as_ref());
         let loops = relations.map(|outer| outer.rows).fold(f64::INFINITY, f64::min);
         let loops = if loops.is_finite() { loops.max(1.0) } else { 1.0 };
@@ -100,15 +108,36 @@ unsafe fn batched(
         let none = std::ptr::null_mut();
         let keys = pg_sys::estimate_num_groups(root, operand, loops, none, none.cast()).clamp(1.0, loops);
         let rows = (*info).ppi_rows.max(1e-3);
+        let (memory, each) = (Keyed::kept() as f64, rows.max(1.0) * keyed::ROW_BYTES);
+        let asked = if keys * each <= memory { keys } else { loops };
+        let fit = (memory / 2.0 / each).max(1.0);
         let requests = if key.unique {
-            (keys / plan::PAGE_ROWS).ceil()
+            (asked / fit.min(plan::PAGE_ROWS)).ceil()
         } else {
-            (keys / SHARED_KEYS).ceil() + (keys * rows / plan::PAGE_ROWS).floor()
+            (asked / fit.min(SHARED_KEYS)).ceil() + (asked * rows / plan::PAGE_ROWS).floor()
         };
         let recheck = pg_sys::cpu_tuple_cost + (*rel).baserestrictcost.per_tuple;
         // Somewhat less than for one row alone: with one, as many are asked for.
         let startup = 0.98 * requests * plan::REQUEST_COST / loops;
-        Some((startup, startup + rows * (keys / loops) * plan::OBJECT_COST + rows * recheck))
+        Some((startup, startup + rows * (asked / loops) * plan::OBJECT_COST + rows * recheck))
+    }
+}
+
+/// Whether a relation, or what is asked of it, has something volatile or locks rows: then they are not read early.
+unsafe fn is_volatile(root: *mut pg_sys::PlannerInfo, relation: usize) -> bool {
+    // SAFETY: the planner's nodes; outer joins have numbers and no relation of their own.
+    unsafe {
+        let Some(rel) = (*(*root).simple_rel_array.add(relation)).as_ref() else { return false };
+        let entry = pg_sys::planner_rt_fetch(relation as pg_sys::Index, root);
+        let none: *mut pg_sys::List = std::ptr::null_mut();
+        let query = (*entry).subquery;
+        if query.as_ref().is_some_and(|query| !query.rowMarks.is_null() || query.hasModifyingCTE) {
+            return true;
+        }
+        let with = if (*entry).rtekind == pg_sys::RTEKind::RTE_CTE { (*(*root).parse).cteList } else { none };
+        let of: [*mut pg_sys::Node; 4] =
+            [query.cast(), (*entry).functions.cast(), rel.baserestrictinfo.cast(), with.cast()];
+        of.into_iter().any(|node| !node.is_null() && pg_sys::contain_volatile_functions(node))
     }
 }
 

@@ -26,7 +26,7 @@ use crate::fdw::{compared, datum, pg};
 use crate::gucs;
 
 /// What a row is taken for before any has come, in bytes.
-const ROW_BYTES: f64 = 500.0;
+pub const ROW_BYTES: f64 = 500.0;
 /// So many keys are asked for in one request, of a column whose values several objects may share; what does not fit
 /// one query is cut.
 const SHARED_KEYS: usize = 300;
@@ -131,6 +131,11 @@ impl Keyed {
         unsafe { pg_sys::get_hash_memory_limit() }
     }
 
+    /// The part of it that is for rows that came.
+    pub fn kept() -> usize {
+        Self::budget() / 4 * 3
+    }
+
     /// The look-ups of `node`, whose clauses `question` has; none where nothing that goes out changes from one execution
     /// to the next. `scan` asks for the same.
     ///
@@ -164,7 +169,7 @@ impl Keyed {
             }
             let client = &question.connection.client;
             let in_flight = client.config().max_in_flight.max(1) as usize;
-            let budget = Self::budget() / 4 * 3;
+            let budget = Self::kept();
             let a_request = match usize::try_from(size) {
                 Ok(size) if size > 0 => size,
                 _ if key.as_ref().is_some_and(|key| key.unique) => client.objects_a_request(),

@@ -255,6 +255,11 @@ impl TableRow<'_> {
         self.value(n).map(|oid| pg_sys::Oid::from(oid.value() as u32))
     }
 
+    /// A column of type `smallint`.
+    pub fn small(&self, n: usize) -> Option<i16> {
+        self.value(n).map(|number| number.value() as i16)
+    }
+
     /// A column of type `boolean`.
     pub fn boolean(&self, n: usize) -> Option<bool> {
         self.value(n).map(|boolean| boolean.value() as u8 != 0)

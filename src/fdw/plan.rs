@@ -45,7 +45,7 @@ pub struct PlanState {
     /// Whether the query may stop before it has read all of them.
     pub stops_early: bool,
     /// The table's replica, whose statistics are taken for its own where it has none.
-    pub replica: Option<pg_sys::Oid>,
+    pub replica: Option<stand_in::StandIn>,
 }
 
 #[pg_guard]
@@ -58,7 +58,7 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
     unsafe {
         let (columns, generated) = used_columns(rel, relid);
         let replica = stand_in::of(relid);
-        let known = resolve(root, rel, relid, &columns, replica.map(|(_, rows)| rows));
+        let known = resolve(root, rel, relid, &columns, replica.as_ref().map(|replica| replica.rows));
         let total = known.as_ref().map_or(DEFAULT_ROWS, |(_, total)| total.max(1.0));
         let state = PlanState {
             columns,
@@ -67,7 +67,7 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
             fetched: total,
             whole: total,
             stops_early: stops_early(root),
-            replica: replica.map(|(table, _)| table),
+            replica,
         };
         let state = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state);
         // Statistics are looked for by way of it.

@@ -19,7 +19,7 @@ use crate::session::Connection;
 use crate::{error, facts, gucs};
 
 /// The longest condition sent in one query (assets-api.md 4.7: keep it below 8 kB).
-const MAX_QUERY_BYTES: usize = 6_000;
+pub const MAX_QUERY_BYTES: usize = 6_000;
 /// So many pairs of values are asked for in one query, each column with a list of its own.
 const PAIRS_A_REQUEST: usize = 100;
 

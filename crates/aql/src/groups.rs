@@ -2,9 +2,9 @@
 //! object is in none of them.
 //!
 //! What is known of the groups (the options of a Select, the names of statuses) may be older than the objects, and an
-//! object may have a value that nothing names any more. So the groups are believed only where they add up to the
-//! number of all objects, counted before and after them, and no object has another value: every condition selects
-//! exactly its group, no two groups share an object, and so what is missing shows.
+//! object may have a value that nothing names any more, or several where the attribute allows one. So the groups are
+//! believed only where they add up to the number of all objects, counted before and after them, and no two of them
+//! share an object, which is counted as well: every condition selects exactly its group, and so what is missing shows.
 
 use crate::expr::{Cmp, Expr, Path, Value};
 use crate::facts::Facts;
@@ -21,8 +21,8 @@ pub struct Groups {
     pub each: Vec<(Literal, Expr)>,
     /// The objects without a value; none where every object has one.
     pub none: Option<Expr>,
-    /// The objects with a value that none of these is, as far as AQL can say it.
-    pub others: Option<Expr>,
+    /// The objects that are in two of these; none where there cannot be one.
+    pub shared: Option<Expr>,
     /// The facts without which it would not be asked so.
     pub facts: Vec<String>,
 }
@@ -30,7 +30,7 @@ pub struct Groups {
 impl Groups {
     /// How many requests the answer takes: the groups, and what proves them.
     pub fn requests(&self) -> usize {
-        self.each.len() + usize::from(self.none.is_some()) + usize::from(self.others.is_some()) + 2
+        self.each.len() + usize::from(self.none.is_some()) + usize::from(self.shared.is_some()) + 2
     }
 }
 
@@ -41,17 +41,17 @@ pub struct Counted {
     pub before: u64,
     /// The objects of each group, those without a value among them.
     pub groups: Vec<u64>,
-    /// Those with another value.
-    pub others: u64,
+    /// Those in two groups.
+    pub shared: u64,
     /// All objects, after the groups.
     pub after: u64,
 }
 
 impl Counted {
-    /// Whether every object is in one of the groups.
+    /// Whether every object is in one of the groups, and in no other.
     pub fn is_whole(&self) -> bool {
         let sum = self.groups.iter().try_fold(0_u64, |sum, count| sum.checked_add(*count));
-        self.others == 0 && self.before == self.after && sum == Some(self.before)
+        self.shared == 0 && self.before == self.after && sum == Some(self.before)
     }
 
     /// Whether that is so because objects came or went meanwhile, and may be otherwise next time.
@@ -96,14 +96,24 @@ pub fn by_value(subject: &Subject, values: &[Literal], facts: &Facts) -> Result<
     used.sort_unstable();
     used.dedup();
     let path = || Path::Attribute(name.clone());
-    let texts = values.iter().filter_map(|value| match value {
-        Literal::Text(text) => Some(Value::Text(text.clone())),
-        _ => None,
-    });
-    let texts: Vec<Value> = texts.collect();
-    let others =
-        (!texts.is_empty()).then(|| Expr::And(vec![Expr::NotIn(path(), texts), Expr::IsNotEmpty(path())]));
-    Ok(Groups { each, none: Some(Expr::IsEmpty(path())), others, facts: used })
+    let none = Expr::IsEmpty(path());
+    let all: Vec<&Expr> = each.iter().map(|(_, condition)| condition).chain([&none]).collect();
+    let shared = Some(in_two(&all));
+    Ok(Groups { each, none: Some(none), shared, facts: used })
+}
+
+/// What selects the objects that satisfy two of these conditions. Two numbers that differ do so in some binary digit: so
+/// for each digit those with 0 there against those with 1, and not each against each.
+fn in_two(conditions: &[&Expr]) -> Expr {
+    let digits = usize::BITS - conditions.len().saturating_sub(1).leading_zeros();
+    let with = |digit: u32, set: bool| {
+        let chosen = conditions.iter().enumerate().filter(|(n, _)| (n >> digit & 1 == 1) == set);
+        let mut chosen: Vec<Expr> = chosen.map(|(_, condition)| (*condition).clone()).collect();
+        if chosen.len() == 1 { chosen.remove(0) } else { Expr::Or(chosen) }
+    };
+    let mut digits: Vec<Expr> =
+        (0..digits).map(|digit| Expr::And(vec![with(digit, false), with(digit, true)])).collect();
+    if digits.len() == 1 { digits.remove(0) } else { Expr::Or(digits) }
 }
 
 /// The condition that selects exactly the objects with a value.
@@ -127,5 +137,5 @@ fn exactly(leaf: &Leaf, facts: &Facts) -> Option<Expr> {
 pub fn by_type(types: impl IntoIterator<Item = (i64, String)>) -> Groups {
     let one = |id| Expr::Compare(Path::Keyword("objectTypeId"), Cmp::Eq, Value::Int(id));
     let each = types.into_iter().map(|(id, name)| (Literal::Text(name), one(id))).collect();
-    Groups { each, none: None, others: None, facts: Vec::new() }
+    Groups { each, none: None, shared: None, facts: Vec::new() }
 }

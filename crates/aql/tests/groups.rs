@@ -69,13 +69,14 @@ fn values_that_may_be_taken_for_each_other_or_for_something_else_are_not_asked_f
 }
 
 #[test]
-fn what_is_asked_is_each_value_none_and_any_other() {
+fn what_is_asked_is_each_value_none_and_any_two_of_them() {
     let text = subject(Kind::Text, Class::Text);
     let groups = by_value(&text, &texts(&["Dell", "HP"]), &proven(&[facts::SAME])).unwrap();
     assert_eq!(groups.each[1].1.to_string(), "\"State\" == \"HP\"");
     assert_eq!(groups.none.as_ref().unwrap().to_string(), "\"State\" is EMPTY");
-    let others = groups.others.as_ref().unwrap().to_string();
-    assert_eq!(others, "\"State\" not in (\"Dell\", \"HP\") AND \"State\" is not EMPTY");
+    let shared = groups.shared.as_ref().unwrap().to_string();
+    let (dell, hp, none) = ("\"State\" == \"Dell\"", "\"State\" == \"HP\"", "\"State\" is EMPTY");
+    assert_eq!(shared, format!("(({dell} OR {none}) AND {hp}) OR (({dell} OR {hp}) AND {none})"));
     // Two groups, those without a value, and what proves them.
     assert_eq!(groups.requests(), 3 + 3);
     let types = by_type([(3, "Laptop".to_owned()), (4, "Phone".to_owned())]);
@@ -85,14 +86,14 @@ fn what_is_asked_is_each_value_none_and_any_other() {
 
 #[test]
 fn groups_are_believed_only_where_they_add_up_to_all_objects_before_and_after() {
-    let whole = Counted { before: 10, groups: vec![4, 5, 1], others: 0, after: 10 };
+    let whole = Counted { before: 10, groups: vec![4, 5, 1], shared: 0, after: 10 };
     assert!(whole.is_whole());
     for wrong in [
         Counted { before: 11, after: 11, ..whole.clone() },
         Counted { before: 9, after: 9, ..whole.clone() },
         Counted { after: 11, ..whole.clone() },
         Counted { before: 9, ..whole.clone() },
-        Counted { others: 1, ..whole.clone() },
+        Counted { shared: 1, ..whole.clone() },
         Counted { groups: vec![u64::MAX, 11], ..whole.clone() },
     ] {
         assert!(!wrong.is_whole(), "{wrong:?}");

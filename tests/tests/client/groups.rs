@@ -4,7 +4,7 @@
 use assets_fdw_tests::assets_sim::{Endpoint, Fault, FaultKind, Profile};
 use postgres::Client;
 
-use crate::live::{Live, PROFILES, explain, one, unpushed};
+use crate::live::{Live, PROFILES, explain, one, refused, unpushed};
 
 /// The rows of a query in any order, as one text.
 fn rows(client: &mut Client, sql: &str) -> String {
@@ -27,10 +27,10 @@ const COUNTED: &[(&str, usize)] = &[
     ("SELECT status, count(*) FROM itsm.server GROUP BY status", 10),
     ("SELECT DISTINCT status FROM itsm.server", 10),
     ("SELECT DISTINCT operating_system FROM itsm.server", 10),
-    ("SELECT virtual, count(*) FROM itsm.server GROUP BY virtual", 5),
+    ("SELECT virtual, count(*) FROM itsm.server GROUP BY virtual", 6),
     (
         "SELECT count(*) AS n, count(id)::int + 1 FROM itsm.server GROUP BY virtual HAVING count(*) > 5 ORDER BY n LIMIT 2",
-        5,
+        6,
     ),
     ("SELECT object_type, count(*) FROM itsm.hardware GROUP BY object_type", 10),
     ("SELECT DISTINCT object_type FROM itsm.hardware", 10),
@@ -42,7 +42,7 @@ const COUNTED: &[(&str, usize)] = &[
         "SELECT virtual, count(*) FROM itsm.server WHERE virtual IS NOT NULL GROUP BY virtual HAVING count(*) < (SELECT 10000)",
         11,
     ),
-    ("SELECT virtual FROM itsm.server WHERE memory_gb > (SELECT 100) GROUP BY virtual", 5),
+    ("SELECT virtual FROM itsm.server WHERE memory_gb > (SELECT 100) GROUP BY virtual", 6),
 ];
 
 /// What is read and grouped by PostgreSQL.
@@ -196,8 +196,19 @@ fn a_value_that_nothing_names_any_more_is_never_lost_nor_a_group_that_cannot_be_
         live.sim.clear_faults();
         assert_eq!(found, unpushed(&mut client, |client| rows(client, statuses)), "{endpoint:?}");
     }
-    live.sim.switches(|s| s.in_list_limit = Some(2));
-    same(systems, true);
+    // An object with two values beside one with a value that is none of the groups': the sum is right, and reading
+    // says what is wrong.
+    let booleans = "SELECT virtual, count(*) FROM itsm.server GROUP BY virtual";
+    for (sql, attribute, two, none) in [
+        (systems, "Operating System", ["Debian 12", "RHEL 9"], "debian 12"),
+        (booleans, "Virtual", ["true", "false"], "maybe"),
+    ] {
+        live.sim.update(&keys[0], attribute, &two).unwrap();
+        live.sim.update(&keys[1], attribute, &[none]).unwrap();
+        assert_eq!(refused(&mut live.connect(), sql).code, "HV024", "{sql}");
+        live.sim.update(&keys[0], attribute, &[two[0]]).unwrap();
+        live.sim.update(&keys[1], attribute, &[two[1]]).unwrap();
+    }
 }
 
 #[test]

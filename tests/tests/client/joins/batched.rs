@@ -71,6 +71,48 @@ fn keys_of_many_rows_are_asked_for_as_many_at_once_as_fill_a_page() {
 }
 
 #[test]
+fn keys_that_cannot_be_known_early_are_planned_as_if_there_were_no_batches() {
+    let (live, mut client, servers) = with_keys(12_000);
+    let pages = (servers as usize).div_ceil(100);
+    client
+        .batch_execute(
+            "CREATE TABLE numbered AS SELECT key, id, n, substr(key, 6)::bigint AS number FROM wanted WHERE n <= 1500;
+             ANALYZE numbered",
+        )
+        .unwrap();
+    let join = |on: &str| format!("SELECT d.n, s FROM numbered d JOIN itsm.server s ON {on}");
+    for (early, sql) in [
+        (false, join("s.id = d.id::int")),
+        (false, join("s.key = substr(d.key, 1)")),
+        (false, join("s.key = d.key AND s.id > d.n + 0")),
+        (
+            false,
+            join("s.key = d.key AND r < 2")
+                .replace("numbered d", "(SELECT *, random() AS r FROM numbered) d"),
+        ),
+        (false, join("s.key = d.key").replace("numbered d", "(SELECT * FROM numbered FOR UPDATE) d")),
+        (true, join("s.key = d.key")),
+        (true, join("s.key = 'ITSM-' || d.number")),
+        (true, join("s.key = coalesce(d.key, 'x')")),
+        (true, join("s.key = CASE WHEN d.n > 0 THEN d.key END")),
+        (true, join("s.key = CASE d.n WHEN 3 THEN 'x' ELSE upper(d.key) END")),
+    ] {
+        let asked = live.requests(&mut client, &sql);
+        client.batch_execute("SET assets_fdw.enable_batched_joins = off").unwrap();
+        let before = live.requests(&mut client, &sql);
+        client.batch_execute("RESET assets_fdw.enable_batched_joins").unwrap();
+        assert!(asked <= before + 1, "{asked} requests, and {before} without: {sql}");
+        assert!(before > pages || !early, "{before}: {sql}");
+        assert_eq!(asked <= 15, early, "{asked} requests: {sql}\n{}", plan(&mut client, &sql));
+    }
+    // What does not fit into memory is asked for again: then everything is read once.
+    client.batch_execute("SET work_mem = '64kB'; SET hash_mem_multiplier = 1").unwrap();
+    let sql = "SELECT d.n FROM numbered d WHERE EXISTS (SELECT FROM itsm.server s WHERE s.operating_system = d.key AND s.id > d.n)";
+    let asked = live.requests(&mut client, sql);
+    assert!(asked <= pages + 3, "{asked} requests: {}", plan(&mut client, sql));
+}
+
+#[test]
 fn what_is_looked_up_again_and_again_is_read_once() {
     let (live, mut client, servers) = with_keys(6_000);
     let pages = (servers as usize).div_ceil(100);

@@ -198,10 +198,11 @@ impl<'a> Session<'a> {
         let sim = &self.stage.live.sim;
         let s = sim.current_switches();
         // Nothing is known of rights on single objects (README): one that is shown is found by what is shown of it.
-        let path = service.path || s.unreadable_object == Unreadable::Shown;
-        if (s.fold, s.unreadable_path, s.unreadable_value) != (service.fold, path, service.value) {
+        let shown = s.unreadable_object == Unreadable::Shown;
+        let (path, value) = (service.path || shown, service.value || shown);
+        if (s.fold, s.unreadable_path, s.unreadable_value) != (service.fold, path, value) {
             sim.switches(|s| {
-                (s.fold, s.unreadable_path, s.unreadable_value) = (service.fold, path, service.value);
+                (s.fold, s.unreadable_path, s.unreadable_value) = (service.fold, path, value);
             });
         }
         if let Some(house) = service.proven

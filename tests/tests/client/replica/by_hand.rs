@@ -384,6 +384,7 @@ fn a_refresh_that_is_cancelled_before_its_turn_and_one_that_nothing_may_be_writt
         "materialize('itsm.laptop')",
         "sync_schema('itsm', dry_run => false)",
         "trust_server('assets')",
+        "materialize_schema('itsm', 'elsewhere')",
     ];
     for call in calls {
         let sql = format!("BEGIN READ ONLY; SELECT assets_fdw.{call}");
