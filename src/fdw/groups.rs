@@ -194,7 +194,7 @@ impl Groups {
                 self.note();
                 return Err("the service refuses to select a group".to_owned());
             }
-            Err(e) if e.kind().refuses_counts() || e.is_doubtful() => {
+            Err(e) if e.kind().refuses_counts() || e.kind() == Kind::Protocol || e.is_doubtful() => {
                 return Err(format!("the service would not count: {e}"));
             }
             Err(e) => error::service(&e),

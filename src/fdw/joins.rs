@@ -8,7 +8,7 @@ use aql::Lowered;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::fdw::clause::{self, Walker};
+use crate::fdw::clause::{self, Unknown, Walker};
 use crate::fdw::keyed::{self, Keyed};
 use crate::fdw::pg;
 use crate::fdw::plan::{self, PlanState};
@@ -89,8 +89,13 @@ unsafe fn batched(
     // SAFETY: the planner's nodes; outer joins have numbers and no relation of their own.
     unsafe {
         let mut walker = Walker::new((*rel).relid, &resolved.columns);
-        let clauses = pg::nodes::<pg_sys::RestrictInfo>((*info).ppi_clauses);
-        let preds: Vec<aql::Pred> = clauses.map(|clause| walker.pred((*clause).clause.cast())).collect();
+        let clauses: Vec<_> = pg::nodes::<pg_sys::RestrictInfo>((*info).ppi_clauses).collect();
+        let (mut preds, mut operands) = (Vec::new(), Vec::new());
+        for clause in &clauses {
+            let first = walker.operands.len();
+            preds.push(walker.pred((**clause).clause.cast()));
+            operands.push(first..walker.operands.len());
+        }
         let keys = aql::batch::keys(preds.iter(), &vec![true; walker.operands.len()]);
         let listed = keys.iter().filter(|key| aql::batch::can_list(key, &preds, &resolved.facts));
         let key = listed.max_by_key(|key| key.unique)?;
@@ -104,22 +109,31 @@ unsafe fn batched(
         let relations = outer.filter_map(|n| (*(*root).simple_rel_array.add(n)).as_ref());
         let loops = relations.map(|outer| outer.rows).fold(f64::INFINITY, f64::min);
         let loops = if loops.is_finite() { loops.max(1.0) } else { 1.0 };
-        let operand = pg_sys::lappend(std::ptr::null_mut(), walker.operands[key.operand].expr.cast());
-        let none = std::ptr::null_mut();
-        let keys = pg_sys::estimate_num_groups(root, operand, loops, none, none.cast()).clamp(1.0, loops);
-        let rows = (*info).ppi_rows.max(1e-3);
-        let (memory, each) = (Keyed::kept() as f64, rows.max(1.0) * keyed::ROW_BYTES);
-        let asked = if keys * each <= memory { keys } else { loops };
-        let fit = (memory / 2.0 / each).max(1.0);
-        let requests = if key.unique {
-            (asked / fit.min(plan::PAGE_ROWS)).ceil()
-        } else {
-            (asked / fit.min(SHARED_KEYS)).ceil() + (asked * rows / plan::PAGE_ROWS).floor()
+        let distinct = |of: &[Unknown]| {
+            let none = std::ptr::null_mut();
+            let list = of.iter().fold(none, |list, operand| pg_sys::lappend(list, operand.expr.cast()));
+            pg_sys::estimate_num_groups(root, list, loops, none.cast(), none.cast()).clamp(1.0, loops)
         };
+        let (keys, vectors) =
+            (distinct(&walker.operands[key.operand..=key.operand]), distinct(&walker.operands));
+        // What else changes with the outer row is not asked for, and tells the rows of one key apart.
+        let by_key = clauses.iter().zip(&operands).filter(|(_, of)| of.contains(&key.operand));
+        let each =
+            by_key.fold(state.fetched, |rows, (clause, _)| plan::narrowed(root, rel, state, *clause, rows));
+        let memory = Keyed::kept() as f64;
+        let bytes = each.max(1.0) * keyed::ROW_BYTES;
+        let asked = if keys * bytes <= memory { vectors } else { loops };
+        let most = if key.unique { plan::PAGE_ROWS } else { SHARED_KEYS };
+        let together = (memory / 2.0 / bytes).clamp(1.0, most).min(asked);
+        let batches = (asked / together).ceil();
+        let objects = batches * keys.min(together) * each;
+        let more = if key.unique { 0.0 } else { (objects / plan::PAGE_ROWS).floor() };
+        let requests = batches + more;
+        let rows = (*info).ppi_rows.max(1e-3);
         let recheck = pg_sys::cpu_tuple_cost + (*rel).baserestrictcost.per_tuple;
         // Somewhat less than for one row alone: with one, as many are asked for.
         let startup = 0.98 * requests * plan::REQUEST_COST / loops;
-        Some((startup, startup + rows * (asked / loops) * plan::OBJECT_COST + rows * recheck))
+        Some((startup, startup + objects / loops * plan::OBJECT_COST + rows * recheck))
     }
 }
 

@@ -412,7 +412,7 @@ impl Question {
         let values = unsafe { self.evaluate(node) };
         let mut queries = Vec::new();
         self.pushed.clear();
-        for part in self.parts() {
+        for part in self.parts(values.as_deref()) {
             let before = std::mem::take(&mut self.pushed);
             let Some(parts) = self.conditions(values.as_deref(), part) else {
                 self.pushed = before;
@@ -432,12 +432,27 @@ impl Question {
     }
 
     /// What is asked at once is cut where it is many values: one part, and all of it, where it is not.
-    fn parts(&self) -> Vec<Option<std::ops::Range<usize>>> {
-        let Some(Together { varying, each: Some(each) }) = &self.together else { return vec![None] };
+    fn parts(&self, values: Option<&[Literal]>) -> Vec<Option<std::ops::Range<usize>>> {
+        let (Some(Together { varying, each: Some(each) }), Some(values)) = (&self.together, values) else {
+            return vec![None];
+        };
+        // What does not go out as a list makes none longer, and cutting it would ask for the same values again.
+        let grows = |clause: &&Clause| {
+            let lowered = |each| {
+                aql::lower_with(&batch::together(&clause.pred, values, varying, Some(each)), &self.facts)
+            };
+            match lowered(each) {
+                Lowered::Pushed(expr, _) if batch::is_list(&expr) && !self.is_refused(clause) => {
+                    !matches!(lowered(&each[..each.len().min(1)]), Lowered::Pushed(one, _) if one == expr)
+                }
+                _ => false,
+            }
+        };
+        let lists = self.clauses.iter().filter(grows).count();
         let size = match usize::try_from(gucs::JOIN_BATCH_SIZE.get()) {
             Ok(size) if size > 0 => size,
             // Of several columns each list would grow with the others.
-            _ if varying.iter().filter(|varies| **varies).count() > 1 => PAIRS_A_REQUEST,
+            _ if lists > 1 => PAIRS_A_REQUEST,
             _ => return vec![Some(0..each.len())],
         };
         (0..each.len()).step_by(size).map(|from| Some(from..(from + size).min(each.len()))).collect()

@@ -189,8 +189,8 @@ fn a_value_that_nothing_names_any_more_is_never_lost_nor_a_group_that_cannot_be_
     for (endpoint, status) in
         [(Endpoint::StatusTypes, 403), (Endpoint::TotalCount, 403), (Endpoint::TotalCount, 400)]
     {
-        let fault = Fault::new(FaultKind::Status { status }).on(endpoint);
-        live.sim.fault(fault);
+        let fault = FaultKind::Status { status };
+        live.sim.fault(Fault::new(fault).on(endpoint));
         let mut client = live.connect();
         let found = rows(&mut client, statuses);
         live.sim.clear_faults();

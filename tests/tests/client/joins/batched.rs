@@ -105,6 +105,13 @@ fn keys_that_cannot_be_known_early_are_planned_as_if_there_were_no_batches() {
         assert!(before > pages || !early, "{before}: {sql}");
         assert_eq!(asked <= 15, early, "{asked} requests: {sql}\n{}", plan(&mut client, &sql));
     }
+    // Few keys with many objects each, and something beside them that changes with each row: not a batch of all of those
+    // objects for each row.
+    client.batch_execute("CREATE TABLE os AS SELECT n, key, (SELECT operating_system FROM itsm.server s WHERE s.key = w.key) AS k
+             FROM wanted w WHERE n <= 300; ANALYZE os").unwrap();
+    let sql = "SELECT d.n FROM os d WHERE EXISTS (SELECT FROM itsm.server s WHERE s.operating_system = d.k AND s.name < d.key)";
+    let asked = live.requests(&mut client, sql);
+    assert!(asked <= pages + 8, "{asked} requests: {}", plan(&mut client, sql));
     // What does not fit into memory is asked for again: then everything is read once.
     client.batch_execute("SET work_mem = '64kB'; SET hash_mem_multiplier = 1").unwrap();
     let sql = "SELECT d.n FROM numbered d WHERE EXISTS (SELECT FROM itsm.server s WHERE s.operating_system = d.key AND s.id > d.n)";
