@@ -14,6 +14,7 @@ use aql::{Class, Leaf, Literal, Op, Operand, Pred, Subject};
 use pgrx::pg_sys;
 
 use crate::catalog::Resolution;
+use crate::fdw::failing;
 use crate::fdw::{compared, pg};
 
 /// Walks the clauses of one relation.
@@ -392,91 +393,11 @@ impl<'a> Walker<'a> {
                 return None;
             }
             // Worked out before any row is seen, it might fail where PostgreSQL would not work it out at all.
-            if self.guarded && !cannot_fail(node) {
+            if self.guarded && !failing::cannot_fail(node) {
                 return None;
             }
             self.operands.push(Unknown { expr: node.cast(), class, attnum: of.attnum });
             Some(Operand::Param(self.operands.len() - 1))
-        }
-    }
-}
-
-/// Types of which each value has a text.
-const WRITTEN_ANYWAY: [pg_sys::Oid; 16] = [
-    pg_sys::BOOLOID,
-    pg_sys::CHAROID,
-    pg_sys::NAMEOID,
-    pg_sys::INT2OID,
-    pg_sys::INT4OID,
-    pg_sys::INT8OID,
-    pg_sys::OIDOID,
-    pg_sys::FLOAT4OID,
-    pg_sys::FLOAT8OID,
-    pg_sys::NUMERICOID,
-    pg_sys::TEXTOID,
-    pg_sys::VARCHAROID,
-    pg_sys::BPCHAROID,
-    pg_sys::UUIDOID,
-    pg_sys::INETOID,
-    pg_sys::CIDROID,
-];
-
-/// Whether a value can be worked out without an ERROR: a parameter, another table's column or a constant as it is, a
-/// list of those, one chosen among them, plain ones as text, and what functions make of them that PostgreSQL
-/// trusts to say nothing of what they are given.
-///
-/// # Safety
-/// `node` is a live expression.
-pub unsafe fn cannot_fail(node: *mut pg_sys::Node) -> bool {
-    // SAFETY: `node` is a live expression; each cast follows its own tag.
-    unsafe {
-        match (*node).type_ {
-            pg_sys::NodeTag::T_Param | pg_sys::NodeTag::T_Const | pg_sys::NodeTag::T_Var => true,
-            pg_sys::NodeTag::T_RelabelType => cannot_fail((*node.cast::<pg_sys::RelabelType>()).arg.cast()),
-            pg_sys::NodeTag::T_ArrayExpr => {
-                pg::nodes((*node.cast::<pg_sys::ArrayExpr>()).elements).all(|element| cannot_fail(element))
-            }
-            pg_sys::NodeTag::T_CoalesceExpr => {
-                pg::nodes((*node.cast::<pg_sys::CoalesceExpr>()).args).all(|argument| cannot_fail(argument))
-            }
-            pg_sys::NodeTag::T_CaseTestExpr => true,
-            pg_sys::NodeTag::T_CaseExpr => {
-                let case = node.cast::<pg_sys::CaseExpr>();
-                let is_safe = |of: *mut pg_sys::Expr| of.is_null() || cannot_fail(of.cast());
-                is_safe((*case).arg)
-                    && is_safe((*case).defresult)
-                    && pg::nodes::<pg_sys::CaseWhen>((*case).args)
-                        .all(|when| is_safe((*when).expr) && is_safe((*when).result))
-            }
-            pg_sys::NodeTag::T_BoolExpr => {
-                pg::nodes((*node.cast::<pg_sys::BoolExpr>()).args).all(|argument| cannot_fail(argument))
-            }
-            pg_sys::NodeTag::T_NullTest => cannot_fail((*node.cast::<pg_sys::NullTest>()).arg.cast()),
-            pg_sys::NodeTag::T_CoerceViaIO => {
-                let cast = node.cast::<pg_sys::CoerceViaIO>();
-                let of: *mut pg_sys::Node = (*cast).arg.cast();
-                (*cast).resulttype == pg_sys::TEXTOID
-                    && WRITTEN_ANYWAY.contains(&pg_sys::exprType(of))
-                    && cannot_fail(of)
-            }
-            pg_sys::NodeTag::T_FuncExpr => {
-                let call = node.cast::<pg_sys::FuncExpr>();
-                let function = (*call).funcid.to_u32();
-                let is_plain = matches!(
-                    function,
-                    pg_sys::F_LOWER_TEXT | pg_sys::F_UPPER_TEXT | pg_sys::F_BTRIM_TEXT | pg_sys::F_TEXTCAT
-                );
-                (is_plain || (function < FIRST_USER_OID && pg_sys::get_func_leakproof((*call).funcid)))
-                    && pg::nodes((*call).args).all(|argument| cannot_fail(argument))
-            }
-            pg_sys::NodeTag::T_OpExpr => {
-                let call = node.cast::<pg_sys::OpExpr>();
-                let function = pg_sys::get_opcode((*call).opno).to_u32();
-                (function == pg_sys::F_TEXTCAT
-                    || (function < FIRST_USER_OID && pg_sys::get_func_leakproof(function.into())))
-                    && pg::nodes((*call).args).all(|argument| cannot_fail(argument))
-            }
-            _ => false,
         }
     }
 }

@@ -8,7 +8,8 @@ use aql::Lowered;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::fdw::clause::{self, Unknown, Walker};
+use crate::fdw::clause::{Unknown, Walker};
+use crate::fdw::failing;
 use crate::fdw::keyed::{self, Keyed};
 use crate::fdw::pg;
 use crate::fdw::plan::{self, PlanState};
@@ -99,11 +100,11 @@ unsafe fn batched(
         let keys = aql::batch::keys(preds.iter(), &vec![true; walker.operands.len()]);
         let listed = keys.iter().filter(|key| aql::batch::can_list(key, &preds, &resolved.facts));
         let key = listed.max_by_key(|key| key.unique)?;
-        if !walker.operands.iter().all(|operand| clause::cannot_fail(operand.expr.cast())) {
+        if !walker.operands.iter().all(|operand| failing::cannot_fail(operand.expr.cast())) {
             return None;
         }
         let outer = pg::members((*info).ppi_req_outer).into_iter();
-        if pg::members((*info).ppi_req_outer).into_iter().any(|n| is_volatile(root, n)) {
+        if pg::members((*info).ppi_req_outer).into_iter().any(|n| is_no_outer_side(root, n)) {
             return None;
         }
         let relations = outer.filter_map(|n| (*(*root).simple_rel_array.add(n)).as_ref());
@@ -137,8 +138,9 @@ unsafe fn batched(
     }
 }
 
-/// Whether a relation, or what is asked of it, has something volatile or locks rows: then they are not read early.
-unsafe fn is_volatile(root: *mut pg_sys::PlannerInfo, relation: usize) -> bool {
+/// Whether a relation, or what is asked of it, has something volatile or locks rows, or something that may fail over rows that
+/// are not reached: then they are not read early (`ahead/wrap` decides; this is what it will find, as far as that is known).
+unsafe fn is_no_outer_side(root: *mut pg_sys::PlannerInfo, relation: usize) -> bool {
     // SAFETY: the planner's nodes; outer joins have numbers and no relation of their own.
     unsafe {
         let Some(rel) = (*(*root).simple_rel_array.add(relation)).as_ref() else { return false };
@@ -148,10 +150,29 @@ unsafe fn is_volatile(root: *mut pg_sys::PlannerInfo, relation: usize) -> bool {
         if query.as_ref().is_some_and(|query| !query.rowMarks.is_null() || query.hasModifyingCTE) {
             return true;
         }
-        let with = if (*entry).rtekind == pg_sys::RTEKind::RTE_CTE { (*(*root).parse).cteList } else { none };
-        let of: [*mut pg_sys::Node; 4] =
-            [query.cast(), (*entry).functions.cast(), rel.baserestrictinfo.cast(), with.cast()];
-        of.into_iter().any(|node| !node.is_null() && pg_sys::contain_volatile_functions(node))
+        let (is_with, all) = ((*entry).rtekind == pg_sys::RTEKind::RTE_CTE, &*(*root).parse);
+        if is_with && all.hasModifyingCTE {
+            return true;
+        }
+        let with = if is_with { all.cteList } else { none };
+        let of: [*mut pg_sys::Node; 6] = [
+            query.cast(),
+            (*entry).functions.cast(),
+            (*entry).values_lists.cast(),
+            rel.baserestrictinfo.cast(),
+            rel.joininfo.cast(),
+            with.cast(),
+        ];
+        if of.into_iter().any(|node| !node.is_null() && pg_sys::contain_volatile_functions(node)) {
+            return true;
+        }
+        // Nor where whoever reads may stop before something fails.
+        let mut worked_out: Vec<*mut pg_sys::Node> = vec![of[1], of[2], of[3]];
+        if let Some(query) = query.as_ref() {
+            worked_out.push(query.targetList.cast());
+            worked_out.extend(query.jointree.as_ref().map(|from| from.quals));
+        }
+        plan::stops_early(root) && worked_out.into_iter().any(|node| failing::may_fail(node))
     }
 }
 

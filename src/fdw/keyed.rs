@@ -350,7 +350,8 @@ impl Keyed {
         Candidates { batch, of: canon.map_or(Of::Everything, |canon| Of::Value(canon.clone())), next: 0 }
     }
 
-    /// Asks for many keys, or for what the other clauses select. None where that is more than may be kept.
+    /// Asks for many keys, or for what the other clauses select. None where that is more than may be kept, or where a row
+    /// among them cannot be read: nobody may want it, and whoever does is told when it asks.
     unsafe fn gather(
         &mut self,
         node: *mut pg_sys::ForeignScanState,
@@ -366,9 +367,11 @@ impl Keyed {
             let memory = (*(*node).ss.ps.ps_ExprContext).ecxt_per_tuple_memory;
             while let Some(row) = self.scan.next(node) {
                 pg_sys::MemoryContextReset(memory);
-                PgMemoryContexts::For(memory).switch_to(|_| {
+                let fits = PgMemoryContexts::For(memory).switch_to(|_| {
                     pg::clear_slot(self.slot);
-                    self.scan.store(&row, self.slot);
+                    if !self.scan.store_if_it_fits(&row, self.slot) {
+                        return false;
+                    }
                     let stored = Stored::of(self.slot);
                     bytes += stored.bytes() + 24;
                     let place = batch.rows.len() as u32;
@@ -380,8 +383,9 @@ impl Keyed {
                         }
                     }
                     batch.rows.push(stored);
+                    true
                 });
-                if bytes > room {
+                if !fits || bytes > room {
                     self.scan.restart();
                     return None;
                 }

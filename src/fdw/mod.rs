@@ -18,6 +18,7 @@ mod count;
 pub mod datum;
 mod exec;
 mod explain;
+mod failing;
 mod generated;
 mod grouped;
 mod groups;

@@ -44,6 +44,19 @@ impl Output {
         self.fitted(key, value, |datum, _| Ok(datum))
     }
 
+    /// The same, and `Err` where it would raise: for rows that nobody may want.
+    pub fn try_datum(&mut self, value: &Value) -> Result<Option<pg_sys::Datum>, ()> {
+        match self.conversion.datum(value, true) {
+            Ok(None) if self.required => Err(()),
+            Ok(datum) => Ok(datum),
+            Err(misfit) if self.null_if_invalid && !self.required && !misfit.was_raised() => {
+                self.invalid += 1;
+                Ok(None)
+            }
+            Err(_) => Err(()),
+        }
+    }
+
     /// The same with a step behind it that may refuse the datum; it is told whether that is a NULL then.
     pub fn fitted(
         &mut self,

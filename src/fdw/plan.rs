@@ -325,7 +325,10 @@ pub unsafe fn lookups(root: *mut pg_sys::PlannerInfo, state: &PlanState, rows: f
 
 /// Whether a query may stop before it has read all rows of its tables: one with a LIMIT, a cursor, EXISTS. With something
 /// above that needs all of them it does not.
-unsafe fn stops_early(root: *mut pg_sys::PlannerInfo) -> bool {
+///
+/// # Safety
+/// `root` is the planner's.
+pub unsafe fn stops_early(root: *mut pg_sys::PlannerInfo) -> bool {
     // SAFETY: the planner's nodes.
     unsafe {
         let query = (*root).parse;

@@ -12,8 +12,9 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::catalog::Resolved;
-use crate::fdw::clause::{self, Walker};
+use crate::fdw::clause::Walker;
 use crate::fdw::compared;
+use crate::fdw::failing;
 use crate::fdw::pg;
 use crate::session::Connection;
 use crate::{error, facts, gucs};
@@ -182,7 +183,7 @@ impl Question {
                     class: operand.class,
                     attnum: operand.attnum,
                     params: pg::members(pg_sys::pull_paramids(operand.expr)),
-                    cannot_fail: clause::cannot_fail(operand.expr.cast()),
+                    cannot_fail: failing::cannot_fail(operand.expr.cast()),
                 })
                 .collect()
         };

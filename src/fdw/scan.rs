@@ -600,6 +600,31 @@ impl Scan {
         self.outputs.iter().for_each(Output::warn);
     }
 
+    /// The same for a row that nobody may want: false where one of its values would be an ERROR, or might be.
+    ///
+    /// # Safety
+    /// As for [`Scan::store`].
+    pub unsafe fn store_if_it_fits(&mut self, row: &Row, slot: *mut pg_sys::TupleTableSlot) -> bool {
+        // SAFETY: the caller's promise: as many values as columns.
+        unsafe {
+            let count = (*(*slot).tts_tupleDescriptor).natts as usize;
+            let values = std::slice::from_raw_parts_mut((*slot).tts_values, count);
+            let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, count);
+            nulls.fill(true);
+            for (output, value) in self.outputs.iter_mut().zip(&row.values) {
+                let n = output.attnum as usize - 1;
+                match output.try_datum(value) {
+                    Ok(None) => {}
+                    Ok(Some(datum)) => (values[n], nulls[n]) = (datum, false),
+                    Err(()) => return false,
+                }
+            }
+            pg_sys::ExecStoreVirtualTuple(slot);
+            // What a generated column is computed by may fail, too.
+            self.generated.is_none()
+        }
+    }
+
     /// Fills the slot. Memory for the datums is the per-tuple context, which the executor resets.
     ///
     /// # Safety

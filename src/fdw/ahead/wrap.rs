@@ -1,14 +1,14 @@
 //! Plans that start: where a nested loop drives scans of ours, a read-ahead is put above its outer side.
 //!
-//! A cached plan is another session's next execution, too: what is changed is a copy, which lives as long as what
-//! describes the query. It is the plan that runs, so EXPLAIN shows it.
+//! A cached plan is another session's next execution, too: what is changed is a copy, which lives as long as the query. It is the plan that runs, so EXPLAIN shows it.
 #![allow(unsafe_code)] // plan nodes and the executor's hook
 
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::fdw::ahead::node;
-use crate::fdw::{exec, pg};
+use crate::fdw::private::Private;
+use crate::fdw::{exec, failing, pg};
 use crate::gucs;
 
 static mut PREVIOUS: pg_sys::ExecutorStart_hook_type = None;
@@ -26,26 +26,37 @@ pub fn install() {
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: called with a query that has not started; everything is handed on.
     unsafe {
-        if gucs::ENABLE_PUSHDOWN.get() && gucs::ENABLE_BATCHED_JOINS.get() {
-            read_ahead(query);
-        }
+        let enabled = gucs::ENABLE_PUSHDOWN.get() && gucs::ENABLE_BATCHED_JOINS.get();
+        let copied = if enabled { read_ahead(query) } else { None };
         match PREVIOUS {
             Some(previous) => pg_sys::ffi::pg_guard_ffi_boundary(|| previous(query, flags)),
             None => pg_sys::standard_ExecutorStart(query, flags),
         }
+        if let (Some(copied), Some(estate)) = (copied, (*query).estate.as_ref()) {
+            // It goes when the query has ended.
+            pg_sys::MemoryContextSetParent(copied, estate.es_query_cxt);
+        }
     }
 }
 
-/// Gives the query a plan with read-aheads, if it has use for one.
-unsafe fn read_ahead(query: *mut pg_sys::QueryDesc) {
+/// Gives the query a plan with read-aheads, if it has use for one; the memory that it is in.
+unsafe fn read_ahead(query: *mut pg_sys::QueryDesc) -> Option<pg_sys::MemoryContext> {
     // SAFETY: the caller's query; its plan is whole.
     unsafe {
         let plan = (*query).plannedstmt;
         if plan.is_null() || !has_foreign_tables(plan) || loops(plan).is_empty() {
-            return;
+            return None;
         }
-        let Some(mut lasting) = PgMemoryContexts::of(query.cast()) else { return };
-        lasting.switch_to(|_| {
+        let parent = PgMemoryContexts::of(query.cast())?;
+        // Of a function in SQL what describes the query lasts longer than the query.
+        let own = pg_sys::AllocSetContextCreateInternal(
+            parent.value(),
+            c"assets_fdw plan".as_ptr(),
+            pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
+            pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        );
+        PgMemoryContexts::For(own).switch_to(|_| {
             let copy = pg_sys::copyObjectImpl(plan.cast()).cast::<pg_sys::PlannedStmt>();
             let mut numbers = Numbers::after(copy);
             for found in loops(copy) {
@@ -53,6 +64,7 @@ unsafe fn read_ahead(query: *mut pg_sys::QueryDesc) {
             }
             (*query).plannedstmt = copy;
         });
+        Some(own)
     }
 }
 
@@ -91,11 +103,12 @@ unsafe fn loops(plan: *mut pg_sys::PlannedStmt) -> Vec<Loop> {
         let subplans: Vec<*mut pg_sys::Plan> = pg::nodes((*plan).subplans).collect();
         found.visit((*plan).planTree, None, &mut Vec::new());
         for (n, tree) in subplans.iter().enumerate() {
-            // What a sub-select is for may be settled by its first row; a WITH query is read to its end.
-            let stop = if found.with.contains(&(n as i32 + 1)) { None } else { Some(1) };
+            // What a sub-select is for may be settled by its first row; a WITH query is read to its end, unless somebody
+            // stops who reads from it.
+            let stop = if found.with.contains(&(n as i32 + 1)) && !found.limited { None } else { Some(1) };
             found.visit(*tree, stop, &mut Vec::new());
         }
-        found.loops.retain(|of| is_harmless((*of.join).join.plan.lefttree, &subplans));
+        found.loops.retain(|of| is_harmless(of, &subplans));
         found.loops
     }
 }
@@ -105,6 +118,8 @@ struct Finding {
     loops: Vec<Loop>,
     /// The numbers of the subplans that are WITH queries.
     with: Vec<i32>,
+    /// There is a LIMIT in what was visited.
+    limited: bool,
 }
 
 impl Finding {
@@ -138,9 +153,18 @@ impl Finding {
                 pg_sys::NodeTag::T_ForeignScan => self.scan(plan.cast(), around),
                 tag => {
                     let stop = match tag {
-                        pg_sys::NodeTag::T_Limit => Some(limit_of(plan.cast())),
+                        pg_sys::NodeTag::T_Limit => {
+                            self.limited = true;
+                            Some(limit_of(plan.cast()))
+                        }
                         // They read all of it before they give anything.
-                        pg_sys::NodeTag::T_Sort | pg_sys::NodeTag::T_Agg | pg_sys::NodeTag::T_Hash => None,
+                        pg_sys::NodeTag::T_Sort | pg_sys::NodeTag::T_Hash => None,
+                        pg_sys::NodeTag::T_Agg
+                            if (*plan.cast::<pg_sys::Agg>()).aggstrategy
+                                != pg_sys::AggStrategy::AGG_SORTED =>
+                        {
+                            None
+                        }
                         _ => stop,
                     };
                     for child in children(plan) {
@@ -218,14 +242,58 @@ unsafe fn children(plan: *mut pg_sys::Plan) -> Vec<*mut pg_sys::Plan> {
     }
 }
 
-/// Whether rows of a plan may be read that nobody takes in the end: nothing in it locks, writes, or calls a function
-/// that may do so. What is not known here may.
-unsafe fn is_harmless(plan: *mut pg_sys::Plan, subplans: &[*mut pg_sys::Plan]) -> bool {
+/// Whether rows of a loop's outer side may be read that nobody takes in the end: nothing in it locks, writes, or calls a
+/// function that may do so, nor does a query of its own that it rests on; and where whoever reads may stop early, nothing
+/// in it may fail over a row that would not have been reached.
+unsafe fn is_harmless(of: &Loop, subplans: &[*mut pg_sys::Plan]) -> bool {
+    // SAFETY: a plan's nodes.
+    unsafe {
+        let outer = (*of.join).join.plan.lefttree;
+        let paced = |scan: &*mut pg_sys::ForeignScan| Private::from_list((**scan).fdw_private).lookups.paced;
+        let may_stop = of.stop.is_some() || of.scans.iter().any(paced);
+        // What another place of the plan works out for it is a parameter, too.
+        let rests_on_others = !outer.is_null() && (!(*outer).allParam.is_null() || has_subplans(outer));
+        is_calm(outer, may_stop)
+            && (!rests_on_others
+                || subplans.iter().filter(|tree| !tree.is_null()).all(|tree| is_calm(*tree, may_stop)))
+    }
+}
+
+/// The expressions that a plan's node works out for each of its rows.
+unsafe fn expressions(plan: *mut pg_sys::Plan) -> Vec<*mut pg_sys::Node> {
+    use pg_sys::NodeTag::*;
+    // SAFETY: a plan's node; each cast follows its own tag.
+    unsafe {
+        let mut found: Vec<*mut pg_sys::List> = vec![(*plan).targetlist, (*plan).qual];
+        match (*plan).type_ {
+            T_FunctionScan => found.push((*plan.cast::<pg_sys::FunctionScan>()).functions),
+            T_ValuesScan => found.push((*plan.cast::<pg_sys::ValuesScan>()).values_lists),
+            T_NestLoop | T_MergeJoin | T_HashJoin => found.push((*plan.cast::<pg_sys::Join>()).joinqual),
+            T_Result => found.push((*plan.cast::<pg_sys::Result>()).resconstantqual.cast()),
+            _ => {}
+        }
+        found.into_iter().map(|list| list.cast::<pg_sys::Node>()).filter(|list| !list.is_null()).collect()
+    }
+}
+
+unsafe fn has_subplans(plan: *mut pg_sys::Plan) -> bool {
+    // SAFETY: a plan's nodes. One that is nested too deeply is taken to have some.
+    unsafe {
+        pg_sys::stack_is_too_deep()
+            || !(*plan).initPlan.is_null()
+            || expressions(plan).into_iter().any(|of| pg_sys::contain_subplans(of))
+            || children(plan).into_iter().any(|child| has_subplans(child))
+    }
+}
+
+/// Whether a plan's nodes are of those that only read, with nothing volatile in them, and, if it `may_stop`, nothing that may
+/// fail; its subplans apart. What is not known here may do anything.
+unsafe fn is_calm(plan: *mut pg_sys::Plan, may_stop: bool) -> bool {
     use pg_sys::NodeTag::*;
     if plan.is_null() {
         return true;
     }
-    // SAFETY: a plan's nodes; each cast follows its own tag; expressions are walked by PostgreSQL.
+    // SAFETY: a plan's nodes; expressions are walked by PostgreSQL.
     unsafe {
         let known = matches!(
             (*plan).type_,
@@ -263,33 +331,19 @@ unsafe fn is_harmless(plan: *mut pg_sys::Plan, subplans: &[*mut pg_sys::Plan]) -
                 | T_HashJoin
                 | T_Hash
                 | T_WindowAgg
+                | T_RecursiveUnion
+                | T_WorkTableScan
                 | T_Gather
                 | T_GatherMerge
         );
         if !known || pg_sys::stack_is_too_deep() {
             return false;
         }
-        let mut expressions: Vec<*mut pg_sys::List> = vec![(*plan).targetlist, (*plan).qual];
-        match (*plan).type_ {
-            T_FunctionScan => expressions.push((*plan.cast::<pg_sys::FunctionScan>()).functions),
-            T_ValuesScan => expressions.push((*plan.cast::<pg_sys::ValuesScan>()).values_lists),
-            T_NestLoop | T_MergeJoin | T_HashJoin => {
-                expressions.push((*plan.cast::<pg_sys::Join>()).joinqual);
-            }
-            T_Result => expressions.push((*plan.cast::<pg_sys::Result>()).resconstantqual.cast()),
-            _ => {}
-        }
-        let is_plain = |list: *mut pg_sys::List| {
-            !pg_sys::contain_volatile_functions(list.cast()) && !pg_sys::contain_subplans(list.cast())
+        let is_calm_itself = |of: *mut pg_sys::Node| {
+            !pg_sys::contain_volatile_functions(of) && !(may_stop && failing::may_fail(of))
         };
-        // A query of its own inside an expression, or one that several places read from, is looked at whole.
-        let own = (*plan).type_ != T_CteScan && expressions.into_iter().all(is_plain);
-        let others = own
-            || (subplans.iter().all(|below| is_harmless(*below, &[]))
-                && !subplans.is_empty()
-                && !pg_sys::contain_volatile_functions((*plan).targetlist.cast())
-                && !pg_sys::contain_volatile_functions((*plan).qual.cast()));
-        others && children(plan).into_iter().all(|child| is_harmless(child, subplans))
+        expressions(plan).into_iter().all(is_calm_itself)
+            && children(plan).into_iter().all(|child| is_calm(child, may_stop))
     }
 }
 

@@ -4,7 +4,7 @@ use assets_fdw_tests::assets_sim::{Options, Profile};
 use postgres::Client;
 
 use super::{batches, plan};
-use crate::live::{Live, one};
+use crate::live::{Live, one, refused};
 
 /// A table of keys: of each server, and every tenth that no server has.
 fn with_keys(objects: u64) -> (Live, Client, i64) {
@@ -56,6 +56,7 @@ fn keys_of_many_rows_are_asked_for_as_many_at_once_as_fill_a_page() {
             ),
         ),
         (1, format!("SELECT w.n, x.c FROM few w, LATERAL (SELECT count(*) c FROM {s} WHERE s.key = w.key) x")),
+        (1, format!("WITH x AS MATERIALIZED (SELECT w.key, s.name FROM wanted w JOIN {s} ON s.key = w.key) SELECT * FROM x LIMIT 1")),
         // Whoever stops early has asked for no more than that.
         (1, format!("SELECT w.n, s.name FROM wanted w JOIN {s} USING (key) LIMIT 5")),
         (1, format!("SELECT EXISTS (SELECT FROM wanted w JOIN {s} USING (key))")),
@@ -77,7 +78,7 @@ fn keys_that_cannot_be_known_early_are_planned_as_if_there_were_no_batches() {
     client
         .batch_execute(
             "CREATE TABLE numbered AS SELECT key, id, n, substr(key, 6)::bigint AS number FROM wanted WHERE n <= 1500;
-             ANALYZE numbered",
+             ANALYZE numbered; CREATE TABLE written (n int); CREATE INDEX ON numbered (n)",
         )
         .unwrap();
     let join = |on: &str| format!("SELECT d.n, s FROM numbered d JOIN itsm.server s ON {on}");
@@ -92,6 +93,11 @@ fn keys_that_cannot_be_known_early_are_planned_as_if_there_were_no_batches() {
         ),
         (false, join("s.key = d.key").replace("numbered d", "(SELECT * FROM numbered FOR UPDATE) d")),
         (true, join("s.key = d.key")),
+        (true, format!("WITH a AS MATERIALIZED (TABLE numbered), d AS MATERIALIZED (TABLE a) {}", join("s.key = d.key")).replace("FROM numbered d", "FROM d")),
+        (true, format!("WITH RECURSIVE d(n, key) AS (SELECT n, key FROM numbered WHERE n = 1 UNION ALL SELECT m.n, m.key
+             FROM d JOIN numbered m ON m.n = d.n + 1 WHERE m.n < 600) {}", join("s.key = d.key")).replace("FROM numbered d", "FROM d")),
+        (false, format!("WITH d AS MATERIALIZED (TABLE numbered), w AS (INSERT INTO written VALUES (1) RETURNING 1) {}",
+             join("s.key = d.key")).replace("FROM numbered d", "FROM d")),
         (true, join("s.key = 'ITSM-' || d.number")),
         (true, join("s.key = coalesce(d.key, 'x')")),
         (true, join("s.key = CASE WHEN d.n > 0 THEN d.key END")),
@@ -147,6 +153,27 @@ fn what_is_looked_up_again_and_again_is_read_once() {
 }
 
 #[test]
+fn a_value_that_cannot_be_read_stops_nobody_who_has_not_asked_for_it() {
+    let (live, mut client, _) = with_keys(1_500);
+    let key: String = one(&mut client, "SELECT key FROM wanted WHERE n = 200");
+    let prices = |rows: &str| {
+        format!("SELECT sum((SELECT s.price FROM itsm.server s WHERE s.key = w.key))::text FROM ({rows}) w")
+    };
+    let others = prices("SELECT * FROM wanted WHERE n <= 60");
+    let expected: String = one(&mut client, &others);
+    live.sim.update(&key, "Price", &["abc"]).unwrap();
+    assert_eq!(one::<String>(&mut client, &others), expected);
+    // In a batch, that key is asked for alone: whoever takes its row is told, and who stops before is not.
+    let joined =
+        "SELECT w.n, s.price FROM (SELECT * FROM wanted ORDER BY n) w LEFT JOIN itsm.server s USING (key)";
+    client.batch_execute("SET enable_hashjoin = off; SET enable_mergejoin = off").unwrap();
+    assert_eq!(client.query(&format!("{joined} LIMIT 199"), &[]).unwrap().len(), 199);
+    for sql in [prices("SELECT * FROM wanted"), joined.to_owned()] {
+        assert_eq!(refused(&mut client, &sql).code, "HV024", "{sql}");
+    }
+}
+
+#[test]
 fn nothing_is_read_ahead_where_that_would_show() {
     let (live, mut client, _) = with_keys(1_500);
     client
@@ -164,6 +191,17 @@ fn nothing_is_read_ahead_where_that_would_show() {
             "WITH q AS MATERIALIZED (SELECT key, nextval('drawn') FROM queue) SELECT q.key, s.name FROM q {join}"
         ),
         format!("WITH q AS (UPDATE queue SET n = n RETURNING key) SELECT q.key, s.name FROM q {join}"),
+        // Beside a query of its own that is harmless, and in one.
+        "SELECT v.key, s.name FROM (VALUES ('ITSM-1', nextval('drawn')), ('ITSM-2', nextval('drawn'))) v(key, x)
+             JOIN itsm.server s ON s.key = v.key WHERE s.id > (SELECT 0 FROM few LIMIT 1) LIMIT 1".to_owned(),
+        format!(
+            "SELECT q.key, s.name FROM (SELECT key, CASE WHEN n > 3 THEN (SELECT nextval('drawn')) END x FROM queue
+                 ORDER BY n OFFSET 0) q {join}"
+        ),
+        // An ERROR over a row that is not reached.
+        format!("SELECT q.key, q.x FROM (SELECT key, 10 / (3 - n) AS x FROM queue ORDER BY n OFFSET 0) q {join}"),
+        "SELECT EXISTS (SELECT FROM (SELECT key, 10 / (3 - n) AS x FROM queue ORDER BY n OFFSET 0) q
+             JOIN itsm.server s ON s.key = q.key AND s.name <> q.x::text)".to_owned(),
     ] {
         let shown = plan(&mut client, &format!("SET LOCAL enable_hashjoin = off; EXPLAIN (COSTS off) {sql}"));
         assert!(!batches(&shown), "{sql}\n{shown}");
