@@ -167,7 +167,8 @@ unsafe fn is_no_outer_side(root: *mut pg_sys::PlannerInfo, relation: usize) -> b
             return true;
         }
         // Nor where whoever reads may stop before something fails.
-        let mut worked_out: Vec<*mut pg_sys::Node> = vec![of[1], of[2], of[3]];
+        let own = pg_sys::extract_actual_clauses(rel.baserestrictinfo, false);
+        let mut worked_out: Vec<*mut pg_sys::Node> = vec![of[1], of[2], own.cast()];
         if let Some(query) = query.as_ref() {
             worked_out.push(query.targetList.cast());
             worked_out.extend(query.jointree.as_ref().map(|from| from.quals));

@@ -246,7 +246,14 @@ impl Keyed {
     /// what they were.
     fn known(&mut self, values: &[Literal]) -> Option<Key> {
         let fixed = values.iter().zip(self.varying.iter()).filter(|(_, varies)| !**varies);
-        if !fixed.clone().map(|(value, _)| value).eq(self.fixed.iter()) {
+        // NaN is what it was.
+        let same = |(value, _): (&Literal, _), kept: &Literal| {
+            value == kept
+                || matches!((value, kept), (Literal::Double(a), Literal::Double(b)) if a.is_nan() && b.is_nan())
+        };
+        let unchanged = fixed.clone().count() == self.fixed.len()
+            && fixed.clone().zip(&self.fixed).all(|(value, kept)| same(value, kept));
+        if !unchanged {
             self.fixed = fixed.map(|(value, _)| value.clone()).collect();
             self.ahead.clear();
             self.whole = None;
