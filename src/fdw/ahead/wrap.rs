@@ -339,10 +339,10 @@ unsafe fn is_calm(plan: *mut pg_sys::Plan, may_stop: bool) -> bool {
         if !known || pg_sys::stack_is_too_deep() {
             return false;
         }
-        let is_calm_itself = |of: *mut pg_sys::Node| {
-            !pg_sys::contain_volatile_functions(of) && !(may_stop && failing::may_fail(of))
+        let shows = |of: *mut pg_sys::Node| {
+            pg_sys::contain_volatile_functions(of) || (may_stop && failing::may_fail(of))
         };
-        expressions(plan).into_iter().all(is_calm_itself)
+        !expressions(plan).into_iter().any(shows)
             && children(plan).into_iter().all(|child| is_calm(child, may_stop))
     }
 }
