@@ -75,13 +75,21 @@ pub struct Caller {
     _rings: AbortOnDrop,
 }
 
+/// So many of them a process has at most: what waits for several scans needs descriptors of its own, and so does everything
+/// else. Whoever gets none waits for one scan after the other.
+const CALLERS: usize = 64;
+static CALLERS_NOW: AtomicUsize = AtomicUsize::new(0);
+
 /// So often it rings in between.
 const HEARD_WITHIN: std::time::Duration = std::time::Duration::from_millis(50);
 
 impl Caller {
-    /// None where this process has as many descriptors as it may have.
+    /// None where this process has as many of them, or as many descriptors, as it may have.
     pub fn new() -> Option<Self> {
         let runtime = runtime();
+        if CALLERS_NOW.load(Ordering::Relaxed) >= CALLERS {
+            return None;
+        }
         // SAFETY: counts one descriptor more in this process, given back when it is dropped.
         if !unsafe { pg_sys::AcquireExternalFD() } {
             return None;
@@ -91,6 +99,7 @@ impl Caller {
             unsafe { pg_sys::ReleaseExternalFD() };
             return None;
         };
+        CALLERS_NOW.fetch_add(1, Ordering::Relaxed);
         let bell = Arc::new(bell);
         let rung = bell.clone();
         let rings = runtime.tokio.spawn(async move {
@@ -115,6 +124,7 @@ impl Caller {
 
 impl Drop for Caller {
     fn drop(&mut self) {
+        CALLERS_NOW.fetch_sub(1, Ordering::Relaxed);
         // SAFETY: it was counted when this was made, on this thread.
         unsafe { pg_sys::ReleaseExternalFD() };
     }

@@ -12,6 +12,7 @@
 #![allow(unsafe_code)] // the executor's node, for the values of the moment
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use aql::expr::Expr;
@@ -23,7 +24,27 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::fdw::question::{Question, with_base};
+use crate::session::Connection;
 use crate::{error, runtime};
+
+/// Lists are of one value, until it is dropped, be it by an ERROR.
+struct Listed {
+    connection: Rc<Connection>,
+    before: usize,
+}
+
+impl Listed {
+    fn of_one(connection: Rc<Connection>) -> Self {
+        let before = connection.listed.replace(1);
+        Self { connection, before }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.connection.listed.set(self.before);
+    }
+}
 
 /// A service that takes shorter lists than this is better asked for everything.
 const LEAST_LISTED: usize = 10;
@@ -137,10 +158,11 @@ impl Question {
         if half < LEAST_LISTED {
             return false;
         }
-        let before = self.connection.listed.replace(1);
-        // SAFETY: the caller's promise.
-        let short = unsafe { self.ask(node) }.into_iter().next();
-        self.connection.listed.set(before);
+        let short = {
+            let _before = Listed::of_one(self.connection.clone());
+            // SAFETY: the caller's promise.
+            unsafe { self.ask(node) }.into_iter().next()
+        };
         let client = self.connection.client.clone();
         let taken =
             short.is_some_and(|query| runtime::wait(async move { client.any(&query.text).await.is_ok() }));

@@ -66,6 +66,11 @@ fn tables_below_an_append_are_asked_at_once_within_one_limit_and_a_query_that_ma
     ] {
         assert_eq!(live.requests(&mut client, sql), 1, "{sql}");
     }
+    // More of them than there are descriptors for.
+    live.sim.switches(|switches| switches.latency_ms = 0);
+    let many = vec!["SELECT key FROM itsm.vendor"; 400].join(" UNION ALL ");
+    let all: i64 = one(&mut client, &format!("SELECT count(*) FROM ({many}) q"));
+    assert_eq!(all, 400 * one::<i64>(&mut client, "SELECT count(*) FROM itsm.vendor"));
 }
 
 #[test]
