@@ -346,7 +346,7 @@ impl Keyed {
         let Some(rows) = self.rows else { return false };
         let pages = (rows / self.scan.question.connection.client.objects_a_request() as f64).ceil() as u64;
         let pages = if asks { pages } else { 0 };
-        self.rule.is_due(pages, (rows * ROW_BYTES) as u64, (Self::budget() / 4 * 3) as u64)
+        self.rule.is_due(pages, (rows * ROW_BYTES) as u64, Self::kept() as u64)
     }
 
     /// The rows that may belong to a key; any may, where it has no canonical form.
@@ -364,7 +364,7 @@ impl Keyed {
         node: *mut pg_sys::ForeignScanState,
         each: Option<Vec<Vec<Literal>>>,
     ) -> Option<(Rc<Batch>, usize)> {
-        let room = Self::budget() / 4 * 3;
+        let room = Self::kept();
         self.scan.question.together = Some(Together { varying: self.varying.clone(), each });
         self.scan.restart();
         self.scan.wants_all();

@@ -10,7 +10,7 @@ use assets::error::{Error, Kind};
 use assets::expected::Expected;
 use assets::stats::ScanStats;
 use assets::together::Requests;
-use assets::value::{ColumnSpec, Row};
+use assets::value::{ColumnSpec, Row, Value};
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
@@ -600,11 +600,41 @@ impl Scan {
         self.outputs.iter().for_each(Output::warn);
     }
 
+    /// Fills the slot. Memory for the datums is the per-tuple context, which the executor resets.
+    ///
+    /// # Safety
+    /// `slot` is virtual, of the scanned table's row type.
+    pub unsafe fn store(&mut self, row: &Row, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.fill_with(row, slot, |output, value| Ok(output.datum(&row.key, value)));
+            if let Some(generated) = &self.generated {
+                generated.fill(slot);
+            }
+        }
+    }
+
     /// The same for a row that nobody may want: false where one of its values would be an ERROR, or might be.
     ///
     /// # Safety
     /// As for [`Scan::store`].
     pub unsafe fn store_if_it_fits(&mut self, row: &Row, slot: *mut pg_sys::TupleTableSlot) -> bool {
+        // What a generated column is computed by may fail, too.
+        // SAFETY: the caller's promise.
+        unsafe { self.fill_with(row, slot, Output::try_datum) && self.generated.is_none() }
+    }
+
+    /// Fills the slot with what `datum` makes of each value; false, with the slot still empty, where it
+    /// makes nothing of one.
+    ///
+    /// # Safety
+    /// As for [`Scan::store`].
+    unsafe fn fill_with(
+        &mut self,
+        row: &Row,
+        slot: *mut pg_sys::TupleTableSlot,
+        datum: impl Fn(&mut Output, &Value) -> Result<Option<pg_sys::Datum>, ()>,
+    ) -> bool {
         // SAFETY: the caller's promise: as many values as columns.
         unsafe {
             let count = (*(*slot).tts_tupleDescriptor).natts as usize;
@@ -613,40 +643,14 @@ impl Scan {
             nulls.fill(true);
             for (output, value) in self.outputs.iter_mut().zip(&row.values) {
                 let n = output.attnum as usize - 1;
-                match output.try_datum(value) {
+                match datum(output, value) {
                     Ok(None) => {}
                     Ok(Some(datum)) => (values[n], nulls[n]) = (datum, false),
                     Err(()) => return false,
                 }
             }
             pg_sys::ExecStoreVirtualTuple(slot);
-            // What a generated column is computed by may fail, too.
-            self.generated.is_none()
-        }
-    }
-
-    /// Fills the slot. Memory for the datums is the per-tuple context, which the executor resets.
-    ///
-    /// # Safety
-    /// `slot` is virtual, of the scanned table's row type.
-    pub unsafe fn store(&mut self, row: &Row, slot: *mut pg_sys::TupleTableSlot) {
-        // SAFETY: the caller's promise: as many values as columns.
-        unsafe {
-            let count = (*(*slot).tts_tupleDescriptor).natts as usize;
-            let values = std::slice::from_raw_parts_mut((*slot).tts_values, count);
-            let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, count);
-            nulls.fill(true);
-            for (output, value) in self.outputs.iter_mut().zip(&row.values) {
-                let n = output.attnum as usize - 1;
-                if let Some(datum) = output.datum(&row.key, value) {
-                    values[n] = datum;
-                    nulls[n] = false;
-                }
-            }
-            pg_sys::ExecStoreVirtualTuple(slot);
-            if let Some(generated) = &self.generated {
-                generated.fill(slot);
-            }
+            true
         }
     }
 }
